@@ -1,0 +1,31 @@
+# make sweep: the default study, from nothing to table and figure.   make test: every test this machine can run.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: sweep test check clean
+
+sweep: .venv/installed
+	$(BIN)/python -m suite.sweep sweeps/width_vs_acc.yaml
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest
+
+check: .venv/installed-check
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv results dist .pytest_cache .mypy_cache .ruff_cache
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable .
+	touch $@
+
+.venv/installed-%: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[$*]'
+	touch $@ .venv/installed

@@ -1,0 +1,121 @@
+"""Tables of a sweep: ``python -m analysis.tables FILE.yaml``, as Markdown, CSV and LaTeX.
+
+Every planned cell is shown; what is missing is named.
+"""
+
+import sys
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.rows import Cell, cells, metric_of, mixed
+from analysis.stats import Estimate, paired_difference, t_interval
+from suite import cli
+from suite.ledger import Ledger
+from suite.records import write_whole
+from suite.sweepfile import Sweep
+
+
+def make(sweep: Sweep, ledger: Ledger) -> tuple[str, list[Path]]:
+    """Write the tables of a sweep; returns their Markdown and the files."""
+    found, metric = cells(sweep, ledger), metric_of(sweep)
+    accuracy, differences = accuracy_table(found, metric), difference_table(found, metric)
+    parts = [f"## {sweep.name}: {metric}, %", _markdown(accuracy)]
+    if len(differences):
+        parts += ["### Differences, paired by seed, points", _markdown(differences)]
+    text = "\n\n".join([*parts, "\n".join(f"- {note}" for note in _notes(found, metric))]) + "\n"
+    folder = cli.report_folder(sweep, ledger)
+    files = {
+        "table.md": text,
+        "table.csv": accuracy.to_csv(index=False),
+        "table.tex": _latex(accuracy),
+        "differences.csv": differences.to_csv(index=False),
+        "differences.tex": _latex(differences),
+    }
+    for name, content in files.items():
+        write_whole(folder / name, content)
+    return text, [folder / name for name in files]
+
+
+def accuracy_table(found: list[Cell], metric: str) -> pd.DataFrame:
+    """A row a cell: n, mean and 95 % interval of ``metric`` in percent, parameters before and after pruning."""
+    rows = []
+    for cell in sorted(found, key=lambda cell: (cell.dataset, cell.model, cell.width_mult)):
+        estimate = t_interval(list(cell.values(metric).values()))
+        result = next(iter(cell.results.values()), None)
+        rows.append(
+            {
+                "dataset": cell.dataset,
+                "model": cell.model,
+                "width": f"{cell.width_mult:g}",
+                "method": cell.series,
+                "n": f"{estimate.n} of {len(cell.results.keys() | cell.missing.keys())}",
+                "mean": f"{100 * estimate.mean:.2f}" if estimate.n else "missing",
+                "95 % interval": _interval(estimate),
+                "parameters": f"{result.params_total}" if result else "",
+                "kept": f"{result.params_kept}" if result else "",
+            }
+        )
+    table = pd.DataFrame(rows)
+    return table.drop(columns=[c for c in ("dataset", "model") if table[c].nunique() == 1])
+
+
+def difference_table(found: list[Cell], metric: str) -> pd.DataFrame:
+    """A row a pair of methods, a column a width: mean difference in points +- half its 95 % interval."""
+    table: dict[str, dict[str, str]] = {}
+    for one, other in combinations(found, 2):
+        if (one.dataset, one.model, one.width_mult) != (other.dataset, other.model, other.width_mult):
+            continue
+        estimate = paired_difference(other.values(metric), one.values(metric))
+        half = "" if estimate.half_width is None else f" ± {100 * estimate.half_width:.2f}"
+        text = f"{100 * estimate.mean:+.2f}{half}" if estimate.n else "missing"
+        row = f"{other.series} - {one.series}"
+        row += "" if len({(c.dataset, c.model) for c in found}) == 1 else f" ({one.model}, {one.dataset})"
+        table.setdefault(row, {"difference": row})[f"width {one.width_mult:g}"] = text
+    return pd.DataFrame(list(table.values()))
+
+
+def _interval(estimate: Estimate) -> str:
+    if estimate.half_width is None:
+        return ""
+    low, high = 100 * (estimate.mean - estimate.half_width), 100 * (estimate.mean + estimate.half_width)
+    return f"{low:.2f} to {high:.2f}"
+
+
+def _notes(found: list[Cell], metric: str) -> list[str]:
+    notes = ["Intervals: Student t over seeds, 95 %; a difference counts where its interval leaves out 0."]
+    predictions = {c.dataset: r.test_predictions for c in found for r in c.results.values() if r.test_predictions}
+    for dataset, images in predictions.items():
+        notes.append(
+            f"{dataset}: {len(images)} test images, so one image is {100 / len(images):.2f} points of one trial."
+        )
+    for cell in found:
+        for state in sorted(set(cell.missing.values())):
+            seeds = sorted(seed for seed, other in cell.missing.items() if other == state)
+            notes.append(f"{state}: {cell.name}, seeds {', '.join(map(str, seeds))}.")
+    return notes + mixed(found)
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    text_columns = ("method", "difference", "dataset", "model")
+    align = ["left" if column in text_columns else "right" for column in table.columns]
+    return table.to_markdown(index=False, disable_numparse=True, colalign=align)
+
+
+def _latex(table: pd.DataFrame) -> str:
+    return table.to_latex(index=False, escape=True) if len(table.columns) else ""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the tables of a sweep and write them into its report folder."""
+    args = cli.sweep_parser("python -m analysis.tables", "Tables of a sweep from its records.").parse_args(argv)
+    text, files = make(*cli.load(args))
+    print(text)
+    print("written:", *files)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

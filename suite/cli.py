@@ -1,0 +1,46 @@
+"""What the commands that take a sweep file share: arguments, and how mistakes are told."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from suite.config import InputError
+from suite.ledger import Ledger
+from suite.sweepfile import Sweep, load_sweep
+
+
+def sweep_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """A parser with the arguments that say which trials are meant, and where their records are."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    parser.add_argument("file", type=Path, help="the sweep file")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="KEY=VALUE", help="trials with this setting only"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="this setting in every trial")
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: %(default)s")
+    return parser
+
+
+def load(args: argparse.Namespace) -> tuple[Sweep, Ledger]:
+    """The sweep and the ledger that the arguments name."""
+    return load_sweep(args.file, only=args.only, sets=args.set), Ledger(args.results)
+
+
+def report_folder(sweep: Sweep, ledger: Ledger) -> Path:
+    """Where the tables and figures of a sweep go."""
+    return ledger.root / "reports" / sweep.name
+
+
+def run(main: Callable[[], int]) -> int:
+    """The exit status of a command: 2 for mistakes the user can mend, printed one a line; 130 for Ctrl-C."""
+    try:
+        return main()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has left
+        sys.stderr.close()
+        return 1

@@ -1,0 +1,194 @@
+"""Settings: the only place of keys, types, ranges and defaults. Loads no torch.
+
+A trial is one :class:`Trial`. To add a method, model family or dataset, write its settings class here and
+put it into the union of its kind.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+RESULTS_VERSION = 1  # raised when a change of code alters numbers: every trial then gets a new id
+
+Distribution = Literal["kaiming_uniform", "kaiming_normal", "signed_constant"]
+RankBy = Literal["scores", "abs_scores"]
+ScoreInit = Literal["kaiming_uniform", "fan_in_uniform"]
+Augment = Literal["none", "protocol", "crop"]
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Epochs = Annotated[int, Field(ge=0)]
+
+
+class InputError(Exception):
+    """Mistakes the user can mend: printed one a line, without a traceback; exit status 2."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are errors, nothing is converted, nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class MethodSettings(Settings):
+    """What every method has: the settings of SGD."""
+
+    lr: Positive
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegative = 0.0
+
+
+class WeightsSettings(MethodSettings):
+    """Weight optimization: SGD on the weights."""
+
+    name: Literal["weights"]
+    distribution: Distribution = "kaiming_uniform"
+
+
+class MaskedSettings(MethodSettings):
+    """What the masked methods share."""
+
+    sparsity: Annotated[float, Field(ge=0, lt=1)]
+    distribution: Distribution = "signed_constant"
+    rank_by: RankBy = "scores"
+    score_init: ScoreInit = "kaiming_uniform"
+
+
+class EdgePopupSettings(MaskedSettings):
+    """Edge-popup: SGD on the scores of fixed random weights."""
+
+    name: Literal["edge_popup"]
+
+
+class IteRandSettings(MaskedSettings):
+    """IteRand: edge-popup which draws pruned weights again every K_per steps with probability r."""
+
+    name: Literal["iterand"]
+    rerandomize_every: Count = 300
+    rerandomize_prob: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+class ModelSettings(Settings):
+    """What every network has. ``norm_affine`` unset: trained affine norms in dense methods only."""
+
+    width_mult: Positive = 1.0
+    norm_affine: bool | None = None
+
+
+class ConvSettings(ModelSettings):
+    """The convolutional networks of 2, 4 and 6 layers with three linear ones."""
+
+    name: Literal["conv2", "conv4", "conv6"]
+
+
+class ResNetSettings(ModelSettings):
+    """Residual networks: the ImageNet form for images above 64 pixels, else the CIFAR form."""
+
+    name: Literal["resnet18", "resnet34", "resnet50", "resnet101"]
+
+
+class DigitsSettings(Settings):
+    """The 1,797 handwritten digits (8x8) that scikit-learn carries."""
+
+    name: Literal["digits"]
+    augment: Literal["none"] = "none"
+
+
+class GreyImageSettings(Settings):
+    """MNIST and Fashion-MNIST (28x28, one channel), from a data folder."""
+
+    name: Literal["mnist", "fashion_mnist"]
+    augment: Augment = "none"
+
+
+class CifarSettings(Settings):
+    """CIFAR-10 and CIFAR-100 (32x32), from a data folder; ``protocol`` is the paper's augmentation."""
+
+    name: Literal["cifar10", "cifar100"]
+    augment: Augment = "protocol"
+
+
+class Schedule(Settings):
+    """Learning rate over the epochs: warm-up, cosine, then a constant; counts of epochs."""
+
+    warmup_epochs: Epochs = 0
+    constant_epochs: Epochs = 0
+    constant_lr: NonNegative = 0.0
+
+
+class Resources(Settings):
+    """What one trial takes of the machine: CPUs and GPUs, parts of one allowed."""
+
+    cpus: Positive = 1.0
+    gpus: NonNegative = 0.0
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Method = Annotated[WeightsSettings | EdgePopupSettings | IteRandSettings, Field(discriminator="name")]
+Model = Annotated[ConvSettings | ResNetSettings, Field(discriminator="name")]
+DatasetBlock = Annotated[DigitsSettings | GreyImageSettings | CifarSettings, Field(discriminator="name")]
+Dataset = Annotated[DatasetBlock, BeforeValidator(_named)]  # `dataset: digits` is `dataset: {name: digits}`
+
+
+class Trial(Settings):
+    """One training run: everything that can change its numbers, with one seed."""
+
+    dataset: Dataset
+    model: Model
+    method: Method
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    epochs: Count
+    global_batch_size: Count
+    schedule: Schedule = Schedule()
+    evaluate_test: bool = True
+    threads: Count = 1
+    resources: Annotated[Resources, Field(json_schema_extra={"identity": False})] = Resources()
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule_fits(cls, schedule: Schedule, info: ValidationInfo) -> Schedule:
+        epochs = info.data.get("epochs")
+        if epochs is not None and schedule.warmup_epochs + schedule.constant_epochs > epochs:
+            raise ValueError(f"warmup_epochs + constant_epochs must be at most epochs ({epochs})")
+        return schedule
+
+    @property
+    def trial_id(self) -> str:
+        """First 12 hex digits of SHA-256 over the settings that can change numbers, defaults removed."""
+        known = {"results_version": RESULTS_VERSION, **identity(self)}
+        text = json.dumps(known, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def identity(settings: Settings) -> dict[str, Any]:
+    """The settings that can change numbers, without those at their defaults: adding a key renames nothing."""
+    out: dict[str, Any] = {}
+    for key, field in type(settings).model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("identity") is False:
+            continue
+        value = getattr(settings, key)
+        if field.is_required() or value != field.get_default(call_default_factory=True):
+            out[key] = identity(value) if isinstance(value, Settings) else value
+    return out
+
+
+def by_name(union: Any) -> dict[str, type[Settings]]:
+    """The settings classes of a union, by each name they answer to."""
+    classes = get_args(get_args(union)[0])
+    return {name: cls for cls in classes for name in get_args(cls.model_fields["name"].annotation)}
+
+
+METHODS = by_name(Method)
+MODELS = by_name(Model)
+DATASETS = by_name(DatasetBlock)

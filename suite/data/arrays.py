@@ -1,0 +1,155 @@
+"""Data sets that fit in memory: the whole set on the training device, batches by indexing.
+
+The order of a training epoch and its augmentation are pure functions of (seed, epoch) and (seed, epoch, image index)
+(DESIGN, section 2, "Random streams"), so a resumed run, another rank and another device see the same batches.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from suite.data.augment import Augmentation
+from suite.data.sources import Source
+from suite.methods.random import Stream, words
+
+SplitName = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Raw images uint8 (N, C, H, W) and labels int64 (N,), on the training device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class ArrayData:
+    """A data set in memory, and its batches.
+
+    Attributes:
+        num_classes: labels are 0 to num_classes - 1.
+        image_size: pixels a side; images are square.
+        in_channels: 1 or 3.
+        data_id: 16 hex digits that change with any image, label or split.
+        train, val, test: the splits.
+        augmentation: the transform of training images, or None.
+        mean, std: per channel, of the raw pixels of `train`: float32 (C, 1, 1).
+    """
+
+    num_classes: int
+    image_size: int
+    in_channels: int
+    data_id: str
+    train: Split
+    val: Split
+    test: Split
+    augmentation: Augmentation | None
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def build(cls, source: Source, *, augment: str, device: torch.device | str) -> "ArrayData":
+        """Put `source` on `device`. `augment`: "none", or a key of `augment.BOXES`."""
+        splits = {name: _split(source, name, device) for name in get_args(SplitName)}
+        channels, size = source.images.shape[1:3]
+        mean, std = channel_statistics(splits["train"].images)
+        return cls(
+            num_classes=source.num_classes,
+            image_size=size,
+            in_channels=channels,
+            data_id=data_id(source),
+            augmentation=None if augment == "none" else Augmentation(augment, size, device),
+            mean=mean,
+            std=std,
+            **splits,
+        )
+
+    def num_batches(self, batch_size: int) -> int:
+        """Batches of a training epoch, the short last one included."""
+        return -(-len(self.train) // batch_size)
+
+    def train_batches(
+        self, seed: int, epoch: int, batch_size: int, *, rank: int = 0, world_size: int = 1
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch: (images float32 (B, C, H, W), normalized and augmented; labels int64 (B,)).
+
+        Every training image comes once; the short last batch is kept.
+
+        Args:
+            seed: the trial's; below 2^32.
+            epoch: from 0.
+            batch_size: of the whole batch, over all ranks.
+            rank: yields this one's share of each batch, which may be empty in the last.
+            world_size: each share is every world_size-th image of the batch, so sizes differ by 1 at most.
+        """
+        order = batch_order(len(self.train), seed=seed, epoch=epoch).to(self.train.labels.device)
+        plan = self.augmentation.plan(len(order), seed=seed, epoch=epoch) if self.augmentation else None
+        for batch in torch.split(order, batch_size):
+            share = batch[rank::world_size]
+            yield self._train_images(share, plan), self.train.labels[share]
+
+    def batches(self, split_name: SplitName, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All of a split in order, normalized, not augmented: (images float32, labels), the last batch may be short."""
+        split: Split = getattr(self, split_name)
+        for start in range(0, len(split), batch_size):
+            batch = slice(start, start + batch_size)
+            yield self._normalized(split.images[batch]), split.labels[batch]
+
+    def _train_images(self, indices: Tensor, plan: Tensor | None) -> Tensor:
+        if self.augmentation is None or plan is None:
+            return self._normalized_train[indices]
+        return self._normalized(self.augmentation(self.train.images[indices], plan[:, indices]))
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        return (images - self.mean).div_(self.std)
+
+    @cached_property
+    def _normalized_train(self) -> Tensor:
+        """Made once, where nothing else is done to a training image: then a batch is one indexing."""
+        return self._normalized(self.train.images)
+
+
+def batch_order(num: int, *, seed: int, epoch: int) -> Tensor:
+    """The order of `num` training images in one epoch: a permutation, int64 (num,), drawn on the CPU."""
+    return words(num, seed=seed, stream=Stream.BATCH_ORDER, draw=epoch, parameter=0).argsort(stable=True)
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per channel of uint8 images (N, C, H, W): float32 (C, 1, 1) each, on their device.
+
+    Counts of the 256 values are exact, so the result depends on no order of summation. A constant channel has std 1.
+    """
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.cpu().unbind(1)])
+    counts = counts.double()
+    value = torch.arange(256, dtype=torch.float64)
+    num = counts.sum(1, keepdim=True)
+    mean = (counts * value).sum(1, keepdim=True) / num
+    std = ((counts * (value - mean).square()).sum(1, keepdim=True) / num).sqrt()
+    std[std == 0] = 1.0
+    return mean[..., None].to(images.device, torch.float32), std[..., None].to(images.device, torch.float32)
+
+
+def data_id(source: Source) -> str:
+    """The first 16 hex digits of SHA-256 over images, labels and split indices, with their names and shapes."""
+    digest = hashlib.sha256()
+    arrays: dict[str, NDArray[Any]] = {"images": source.images, "labels": source.labels, **source.splits}
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
+    return digest.hexdigest()[:16]
+
+
+def _split(source: Source, name: str, device: torch.device | str) -> Split:
+    indices = source.splits[name]
+    return Split(*(torch.from_numpy(array[indices]).to(device) for array in (source.images, source.labels)))

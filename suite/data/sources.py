@@ -1,0 +1,241 @@
+"""The data sets as they come: files to numpy arrays, and the one fixed split of each.
+
+Every reader either returns whole, checked arrays or raises `InputError` naming the file and the cure. torch is imported
+only for CIFAR (through torchvision) and for downloads.
+"""
+
+import gzip
+import math
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.config import InputError
+
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
+_SPLIT_SEED = 20_221_128  # any constant: the split is the same for every seed of every trial
+_ELSEWHERE = "name another folder with --data-dir DIR or $SUITE_DATA"
+_IDX_SIZE = (28, 28)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A whole data set: images uint8 (N, C, H, W), labels int64 (N,) from 0, splits name -> ascending int64 indices."""
+
+    images: Bytes
+    labels: Ints
+    splits: dict[str, Ints]
+    num_classes: int
+
+
+class _Kind(NamedTuple):
+    """Where a data set comes from: its class in torchvision.datasets, and its number of classes."""
+
+    torchvision_class: str
+    num_classes: int = 10
+
+
+_IDX = {"mnist": _Kind("MNIST"), "fashion_mnist": _Kind("FashionMNIST")}
+_CIFAR = {"cifar10": _Kind("CIFAR10"), "cifar100": _Kind("CIFAR100", 100)}
+NAMES = ("digits", *_IDX, *_CIFAR)
+
+
+def read(name: str, folder: Path) -> Source:
+    """The data set `name` (one of `NAMES`) with its files in `folder`, laid out as torchvision does.
+
+    Raises:
+        InputError: an unknown name; files that are missing, cut short or corrupt.
+    """
+    return _reader(name)(name, folder)
+
+
+def check(name: str, folder: Path) -> None:
+    """Raise the `InputError` that `read` would raise for the files of `name`, without keeping what they hold."""
+    if name in _CIFAR:
+        _check_cifar(name, folder)
+    elif name != "digits":
+        _reader(name)(name, folder)
+
+
+def download(name: str, folder: Path) -> None:
+    """Fetch the files of `name` into `folder` through torchvision, unless they are there.
+
+    Raises:
+        InputError: the download failed.
+    """
+    if name == "digits" or (name in _IDX and _idx_folder(name, folder) is not None):
+        return
+    try:
+        _torchvision_class(name)(str(folder), download=True)
+    except Exception as error:  # torchvision lets through whatever the network, the disk or the archive raised
+        cure = f"download it elsewhere and {_ELSEWHERE}"
+        raise InputError(f"{name}: could not be downloaded to {folder} ({error}); {cure}") from error
+
+
+def _reader(name: str) -> Callable[[str, Path], Source]:
+    if name not in NAMES:
+        raise InputError(f"dataset: {name!r}: must be one of {', '.join(NAMES)}")
+    return _read_digits if name == "digits" else _read_idx if name in _IDX else _read_cifar
+
+
+def _torchvision_datasets() -> Any:
+    from suite.data.torchvision_shim import torchvision
+
+    return torchvision.datasets
+
+
+def _torchvision_class(name: str) -> Any:
+    return getattr(_torchvision_datasets(), (_IDX | _CIFAR)[name].torchvision_class)
+
+
+# Splits
+
+
+def _hold_out(indices: Ints, labels: Ints, num: int) -> tuple[Ints, Ints]:
+    """`indices` cut into the rest and `num` held out, each ascending, classes in proportion."""
+    from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
+
+    rest, held_out = train_test_split(indices, test_size=num, stratify=labels[indices], random_state=_SPLIT_SEED)
+    return np.sort(rest), np.sort(held_out)
+
+
+def _with_test_set(name: str, train: tuple[Bytes, Ints], test: tuple[Bytes, Ints]) -> Source:
+    """The source whose last images are the test set that came with it; a tenth of the others is for validation."""
+    images, labels = np.concatenate((train[0], test[0])), np.concatenate((train[1], test[1]))
+    num_train = len(train[1])
+    try:
+        rest, val = _hold_out(np.arange(num_train), labels, math.ceil(num_train / 10))
+    except ValueError as error:
+        raise InputError(f"{name}: {num_train} training images cannot be split by class ({error})") from error
+    splits = {"train": rest, "val": val, "test": np.arange(num_train, len(labels))}
+    return Source(images, labels, splits, (_IDX | _CIFAR)[name].num_classes)
+
+
+# Digits: shipped with scikit-learn
+
+
+def _read_digits(name: str, folder: Path) -> Source:
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+
+    digits = load_digits()
+    images = digits.images.astype(np.uint8)[:, None]  # 1,797 images of 8x8, values 0 to 16
+    labels = digits.target.astype(np.int64)
+    num = len(labels)
+    rest, test = _hold_out(np.arange(num), labels, math.ceil(num / 5))
+    train, val = _hold_out(rest, labels, math.ceil(num / 10))
+    return Source(images, labels, {"train": train, "val": val, "test": test}, 10)
+
+
+# MNIST and Fashion-MNIST: IDX files (http://yann.lecun.com/exdb/mnist), plain or gzip
+
+
+def _idx_files(folder: Path) -> Iterator[Path]:
+    """Train images, train labels, test images, test labels: the plain file where there is one, else NAME.gz."""
+    for stem in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        plain = folder / f"{stem}-ubyte"
+        yield plain if plain.exists() else plain.with_name(f"{plain.name}.gz")
+
+
+def _idx_folders(name: str, folder: Path) -> list[Path]:
+    own = folder / _IDX[name].torchvision_class / "raw"
+    return [own, DEBIAN_FASHION_MNIST] if name == "fashion_mnist" else [own]
+
+
+def _idx_folder(name: str, folder: Path) -> Path | None:
+    """The first folder that holds all four files."""
+    folders = _idx_folders(name, folder)
+    return next((each for each in folders if all(file.exists() for file in _idx_files(each))), None)
+
+
+def _read_idx(name: str, folder: Path) -> Source:
+    found = _idx_folder(name, folder)
+    if found is None:
+        raise _missing(name, *_idx_folders(name, folder))
+    files = list(_idx_files(found))
+    return _with_test_set(name, _idx_pair(name, *files[:2]), _idx_pair(name, *files[2:]))
+
+
+def _idx_pair(name: str, image_file: Path, label_file: Path) -> tuple[Bytes, Ints]:
+    images, labels = _idx_array(name, image_file, 3), _idx_array(name, label_file, 1)
+    if images.shape[1:] != _IDX_SIZE:
+        raise _corrupt(name, image_file, f"images of {images.shape[1:]} instead of {_IDX_SIZE}")
+    if len(labels) != len(images):
+        raise _corrupt(name, label_file, f"{len(labels)} labels for {len(images)} images")
+    if labels.size and labels.max() >= _IDX[name].num_classes:
+        raise _corrupt(name, label_file, f"a label {labels.max()} among {_IDX[name].num_classes} classes")
+    return images[:, None], labels.astype(np.int64)
+
+
+def _idx_array(name: str, file: Path, ndim: int) -> Bytes:
+    try:
+        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        return _parse_idx(data, ndim)
+    except (OSError, EOFError, zlib.error, ValueError, struct.error) as error:
+        raise _corrupt(name, file, str(error)) from error
+
+
+def _parse_idx(data: bytes, ndim: int) -> Bytes:
+    """IDX: bytes 0, 0, type (8 = uint8), number of dimensions; big-endian int32 sizes; the values."""
+    if data[:4] != bytes((0, 0, 8, ndim)):
+        raise ValueError(f"its first bytes are {data[:4]!r}")
+    shape = struct.unpack_from(f">{ndim}I", data, 4)
+    values = np.frombuffer(data, np.uint8, offset=4 + 4 * ndim)
+    if values.size != math.prod(shape):
+        raise ValueError(f"{values.size} bytes of values instead of {math.prod(shape)}")
+    return values.reshape(shape)
+
+
+# CIFAR: torchvision's reader, which checks MD5 sums before it unpickles
+
+
+def _read_cifar(name: str, folder: Path) -> Source:
+    cls = _torchvision_class(name)
+    try:
+        with warnings.catch_warnings():
+            # The pickles date from Python 2 and hold dtype(align=0): numpy 2.4.0 to 2.4.4 warn of it.
+            warnings.filterwarnings("ignore", message=r"dtype\(\): align")
+            parts = [cls(str(folder), train=train) for train in (True, False)]
+    except (RuntimeError, OSError):  # missing or corrupt: the check names the file
+        _check_cifar(name, folder)
+        raise
+    train, test = ((part.data.transpose(0, 3, 1, 2), np.asarray(part.targets, dtype=np.int64)) for part in parts)
+    return _with_test_set(name, train, test)
+
+
+def _check_cifar(name: str, folder: Path) -> None:
+    cls = _torchvision_class(name)
+    base = folder / cls.base_folder
+    sums = dict([*cls.train_list, *cls.test_list, (cls.meta["filename"], cls.meta["md5"])])
+    if not all((base / file).is_file() for file in sums):
+        raise _missing(name, base)
+    for file, md5 in sums.items():
+        try:
+            intact = _torchvision_datasets().utils.check_integrity(base / file, md5)
+        except OSError as error:
+            raise _corrupt(name, base / file, str(error)) from error
+        if not intact:
+            raise _corrupt(name, base / file, f"its MD5 sum is not {md5}")
+
+
+# Errors
+
+
+def _missing(name: str, *folders: Path) -> InputError:
+    looked = " nor ".join(map(str, folders))
+    debian = ", or apt-get install dataset-fashion-mnist" if name == "fashion_mnist" else ""
+    return InputError(f"{name}: its files are not in {looked}; {_ELSEWHERE}, or fetch them with --download{debian}")
+
+
+def _corrupt(name: str, file: Path, reason: str) -> InputError:
+    cure = f"delete it and run with --download, or {_ELSEWHERE}"
+    return InputError(f"{name}: {file} is corrupt or unreadable ({reason}); {cure}")

@@ -1,0 +1,69 @@
+"""Grids: every list is an axis; a block is the product of its axes, a list of blocks their union.
+
+A combination is kept flat, each setting with its value and the place in the file where it stands, so that a
+mistake found later can say where it was made.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable
+from typing import Any
+
+MAX_TRIALS = 100_000
+
+Key = tuple[str, ...]
+Flat = dict[Key, tuple[Any, str]]  # setting -> (value, place)
+
+
+class EmptyAxis:
+    """Stands for the value that an empty axis does not have, so that the rest is still checked."""
+
+
+def expand(value: Any, place: str, problems: list[str]) -> list[Flat]:
+    """All combinations of the lists in ``value``; what is wrong is added to ``problems``."""
+    if isinstance(value, list):
+        if not value:
+            problems.append(f"{place}: []: an axis must have at least one value")
+            return [{(): (EmptyAxis(), place)}]
+        return [flat for i, item in enumerate(value) for flat in expand(item, f"{place}[{i}]", problems)]
+    if not isinstance(value, dict) or not value:
+        return [{(): (value, place)}]
+    axes = [
+        [{(str(key), *rest): leaf for rest, leaf in flat.items()} for flat in expand(item, f"{place}.{key}", problems)]
+        for key, item in value.items()
+    ]
+    count = math.prod(len(axis) for axis in axes)
+    if count > MAX_TRIALS:
+        problems.append(f"{place}: {count} trials: must be at most {MAX_TRIALS}")
+        return []
+    return [{key: leaf for part in parts for key, leaf in part.items()} for parts in itertools.product(*axes)]
+
+
+def lay_over(below: Flat, above: Flat) -> Flat:
+    """``above`` over ``below``: a value hides what stands at its key, under it, and in its place."""
+    hidden = {key for key in below for top in above if key[: len(top)] == top or top[: len(key)] == key}
+    return {**{key: leaf for key, leaf in below.items() if key not in hidden}, **above}
+
+
+def nest(flat: Flat) -> Any:
+    """The nested settings of one combination."""
+    if list(flat) == [()]:
+        return flat[()][0]
+    root: dict[str, Any] = {}
+    for key, (value, _) in flat.items():
+        node = root
+        for part in key[:-1]:
+            node = node.setdefault(part, {})
+        node[key[-1]] = value
+    return root
+
+
+def place_of(key: Iterable[str], flat: Flat) -> str:
+    """Where in the file a key stands; for a block, where it begins; else the key itself."""
+    key = tuple(key)
+    if key in flat:
+        return flat[key][1]
+    for inner, (_, place) in flat.items():
+        if key and inner[: len(key)] == key:
+            return place.removesuffix("." + ".".join(inner[len(key) :]))
+    return ".".join(key) or "top level"

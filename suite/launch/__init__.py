@@ -1,0 +1,1 @@
+"""How one trial is run: ``inline`` is in this process."""

@@ -1,0 +1,82 @@
+"""Which trials are done: one folder a trial under ``RESULTS/trials``, whichever sweep asked for it."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from suite import records
+from suite.config import InputError, Trial
+
+# done and diverged are final; failed raised; unfinished was stopped or killed; differs was run with other settings.
+State = Literal["done", "diverged", "failed", "unfinished", "missing", "differs"]
+FINAL: tuple[State, ...] = ("done", "diverged")
+
+
+class Ledger:
+    """The results folder: its trials, their states, and who may run them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, trial_id: str) -> Path:
+        """Where the records of a trial live."""
+        return self.root / "trials" / trial_id
+
+    def result(self, trial: Trial) -> records.Result | None:
+        """The final record of a trial, if it has one and was run with these very settings."""
+        found = records.read_result(self.folder(trial.trial_id))
+        return found if found is not None and _same_settings(found, trial) else None
+
+    def state(self, trial: Trial) -> State:
+        """What has become of a trial.
+
+        Raises:
+            InputError: its result is garbled.
+        """
+        folder = self.folder(trial.trial_id)
+        found = records.read_result(folder)
+        if found is not None:
+            return found.status if _same_settings(found, trial) else "differs"
+        if (folder / records.FAILURE).exists():
+            return "failed"
+        return "unfinished" if folder.exists() else "missing"
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Hold the results folder while a sweep runs: two at once would run the same trials twice.
+
+        Raises:
+            InputError: another sweep holds it, or the folder cannot be written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = (self.root / ".lock").open("a+")
+        except OSError as error:
+            raise InputError(f"{self.root}: results cannot be written there: {error}") from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel gives it back however we end
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read().strip() or "another process"
+                raise InputError(
+                    f"{self.root}: in use by {owner}: wait for it, or give --results another folder"
+                ) from None
+            file.truncate(0)
+            file.write(f"a sweep on {socket.gethostname()}, process {os.getpid()}\n")
+            file.flush()
+            yield
+
+
+def _same_settings(result: records.Result, trial: Trial) -> bool:
+    try:
+        ran = Trial.model_validate(result.config)  # a setting added since then takes its default
+    except ValidationError:
+        return False
+    return ran.model_copy(update={"resources": trial.resources}) == trial

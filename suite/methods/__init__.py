@@ -1,0 +1,63 @@
+"""Methods: each one is a ``torch.optim.Optimizer`` over an unmodified dense model.
+
+The contract, which ``tests/methods/test_contract.py`` holds every registered method to:
+
+1. A subclass of ``torch.optim.Optimizer``; the model knows nothing of masks. ``cls.masked`` says which
+   kind it is; what is said of masks below holds where it is true.
+2. After construction, after every ``step()`` and after ``load_state_dict()`` a masked parameter holds its
+   effective weight ``theta * mask`` (pruned positions are +0.0, by a select), so ``model(x)``,
+   ``model.state_dict()`` and evaluation need no special case. In a masked group every parameter has
+   ``ndim >= 2``; another one is an error that names it and both cures: ``prunable(model)``, or a group with
+   ``sparsity=None``, which plain SGD trains in the same step. What is not passed is not touched.
+   ``fan_in`` may be set per group.
+3. ``state[p]["theta" | "scores" | "momentum_buffer"]`` have the logical shape of ``p``, float32 at least.
+   They are saved and restored in exactly their dtypes. Counters live in ``param_groups[i]["num_updates"]``.
+   The mask is recomputed from the scores; no state of a random generator exists.
+4. Random draws are a pure function of (seed, stream, draw number, parameter position, logical index).
+5. ``load_state_dict(state_dict())``, then n steps, equals n steps bit for bit.
+6. Equal gradients and equal seeds give equal bits on every rank. A step that a gradient scaler skips does
+   not count.
+7. The learning rate is read from ``param_groups`` at each step, as in any torch optimizer; closures work.
+
+To add a method: write ``suite/methods/NAME.py`` with one such class, and its settings class, with the same
+keys and defaults as the constructor, in ``suite/config.py``.
+"""
+
+import importlib
+from typing import Any, cast
+
+from torch import nn
+from torch.optim import Optimizer
+
+from suite import config
+
+
+def names() -> tuple[str, ...]:
+    """The registered methods: those which have settings in ``suite.config``."""
+    return tuple(config.METHODS)
+
+
+def get(name: str) -> Any:
+    """The optimizer class of method ``name``: the one that ``suite/methods/NAME.py`` defines.
+
+    Raises:
+        ValueError: no such method.
+    """
+    if name not in names():
+        raise ValueError(f"method: {name!r}: must be one of {', '.join(names())}")
+    module = importlib.import_module(f"suite.methods.{name}")
+    own = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Optimizer) and value.__module__ == module.__name__
+    ]
+    if len(own) != 1:
+        raise ValueError(f"{module.__file__}: defines {len(own)} optimizers: must define exactly one")
+    return own[0]
+
+
+def prunable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The weights that masked methods train: those of every convolution and linear layer, with their names."""
+    layers = (nn.modules.conv._ConvNd, nn.Linear)
+    modules = ((name, module) for name, module in model.named_modules() if isinstance(module, layers))
+    return [(f"{name}.weight" if name else "weight", cast(nn.Parameter, module.weight)) for name, module in modules]

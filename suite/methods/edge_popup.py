@@ -1,0 +1,199 @@
+"""Edge-popup: train a score per weight over fixed random weights; the best-scored weights are kept.
+
+Source: Ramanujan et al., "What's hidden in a randomly weighted neural network?" (CVPR 2020), section 3.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.sgd import sgd
+
+from suite.config import Distribution, RankBy, ScoreInit
+from suite.methods.groups import check_masked_group, fan_in_of
+from suite.methods.random import draw_scores_, draw_values_
+from suite.methods.update.plain import Redraw, keep_mask, masked_sgd_, write_effective_
+
+STATE = ("theta", "scores", "momentum_buffer")
+
+
+class EdgePopup(Optimizer):
+    """SGD on the scores of a random network's weights; the parameters hold ``theta * mask``.
+
+    Args:
+        params: tensors, named parameters or groups, as any torch optimizer takes them. A group with
+            ``sparsity=None`` is trained by plain SGD; ``fan_in`` may be set per group.
+        sparsity: fraction of each layer's weights removed, in [0, 1).
+        lr, momentum, weight_decay: of SGD on the scores (on the weights where ``sparsity`` is None).
+        distribution: what theta is drawn from; None keeps the present values as theta.
+        rank_by: "scores" (IteRand's), or "abs_scores" (edge-popup's own, with its gradient).
+        score_init: "kaiming_uniform" (IteRand's) or "fan_in_uniform" (edge-popup's own).
+        seed: of the random streams, in [0, 2^32).
+
+    Raises:
+        ValueError: a value out of range, or a masked parameter with fewer than 2 dimensions.
+    """
+
+    masked: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        params: ParamsT,
+        *,
+        sparsity: float | None,
+        lr: float | Tensor,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        distribution: Distribution | None = "signed_constant",
+        rank_by: RankBy = "scores",
+        score_init: ScoreInit = "kaiming_uniform",
+        seed: int = 0,
+    ) -> None:
+        defaults = dict(
+            sparsity=sparsity,
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            distribution=distribution,
+            rank_by=rank_by,
+            score_init=score_init,
+            seed=seed,
+        )
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group as any torch optimizer does, and draw its weights and scores."""
+        first = sum(len(group["params"]) for group in self.param_groups)
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        group.setdefault("fan_in", None)
+        group.setdefault("num_updates", 0)
+        try:
+            self._check_group(group)
+        except ValueError:
+            self.param_groups.pop()
+            raise
+        for position, param in enumerate(group["params"], start=first):
+            self._draw(param, group, position)
+
+    def mask(self, param: Tensor) -> Tensor:
+        """The present mask of a masked parameter: bool, its shape; True keeps.
+
+        Raises:
+            ValueError: the parameter is not in a masked group.
+        """
+        for group in self.param_groups:
+            if group["sparsity"] is not None and any(param is own for own in group["params"]):
+                return self._mask(param, group)
+        raise ValueError(f"parameter of shape {tuple(param.shape)}: not in a masked group of this optimizer")
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update of every group; parameters without a gradient are passed over."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        first = 0
+        for group in self.param_groups:
+            group["num_updates"] += 1
+            update = self._dense_step if group["sparsity"] is None else self._masked_step
+            update(group, [(i, p) for i, p in enumerate(group["params"], start=first) if p.grad is not None])
+            first += len(group["params"])
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state bit for bit, in the saved dtypes, and write the effective weights.
+
+        Raises:
+            ValueError: the state is that of another method.
+        """
+        saved: dict[str, Any] = {}
+        # Hooks of our own, innermost: torch would cast the state to the parameters' dtype.
+        note = self.register_load_state_dict_pre_hook(lambda _, given: saved.update(given))
+        restore = self.register_load_state_dict_post_hook(lambda _: self._restore(saved), prepend=True)
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            note.remove()
+            restore.remove()
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        check_masked_group(group)
+
+    def _redraw(self, group: dict[str, Any], members: list[tuple[int, Tensor]]) -> Redraw | None:
+        """What this step draws again before it updates: nothing here; a variant may say otherwise."""
+        return None
+
+    @torch.no_grad()
+    def _draw(self, param: Tensor, group: dict[str, Any], position: int) -> None:
+        theta = param.detach().to(torch.promote_types(param.dtype, torch.float32), copy=True)
+        fan_in = fan_in_of(param, group)
+        if group["distribution"] is not None and param.ndim >= 2:
+            draw_values_(theta, group["distribution"], fan_in=fan_in, seed=group["seed"], draw=0, parameter=position)
+        if group["sparsity"] is None:
+            param.copy_(theta)
+            return
+        scores = draw_scores_(
+            torch.empty_like(theta), group["score_init"], fan_in=fan_in, seed=group["seed"], parameter=position
+        )
+        self.state[param] = dict(zip(STATE, (theta, scores, torch.zeros_like(scores)), strict=True))
+        write_effective_(param, theta, self._mask(param, group))
+
+    def _mask(self, param: Tensor, group: dict[str, Any]) -> Tensor:
+        return keep_mask(self.state[param]["scores"], group["sparsity"], group["rank_by"])
+
+    def _masked_step(self, group: dict[str, Any], members: list[tuple[int, Tensor]]) -> None:
+        params = [param for _, param in members]
+        masked_sgd_(
+            params,
+            [param.grad for param in params if param.grad is not None],
+            *([self.state[param][key] for param in params] for key in STATE),
+            sparsity=group["sparsity"],
+            lr=float(group["lr"]),
+            momentum=group["momentum"],
+            weight_decay=group["weight_decay"],
+            rank_by=group["rank_by"],
+            redraw=self._redraw(group, members),
+        )
+
+    def _dense_step(self, group: dict[str, Any], members: list[tuple[int, Tensor]]) -> None:
+        params = [param for _, param in members]
+        buffers = [self.state[param].get("momentum_buffer") for param in params]
+        sgd(
+            params,
+            [param.grad for param in params if param.grad is not None],
+            buffers,
+            foreach=False,
+            weight_decay=group["weight_decay"],
+            momentum=group["momentum"],
+            lr=float(group["lr"]),
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
+        if group["momentum"] != 0:
+            for param, buffer in zip(params, buffers, strict=True):
+                self.state[param]["momentum_buffer"] = buffer
+
+    @torch.no_grad()
+    def _restore(self, saved: dict[str, Any]) -> None:
+        numbers = (number for group in saved["param_groups"] for number in group["params"])
+        members = ((param, group) for group in self.param_groups for param in group["params"])
+        for number, (param, group) in zip(numbers, members, strict=True):
+            state = saved["state"].get(number, {})
+            self.state[param] = {key: _like(param, value) for key, value in state.items()}
+            if group["sparsity"] is None:
+                continue
+            if missing := [key for key in STATE if key not in state]:
+                raise ValueError(f"state of parameter {number}: has no {missing[0]!r}: saved by another method")
+            write_effective_(param, self.state[param]["theta"], self._mask(param, group))
+
+
+def _like(param: Tensor, value: Any) -> Any:
+    """A copy of a saved state value, in its own dtype, on the parameter's device and in its memory format."""
+    if not isinstance(value, Tensor) or value.shape != param.shape:
+        return value
+    return torch.empty_like(param, dtype=value.dtype).copy_(value)

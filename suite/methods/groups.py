@@ -1,0 +1,52 @@
+"""Parameter groups: what they may hold. Errors name the value, the rule and the valid choices."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from suite.methods.random import DISTRIBUTIONS, SCORE_INITS
+from suite.methods.update.plain import RANKINGS
+
+Rule = tuple[Callable[[Any], bool], str]
+
+SEED: Rule = (lambda v: isinstance(v, int) and 0 <= v < 2**32, "must be a whole number in [0, 2^32)")
+DISTRIBUTION: Rule = (lambda v: v is None or v in DISTRIBUTIONS, f"must be one of {', '.join(DISTRIBUTIONS)}, or None")
+RULES: dict[str, Rule] = {
+    "sparsity": (lambda v: v is None or 0 <= v < 1, "must be in [0, 1), or None for plain SGD"),
+    "lr": (lambda v: float(v) >= 0, "must be at least 0"),
+    "momentum": (lambda v: 0 <= v < 1, "must be in [0, 1)"),
+    "weight_decay": (lambda v: v >= 0, "must be at least 0"),
+    "distribution": DISTRIBUTION,
+    "rank_by": (lambda v: v in RANKINGS, f"must be one of {', '.join(RANKINGS)}"),
+    "score_init": (lambda v: v in SCORE_INITS, f"must be one of {', '.join(SCORE_INITS)}"),
+    "seed": SEED,
+    "fan_in": (lambda v: v is None or v >= 1, "must be at least 1, or None to read it from the shape"),
+}
+
+
+def check_settings(group: dict[str, Any], rules: dict[str, Rule]) -> None:
+    """Raise ValueError for the first setting of ``group`` that breaks its rule."""
+    for key, (holds, rule) in rules.items():
+        if not holds(group[key]):
+            raise ValueError(f"{key}: {group[key]!r}: {rule}")
+
+
+def check_masked_group(group: dict[str, Any]) -> None:
+    """Raise ValueError for a setting out of range, or for a parameter that cannot be masked."""
+    check_settings(group, RULES)
+    if group["sparsity"] is None:
+        return
+    names = group.get("param_names") or [f"number {i} of its group" for i in range(len(group["params"]))]
+    for name, param in zip(names, group["params"], strict=True):
+        if param.ndim < 2 or not param.is_floating_point():
+            raise ValueError(
+                f"parameter {name}: shape {tuple(param.shape)}, {param.dtype}: a masked parameter is floating point "
+                "and has at least 2 dimensions; pass methods.prunable(model), "
+                "or put this one in a group with sparsity=None"
+            )
+
+
+def fan_in_of(param: Tensor, group: dict[str, Any]) -> int:
+    """Inputs of one output unit: the group's ``fan_in`` where set, else the product of all sizes but the first."""
+    return int(group["fan_in"] or (param[0].numel() if param.ndim >= 2 else 1))

@@ -1,0 +1,123 @@
+"""The specification: one step of masked SGD over lists of tensors, and the exact selection it needs.
+
+Sources: Ramanujan et al., "What's hidden in a randomly weighted neural network?" (CVPR 2020), for the
+update of scores; Chijiwa et al., "Pruning randomly initialized neural networks with iterative
+randomization" (NeurIPS 2021), for the redraw. Faster forms must equal this one bit for bit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suite.config import Distribution, RankBy
+from suite.methods.random import chosen, draw_values_
+
+RANKINGS: tuple[RankBy, ...] = get_args(RankBy)
+
+
+@dataclass(frozen=True)
+class Redraw:
+    """Redraw number ``draw`` (from 1): each pruned weight is drawn again with probability ``prob``."""
+
+    draw: int
+    prob: float
+    seed: int
+    distribution: Distribution
+    fan_ins: Sequence[int]
+    parameters: Sequence[int]  # positions in Optimizer.state_dict()
+
+
+def masked_sgd_(
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    thetas: Sequence[Tensor],
+    scores: Sequence[Tensor],
+    momenta: Sequence[Tensor],
+    *,
+    sparsity: float,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    rank_by: RankBy,
+    redraw: Redraw | None = None,
+) -> None:
+    """One step in place: redraw, SGD on the scores, then ``params = thetas * mask``.
+
+    Each list holds one tensor a layer, all of a layer's shape. ``grads`` are gradients of the effective
+    weights. Rounding follows ``torch.optim.SGD(foreach=False)`` on the scores.
+    """
+    for i, (param, grad, theta, score, buffer) in enumerate(zip(params, grads, thetas, scores, momenta, strict=True)):
+        if redraw is not None:
+            redraw_(theta, ~keep_mask(score, sparsity, rank_by), redraw, i)
+        step = grad.to(score.dtype) * theta
+        if rank_by == "abs_scores":
+            step = step.mul_(score.sign())
+        if weight_decay != 0:
+            step = step.add_(score, alpha=weight_decay)
+        buffer.mul_(momentum).add_(step)
+        score.add_(buffer, alpha=-lr)
+        write_effective_(param, theta, keep_mask(score, sparsity, rank_by))
+
+
+def write_effective_(param: Tensor, theta: Tensor, mask: Tensor) -> None:
+    """``param = theta`` where the mask keeps, else +0.0: a select, since a product would leave -0 and NaN."""
+    param.copy_(torch.where(mask, theta, 0.0))
+
+
+def redraw_(theta: Tensor, pruned: Tensor, redraw: Redraw, layer: int) -> None:
+    """Draw the chosen ones of the ``pruned`` weights of layer number ``layer`` again, in place."""
+    parameter = redraw.parameters[layer]
+    choice = chosen(
+        theta.numel(), redraw.prob, seed=redraw.seed, draw=redraw.draw, parameter=parameter, device=theta.device
+    )
+    fresh = draw_values_(
+        torch.empty_like(theta),
+        redraw.distribution,
+        fan_in=redraw.fan_ins[layer],
+        seed=redraw.seed,
+        draw=redraw.draw,
+        parameter=parameter,
+    )
+    theta.copy_(torch.where(pruned & choice.view(theta.shape), fresh, theta))
+
+
+def num_pruned(num_weights: int, sparsity: float) -> int:
+    """How many of a layer's weights are removed: ``round(sparsity * (n - 1))``, so at least one survives."""
+    return round(sparsity * (num_weights - 1))
+
+
+def keep_mask(scores: Tensor, sparsity: float, rank_by: RankBy) -> Tensor:
+    """The mask of one layer: bool, shape of ``scores``; exactly ``num_pruned`` entries are False.
+
+    Order: by rank value, ties by logical index, NaN above all, -0 equal to +0; the first ones are pruned.
+    """
+    rank = scores if rank_by == "scores" else scores.abs()
+    count = num_pruned(rank.numel(), sparsity)
+    if count == 0:
+        return torch.ones_like(rank, dtype=torch.bool)
+    flat = rank.detach().reshape(-1)
+    keep = _keep_by_partition(flat, count) if flat.device.type == "cpu" else _keep_by_sort(flat, count)
+    return keep.view(rank.shape)
+
+
+def _keep_by_sort(flat: Tensor, count: int) -> Tensor:
+    # Adding 0 turns -0 into +0, which a radix sort would tell apart.
+    order = torch.sort(flat + 0.0, stable=True).indices
+    return torch.ones_like(flat, dtype=torch.bool).index_fill_(0, order[:count], False)
+
+
+def _keep_by_partition(flat: Tensor, count: int) -> Tensor:
+    values = flat.numpy()
+    border = np.partition(values, count - 1)[count - 1]  # NaN comes last here too
+    if np.isnan(border):
+        keep, ties = np.zeros(values.size, dtype=np.bool_), np.isnan(values)
+    else:
+        keep, ties = ~(values <= border), values == border
+    missing = values.size - count - np.count_nonzero(keep)
+    if missing:
+        keep[np.flatnonzero(ties)[-missing:]] = True
+    return torch.from_numpy(keep)

@@ -1,0 +1,74 @@
+"""The networks, by name: plain `nn.Module`s that know nothing of masks, methods or datasets.
+
+`build` makes one, `names` lists them. A new family is one file with a `NETS` table of builders, added to `_NETS` below.
+"""
+
+import math
+
+from torch import nn
+
+from suite.models import conv, resnet
+
+_NETS = {**conv.NETS, **resnet.NETS}
+_NARROWEST = 64  # channels of the narrowest scaled layer at width_mult=1, the same in every net
+
+
+def names() -> tuple[str, ...]:
+    """The names that `build` takes."""
+    return tuple(_NETS)
+
+
+def build(
+    name: str,
+    *,
+    num_classes: int,
+    image_size: int,
+    in_channels: int = 3,
+    width_mult: float = 1.0,
+    norm_affine: bool = True,
+) -> nn.Module:
+    """A new network, on the default device (`torch.device("meta")` included).
+
+    Biases are 0. Weights are as torch leaves them: each method draws its own. `width_mult` scales channel counts,
+    rounded down; the stem of ResNets, 64 channels, is not scaled. `norm_affine` says whether batch norms have a trained
+    scale and shift; conv nets have no norm, so there it has no effect. ResNets have their ImageNet form for
+    `image_size > 64`, else their CIFAR form.
+
+    Shapes: (batch, in_channels, image_size, image_size) -> logits (batch, num_classes).
+    Errors: ValueError for an unknown name, for `width_mult < 1 / 64`, for an image that the net's pools would shrink to
+    nothing, and for counts below 1.
+    Sources: Frankle & Carbin (2019) and Ramanujan et al. (2020) for conv nets, He et al. (2016) for ResNets.
+    """
+    if name not in _NETS:
+        raise ValueError(f"unknown model {name!r}; the valid names are {', '.join(names())}")
+    _check_width(width_mult)
+    _check_counts(num_classes=num_classes, image_size=image_size, in_channels=in_channels)
+    model = _NETS[name](
+        num_classes=num_classes,
+        image_size=image_size,
+        in_channels=in_channels,
+        width_mult=width_mult,
+        norm_affine=norm_affine,
+    )
+    _zero_biases(model)
+    return model
+
+
+def _check_width(width_mult: float) -> None:
+    if not (math.isfinite(width_mult) and width_mult * _NARROWEST >= 1):  # written so that nan is refused too
+        raise ValueError(
+            f"width_mult={width_mult}: it must be a finite number > 0 that leaves at least 1 of the {_NARROWEST} "
+            f"channels of the narrowest layer; the smallest is 1/{_NARROWEST} = {1 / _NARROWEST}"
+        )
+
+
+def _check_counts(**counts: int) -> None:
+    for key, value in counts.items():
+        if value < 1:
+            raise ValueError(f"{key}={value}: it must be an integer, at least 1")
+
+
+def _zero_biases(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
+            nn.init.zeros_(module.bias)

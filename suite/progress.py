@@ -1,0 +1,121 @@
+"""What the user sees while a sweep runs; the only importer of rich."""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from suite.config import Trial
+from suite.ledger import FINAL, Ledger
+from suite.plan import Plan
+from suite.sweepfile import Sweep
+
+console = Console(soft_wrap=True, highlight=False)
+_PLAIN_SECONDS = 2.0  # at most one line this often where the output is not a terminal
+
+
+def label(trial: Trial) -> str:
+    """A trial in one short line."""
+    return f"{trial.method.name} {trial.model.name} x{trial.model.width_mult:g} {trial.dataset.name} seed {trial.seed}"
+
+
+def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table."""
+    table = Table(title=title, title_justify="left")
+    for i, name in enumerate(header):
+        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    # Where nobody looks at a terminal its width means nothing: cut no column.
+    console.print(table, width=None if console.is_terminal else 200, soft_wrap=False)
+
+
+def show_plan(sweep: Sweep, plan: Plan, ledger: Ledger) -> None:
+    """The dry run: each trial with what has become of it."""
+    header = ("trial_id", "method", "model", "dataset", "seed", "state")
+    rows = []
+    for trial_id, trial in sweep.trials.items():
+        state = "to run" if trial_id in plan.to_run else plan.states[trial_id]
+        model = f"{trial.model.name} x{trial.model.width_mult:g}"
+        rows.append((trial_id, trial.method.name, model, trial.dataset.name, str(trial.seed), state))
+    show_table(f"{sweep.name}: {sweep.path}", header, rows)
+    show_counts(plan, ledger)
+
+
+def show_counts(plan: Plan, ledger: Ledger) -> None:
+    """One line: how many trials are in each state."""
+    states = ", ".join(f"{number} {state}" for state, number in sorted(plan.counts.items()))
+    console.print(f"{len(plan.states)} trials in {ledger.root}: {states}; {len(plan.to_run)} to run")
+
+
+class SweepDisplay:
+    """Done, running, failed and the time left: a live panel on a terminal, else a line now and then."""
+
+    def __init__(self, trials: dict[str, Trial], ledger: Ledger) -> None:
+        self._trials, self._ledger = trials, ledger
+        self._running: dict[str, dict[str, Any]] = {}
+        self._done, self._failed = 0, 0
+        self._ends: deque[float] = deque(maxlen=21)  # of the last trials, for the time left
+        self._said = 0.0
+        self._bar = Progress(
+            TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+        )
+        self._task = self._bar.add_task("trials", total=len(trials))
+        self._live = Live(get_renderable=self._panel, console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "SweepDisplay":
+        if console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+
+    def started(self, trial_id: str) -> None:
+        """A trial has begun."""
+        if not self._ends:
+            self._ends.append(time.monotonic())
+        self._running[trial_id] = {}
+
+    def epoch(self, trial_id: str, line: dict[str, Any]) -> None:
+        """A trial has reported an epoch."""
+        self._running[trial_id] = line
+
+    def ended(self, trial_id: str) -> None:
+        """A trial's attempt is over; how, the ledger says."""
+        self._running.pop(trial_id, None)
+        self._ends.append(time.monotonic())
+        state = self._ledger.state(self._trials[trial_id])
+        final = state in FINAL
+        self._done, self._failed = self._done + final, self._failed + (not final)
+        self._bar.update(self._task, completed=self._done + self._failed)
+        over = self._done + self._failed
+        if not final:
+            console.print(f"{state}: {label(self._trials[trial_id])}: {self._ledger.folder(trial_id)}")
+        elif not console.is_terminal and (self._ends[-1] - self._said > _PLAIN_SECONDS or over == len(self._trials)):
+            self._said = self._ends[-1]
+            console.print(f"[{over}/{len(self._trials)}] {state}: {label(self._trials[trial_id])}; {self._summary()}")
+
+    def _summary(self) -> str:
+        return f"{len(self._running)} running, {self._failed} failed, {self._time_left()} left"
+
+    def _time_left(self) -> str:
+        if len(self._ends) < 2:
+            return "?"
+        pace = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
+        seconds = round(pace * (len(self._trials) - self._done - self._failed))
+        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+    def _panel(self) -> Group:
+        rows = [Text(self._summary())]
+        for trial_id, line in list(self._running.items()):
+            trial = self._trials[trial_id]
+            told = f"epoch {line['epoch'] + 1}/{trial.epochs}, val {line['val/top1']:.3f}" if line else "starting"
+            rows.append(Text(f"  {label(trial)}: {told}"))
+        return Group(self._bar, *rows)

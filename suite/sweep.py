@@ -1,0 +1,110 @@
+"""Run a sweep: ``python -m suite.sweep FILE.yaml``.
+
+Exit status: 0 all planned trials are final; 1 some failed or are unfinished; 2 bad input; 130 Ctrl-C.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from suite import cli, records
+from suite.config import InputError
+from suite.ledger import Ledger
+from suite.plan import Plan, make_plan
+from suite.sweepfile import Sweep
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is missing of a sweep, then show and publish its results."""
+    args = _parse(argv)
+    sweep, ledger = cli.load(args)
+    from suite import progress  # rich: not before a mistake in the file can be told
+
+    plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
+    if args.dry_run:
+        progress.show_plan(sweep, plan, ledger)
+        return 0
+    with ledger.running():
+        plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)  # as it stands now that nobody else runs
+        progress.show_counts(plan, ledger)
+        _keep_resolved(sweep, ledger)
+        try:
+            _run(plan, ledger, args)
+        except KeyboardInterrupt:
+            progress.console.print("stopped: what is done is kept; the same command goes on from here")
+            return 130
+        plan = make_plan(sweep, ledger)
+    files = _report(sweep, ledger)
+    _publish(sweep, ledger, args.tracking_uri, files)
+    _show_failures(plan, ledger)
+    return 0 if plan.complete else 1
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.sweep_parser("python -m suite.sweep", "Run the trials of a sweep that are not done yet.")
+    parser.add_argument("--dry-run", action="store_true", help="print the trials and run nothing")
+    parser.add_argument("--retry-failed", action="store_true", help="run trials again that raised")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets; default: $SUITE_DATA, else data")
+    parser.add_argument("--download", action="store_true", help="fetch data sets that are missing")
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server; default: mlflow.db in the results folder")
+    return parser.parse_args(argv)
+
+
+def _keep_resolved(sweep: Sweep, ledger: Ledger) -> None:
+    """Keep the trials as planned, each with all its settings: a sweep file too."""
+    trials = [trial.model_dump(mode="json") for trial in sweep.trials.values()]
+    file = {"name": sweep.name, "description": sweep.description, "grid": trials}
+    records.write_whole(ledger.root / "sweeps" / f"{sweep.name}.yaml", yaml.safe_dump(file, sort_keys=False))
+
+
+def _run(plan: Plan, ledger: Ledger, args: argparse.Namespace) -> None:
+    if not plan.to_run:
+        return
+    from suite import data, tune
+    from suite.progress import SweepDisplay
+
+    for settings in {trial.dataset for trial in plan.to_run.values()}:
+        data.prepare(settings, data_dir=args.data_dir, download=args.download)
+    with SweepDisplay(plan.to_run, ledger) as display:
+        tune.run(plan.to_run, ledger, data_dir=args.data_dir, display=display)
+
+
+def _report(sweep: Sweep, ledger: Ledger) -> list[Path]:
+    from analysis import figures, tables
+    from suite.progress import console
+
+    text, files = tables.make(sweep, ledger)
+    console.print(text, markup=False)
+    drawn = figures.make(sweep, ledger)
+    for path in drawn[:1]:
+        console.print(f"figure: {path}")
+    return [*files, *drawn]
+
+
+def _publish(sweep: Sweep, ledger: Ledger, uri: str | None, files: list[Path]) -> None:
+    from suite import tracking
+    from suite.progress import console
+
+    try:
+        tracking.publish(sweep, ledger, uri=uri, report=files)
+        console.print(f"MLflow: {tracking.ui_command(ledger, uri)}")
+    except InputError as error:  # the results do not depend on it
+        console.print(str(error))
+
+
+def _show_failures(plan: Plan, ledger: Ledger) -> None:
+    from suite.progress import console
+
+    for trial_id, state in plan.states.items():
+        folder = ledger.folder(trial_id)
+        if state == "failed" and (failure := records.read_failure(folder)):
+            console.print(f"failed: {failure.error}: {folder / records.FAILURE}; --retry-failed runs it again")
+        elif state == "unfinished":
+            console.print(f"unfinished: {folder}: its process was killed; the same command runs it again")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

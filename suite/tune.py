@@ -1,0 +1,170 @@
+"""Running what is missing under Ray Tune; the only importer of ray.
+
+Tune decides when a trial starts. Whether it is done, the ledger says; Tune's own files are thrown away.
+"""
+
+import atexit
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from suite.config import InputError, Trial
+from suite.ledger import Ledger
+
+_QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new display prints a table whatever verbose says
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
+}
+_OBJECT_STORE_BYTES = 100 * 2**20  # nothing large passes through Ray
+_REPORT_SECONDS = 0.5
+
+
+class Display(Protocol):
+    """What is told how the trials go."""
+
+    def started(self, trial_id: str) -> None:
+        """A trial has begun."""
+
+    def epoch(self, trial_id: str, line: dict[str, Any]) -> None:
+        """A trial has reported an epoch."""
+
+    def ended(self, trial_id: str) -> None:
+        """A trial's attempt is over; how, the ledger says."""
+
+
+def run(trials: dict[str, Trial], ledger: Ledger, *, data_dir: Path | None, display: Display) -> None:
+    """Run ``trials`` on this machine, as many at once as its CPUs and GPUs allow; returns when none is left.
+
+    A trial that raises or is killed does not stop the others: ask the ledger afterwards.
+
+    Raises:
+        InputError: ray is not installed, or a trial asks for more than the machine has.
+    """
+    ray = _import_ray()
+    from ray import tune
+    from ray.tune.progress_reporter import TrialProgressCallback
+
+    groups: dict[tuple[float, float], dict[str, Trial]] = {}
+    for trial_id, trial in trials.items():
+        groups.setdefault((trial.resources.cpus, trial.resources.gpus), {})[trial_id] = trial
+    _displays[:] = [display]
+    with _cluster(ray) as scratch:
+        _check_resources(ray.cluster_resources(), trials)
+        for (cpus, gpus), group in groups.items():
+            cells = [_cell(trial_id, trial, ledger, data_dir) for trial_id, trial in group.items()]
+            tune.Tuner(
+                tune.with_resources(_trainable, {"cpu": cpus, "gpu": gpus}),
+                param_space={"cell": tune.grid_search(cells)},
+                tune_config=tune.TuneConfig(reuse_actors=True),
+                run_config=tune.RunConfig(
+                    storage_path=str(scratch), verbose=0, callbacks=[_callback(TrialProgressCallback)]
+                ),
+            ).fit()
+
+
+def _cell(trial_id: str, trial: Trial, ledger: Ledger, data_dir: Path | None) -> dict[str, Any]:
+    folder = str(ledger.folder(trial_id).absolute())
+    return {"trial": trial.model_dump(mode="json"), "folder": folder, "data_dir": data_dir and str(data_dir.absolute())}
+
+
+def _trainable(config: dict[str, Any]) -> None:
+    """Runs in a worker process, which takes one trial after the other."""
+    from ray import tune
+
+    from suite.launch import inline
+
+    cell = config["cell"]
+    last = time.monotonic()
+
+    def report(line: dict[str, Any]) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _REPORT_SECONDS:  # a report waits for the driver
+            last = time.monotonic()
+            tune.report(line)
+
+    data_dir = cell["data_dir"] and Path(cell["data_dir"])
+    inline.run(Trial.model_validate(cell["trial"]), Path(cell["folder"]), data_dir=data_dir, on_epoch=report)
+
+
+def _callback(base: type) -> Any:
+    """Tune's events, passed on, in the place of Tune's own display. Tune pickles it by value: so it holds nothing."""
+
+    class Callback(base):  # type: ignore[misc]
+        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            _tell("started", trial)
+
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+            _tell("epoch", trial, result)
+
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            _tell("ended", trial)
+
+        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            _tell("ended", trial)
+
+    return Callback()
+
+
+_displays: list[Display] = []  # the one of the sweep that runs
+
+
+def _tell(event: str, trial: Any, *told: Any) -> None:
+    trial_id = Path(trial.config["cell"]["folder"]).name
+    getattr(_displays[-1], event)(trial_id, *told)
+
+
+@cache
+def _import_ray() -> Any:
+    """Import ray, which reads its environment then; a fresh token keeps other users of the machine out."""
+    folder = Path(tempfile.mkdtemp(prefix="suite-token-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    os.environ.update(_QUIET, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError(f"{error}: install it with: pip install 'ray[tune]'") from None
+    return ray
+
+
+@contextlib.contextmanager
+def _cluster(ray: Any) -> Iterator[Path]:
+    """A Ray of our own, its files in a folder that is removed at the end."""
+    scratch = Path(tempfile.mkdtemp(prefix="suite-ray-"))
+    try:
+        ray.init(
+            address="local",
+            num_cpus=len(os.sched_getaffinity(0)),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="CRITICAL",
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _temp_dir=str(scratch),
+        )
+        yield scratch
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_resources(there: dict[str, float], trials: dict[str, Trial]) -> None:
+    for trial in trials.values():
+        for kind, asked in (("CPU", trial.resources.cpus), ("GPU", trial.resources.gpus)):
+            if asked > there.get(kind, 0):
+                raise InputError(
+                    f"resources.{kind.lower()}s: {asked:g}: this machine has {there.get(kind, 0):g}; "
+                    f"set --set resources.{kind.lower()}s={there.get(kind, 0):g} or run where there are more"
+                )
