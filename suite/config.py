@@ -78,7 +78,7 @@ class IteRandSettings(MaskedSettings):
 class ModelSettings(Settings):
     """What every network has. ``norm_affine`` unset: trained affine norms in dense methods only."""
 
-    width_mult: Positive = 1.0
+    width_mult: Annotated[float, Field(ge=1 / 64)] = 1.0  # the narrowest layers have 64 channels at 1
     norm_affine: bool | None = None
 
 

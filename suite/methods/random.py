@@ -130,7 +130,8 @@ def _signed_constant(word: Tensor, fan_in: int, dtype: torch.dtype) -> Tensor:
 def _kaiming_normal(word: Tensor, fan_in: int, dtype: torch.dtype) -> Tensor:
     # log and sqrt differ in the last bits between devices: computed in float64 on the CPU, rounded once.
     uniform = (word.cpu().double() + 0.5) / 2**32
-    return (torch.special.ndtri(uniform) * math.sqrt(2 / fan_in)).to(dtype)
+    normal: Tensor = torch.special.ndtri(uniform)
+    return (normal * math.sqrt(2 / fan_in)).to(dtype)
 
 
 _VALUES: dict[Distribution, Callable[[Tensor, int, torch.dtype], Tensor]] = {

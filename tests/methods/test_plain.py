@@ -56,7 +56,7 @@ def test_counts_checkable_by_head() -> None:
 @pytest.mark.parametrize(
     ("rank_by", "scores", "kept"),
     [
-        ("scores", [3.0, 1.0, 2.0, -4.0, 0.0], [1, 0, 1, 0, 1]),  # of 5 at sparsity 0.5, 2 are pruned
+        ("scores", [3.0, 1.0, 2.0, -4.0, 0.0], [1, 1, 1, 0, 0]),  # of 5 at sparsity 0.5, 2 are pruned
         ("abs_scores", [3.0, 1.0, 2.0, -4.0, 0.0], [1, 0, 1, 1, 0]),
         ("scores", [7.0] * 5, [0, 0, 1, 1, 1]),  # ties: the first ones
         ("abs_scores", [7.0, -7.0, 7.0, -7.0, 7.0], [0, 0, 1, 1, 1]),
@@ -155,6 +155,22 @@ def test_scores_move_as_torch_sgd_moves_them(
             assert slow.equal_bits(score, copy)
             rank = score if rank_by == "scores" else score.abs()
             assert slow.equal_bits(param, torch.where(slow.keep(rank, 0.5), theta, 0.0))
+
+
+@pytest.mark.xfail(reason="momentum 0 still keeps a buffer: inf * 0 is NaN, where torch's SGD keeps none", strict=True)
+def test_without_momentum_an_infinite_gradient_is_forgotten(slow: SimpleNamespace) -> None:
+    params, thetas, scores = layers(torch.float32, 3)
+    settings = {"lr": 0.1, "momentum": 0.0, "weight_decay": 0.0}
+    copies = [score.clone().requires_grad_() for score in scores]
+    sgd = torch.optim.SGD(copies, foreach=False, **settings)
+    buffers = [torch.zeros_like(score) for score in scores]
+    for value in (INF, 1.0):
+        grads = [torch.full(shape, value) for shape in SHAPES]
+        for copy, grad, theta in zip(copies, grads, thetas, strict=True):
+            copy.grad = grad * theta
+        sgd.step()
+        masked_sgd_(params, grads, thetas, scores, buffers, sparsity=0.5, rank_by="scores", **settings)
+    assert all(torch.equal(a, b) for a, b in zip(scores, copies, strict=True))
 
 
 def test_bfloat16_parameters_over_float32_state(slow: SimpleNamespace) -> None:
