@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use("Agg")  # files only: no screen is needed
 from matplotlib import pyplot
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from analysis.rows import Cell, cells, metric_of
 from analysis.stats import t_interval
@@ -42,6 +42,9 @@ def make(sweep: Sweep, ledger: Ledger) -> list[Path]:
                 own = [cell for cell in found if (cell.dataset, cell.model, cell.series) == series]
                 _draw(panel, own, metric, count)
             panel.set(xscale="log", xlabel=name)
+            panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+            panel.xaxis.set_minor_formatter(NullFormatter())
             panel.grid(alpha=0.3, linewidth=0.5)
         axes[0].set_ylabel(f"{metric}, 95 % band over seeds")
         axes[0].yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
@@ -64,7 +67,7 @@ def _draw(panel: Axes, own: list[Cell], metric: str, count: Callable[[Result], i
         if values:
             estimate = t_interval(values)
             half = estimate.half_width or 0.0
-            low, high = estimate.mean - half, min(estimate.mean + half, 1.0)
+            low, high = max(estimate.mean - half, 0.0), min(estimate.mean + half, 1.0)
             points.append((count(next(iter(cell.results.values()))), estimate.mean, low, high))
     if not points:
         return

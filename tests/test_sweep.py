@@ -18,7 +18,6 @@ from suite.ledger import Ledger
 from suite.sweepfile import load_sweep
 from suite.tracking import store_uri
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
 
 
