@@ -1,6 +1,7 @@
 """What the commands that take a sweep file share: arguments, and how mistakes are told."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 from suite.config import InputError
 from suite.ledger import Ledger
 from suite.sweepfile import Sweep, load_sweep
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def sweep_parser(prog: str, description: str) -> argparse.ArgumentParser:
@@ -43,4 +46,9 @@ def run(main: Callable[[], int]) -> int:
         return 130
     except BrokenPipeError:  # the reader of our output has left
         sys.stderr.close()
+        return 1
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        print(f"{error.filename}: {error.strerror}: nothing that was done is lost; mend it and repeat", file=sys.stderr)
         return 1

@@ -124,9 +124,9 @@ class Schedule(Settings):
 
 
 class Resources(Settings):
-    """What one trial takes of the machine: CPUs and GPUs, parts of one allowed."""
+    """What one trial takes of the machine: CPUs (unset: as many as its threads) and GPUs; parts of one are allowed."""
 
-    cpus: Positive = 1.0
+    cpus: Positive | None = None
     gpus: NonNegative = 0.0
 
 
@@ -161,6 +161,11 @@ class Trial(Settings):
         if epochs is not None and schedule.warmup_epochs + schedule.constant_epochs > epochs:
             raise ValueError(f"warmup_epochs + constant_epochs must be at most epochs ({epochs})")
         return schedule
+
+    @property
+    def num_cpus(self) -> float:
+        """CPUs that the trial takes of the machine."""
+        return self.resources.cpus or float(self.threads)
 
     @property
     def trial_id(self) -> str:

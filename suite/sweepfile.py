@@ -58,6 +58,12 @@ class Option:
         leaf = flat.get((*self.key, "name")) or flat.get(self.key)
         return leaf is None or leaf[0] in self.values
 
+    def matches_none(self, there: list[Any]) -> InputError:
+        """The error for a filter that no trial passes, with the values there are."""
+        seen = ", ".join(dict.fromkeys(short(value) for value in there if value is not None))
+        rule = f"values there: {seen}" if seen else "no trial of this sweep has such a setting"
+        return InputError(f"{self.flag}: {short(self.values)}: matches no trial; {rule}")
+
 
 def load_sweep(path: str | Path, only: Sequence[str] = (), sets: Sequence[str] = ()) -> Sweep:
     """Read and expand a sweep file.
@@ -77,7 +83,7 @@ def load_sweep(path: str | Path, only: Sequence[str] = (), sets: Sequence[str] =
     if not isinstance(raw, dict):
         raise InputError(f"{path}: {short(raw)}: a sweep file must be a mapping with name, base and grid")
     problems = _check_top(raw)
-    flats = [flat for flat in _combine(raw, settings, problems) if all(f.admits(flat) for f in filters)]
+    flats = _admitted(_combine(raw, settings, problems), filters)
     trials = _validate(flats, problems, unique=not settings)
     if problems:
         raise InputError(*(f"{path}: {problem}" for problem in dict.fromkeys(problems)))
@@ -173,16 +179,22 @@ def _difference(one: Flat, other: Flat) -> str:
     return next(places, "grid")
 
 
+def _admitted(flats: list[Flat], filters: list[Option]) -> list[Flat]:
+    for option in filters:
+        kept = [flat for flat in flats if option.admits(flat)]
+        if flats and not kept:
+            leaves = (flat.get((*option.key, "name")) or flat.get(option.key) for flat in flats)
+            raise option.matches_none([leaf[0] for leaf in leaves if leaf])
+        flats = kept
+    return flats
+
+
 def _filter(trials: dict[str, Trial], filters: list[Option]) -> dict[str, Trial]:
     for option in filters:
         values = {trial_id: _lookup(trial.model_dump(), option.key) for trial_id, trial in trials.items()}
         kept = {trial_id: trial for trial_id, trial in trials.items() if values[trial_id] in option.values}
         if not kept:
-            seen = ", ".join(dict.fromkeys(short(value) for value in values.values() if value is not None))
-            raise InputError(
-                f"{option.flag}: {short(option.values)}: matches no trial; "
-                + (f"values there: {seen}" if seen else "no trial of this sweep has this key with another value")
-            )
+            raise option.matches_none(list(values.values()))
         trials = kept
     return trials
 

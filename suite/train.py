@@ -128,7 +128,7 @@ def _epoch(run: Run, epoch: int) -> Line:
         "train/loss": loss,
         "val/loss": val.loss,
         "val/top1": val.top1,
-        "sparsity": 1 - _kept(run) / _num_params(run),
+        "sparsity": _num_removed(run) / max(sum(param.numel() for param in _masked(run)), 1),
         "images_per_second": len(run.data.train) / seconds,
     }
 
@@ -155,14 +155,14 @@ def _num_params(run: Run) -> int:
     return sum(param.numel() for param in run.model.parameters())
 
 
-def _kept(run: Run) -> int:
-    """Parameters after pruning: mask ones, biases and affine norms."""
-    if not run.optimizer.masked:
-        return _num_params(run)
-    masked = {
-        param for group in run.optimizer.param_groups if group["sparsity"] is not None for param in group["params"]
-    }
-    return sum(int(run.optimizer.mask(p).sum()) if p in masked else p.numel() for p in run.model.parameters())
+def _masked(run: Run) -> list[Tensor]:
+    groups = run.optimizer.param_groups if run.optimizer.masked else []
+    return [param for group in groups if group["sparsity"] is not None for param in group["params"]]
+
+
+def _num_removed(run: Run) -> int:
+    """Weights that the masks remove now, counted."""
+    return sum(int((~run.optimizer.mask(param)).sum()) for param in _masked(run))
 
 
 def _state_bytes(run: Run) -> int:
@@ -184,7 +184,7 @@ def _result(run: Run, lines: list[Line], test: Evaluation | None, started_at: fl
         num_epochs=len(lines),
         num_updates=run.num_updates,
         params_total=_num_params(run),
-        params_kept=_kept(run),
+        params_kept=_num_params(run) - _num_removed(run),
         state_bytes_per_weight=_state_bytes(run) / _num_params(run),
         peak_memory_mb=provenance.peak_memory_mb(run.device),
         seconds=seconds,

@@ -57,7 +57,7 @@ def run(trials: dict[str, Trial], ledger: Ledger, *, data_dir: Path | None, disp
 
     groups: dict[tuple[float, float], dict[str, Trial]] = {}
     for trial_id, trial in trials.items():
-        groups.setdefault((trial.resources.cpus, trial.resources.gpus), {})[trial_id] = trial
+        groups.setdefault((trial.num_cpus, trial.resources.gpus), {})[trial_id] = trial
     _displays[:] = [display]
     with _cluster(ray) as scratch:
         _check_resources(ray.cluster_resources(), trials)
@@ -162,7 +162,7 @@ def _cluster(ray: Any) -> Iterator[Path]:
 
 def _check_resources(there: dict[str, float], trials: dict[str, Trial]) -> None:
     for trial in trials.values():
-        for kind, asked in (("CPU", trial.resources.cpus), ("GPU", trial.resources.gpus)):
+        for kind, asked in (("CPU", trial.num_cpus), ("GPU", trial.resources.gpus)):
             if asked > there.get(kind, 0):
                 raise InputError(
                     f"resources.{kind.lower()}s: {asked:g}: this machine has {there.get(kind, 0):g}; "

@@ -140,8 +140,8 @@ def valid(cls: type[Settings]) -> str:
         ),
         (
             "conv2",
-            "conv3",
-            'grid.model.name: "conv3": not a model; did you mean conv2? '
+            "cnv2",
+            'grid.model.name: "cnv2": not a model; did you mean conv2? '
             "valid: conv2, conv4, conv6, resnet18, resnet34, resnet50, resnet101",
         ),
         ("name: weights, ", "", "grid.method: null: not a method; valid: weights, edge_popup, iterand"),
@@ -252,9 +252,9 @@ def test_a_file_that_is_not_there(load: Load, tmp_path: Path) -> None:
     assert list(caught.value.problems) == ["t.yaml: no such file; there are: s.yaml"]
     with pytest.raises(InputError, match=r"^no/t.yaml: no such file; there are: no .yaml files$"):
         load_sweep("no/t.yaml")
-    with pytest.raises(InputError, match="cannot be read as text: .*Is a directory"):
+    with pytest.raises(InputError, match=r"cannot be read as text: .*Is a directory"):
         load_sweep(tmp_path)
-    with pytest.raises(InputError, match="cannot be read as text: .*Not a directory"):
+    with pytest.raises(InputError, match=r"cannot be read as text: .*Not a directory"):
         load_sweep("s.yaml/t.yaml")
 
 

@@ -1,0 +1,167 @@
+"""Settings: which of them make a trial another one, and that they load nothing heavy."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import ValidationError
+
+from suite import config
+from suite.config import DATASETS, METHODS, MODELS, ConvSettings, Settings, Trial, identity
+
+BLOCKS = {"dataset": DATASETS, "model": MODELS, "method": METHODS}
+NOT_IDENTITY = {"resources"}  # what cannot change numbers
+CANDIDATES = [True, False, 0, 1, 2, 3, 0.25, 0.5, *{word for word in "none protocol crop".split()}]
+Path_ = tuple[str, ...]
+
+
+def settings(**blocks: dict[str, Any]) -> dict[str, Any]:
+    """A trial with every setting written out."""
+    method = {"name": "iterand", "lr": 0.3, "sparsity": 0.5, **blocks.get("method", {})}
+    method = {key: value for key, value in method.items() if key in METHODS[method["name"]].model_fields}
+    trial = {
+        "dataset": {"name": "digits", **blocks.get("dataset", {})},
+        "model": {"name": "conv2", **blocks.get("model", {})},
+        "method": method,
+        "seed": 7,
+        "epochs": 4,
+        "global_batch_size": 64,
+    }
+    return Trial.model_validate(trial).model_dump(mode="json")
+
+
+def trial_id(raw: dict[str, Any]) -> str:
+    return Trial.model_validate(raw).trial_id
+
+
+def all_settings() -> list[Any]:
+    """Each setting of each block, by its path."""
+    cases = []
+    for kind, classes in BLOCKS.items():
+        for name, cls in classes.items():
+            raw = settings(**{kind: {"name": name}})
+            cases += [pytest.param(raw, (kind, key), id=f"{name}.{key}") for key in cls.model_fields if key != "name"]
+    for key, field in Trial.model_fields.items():
+        inner = field.annotation
+        if key in BLOCKS:
+            continue
+        keys = list(inner.model_fields) if isinstance(inner, type) and issubclass(inner, Settings) else []
+        paths = [(key, other) for other in keys] or [(key,)]
+        cases += [pytest.param(settings(), path, id=".".join(path)) for path in paths]
+    return cases
+
+
+def changed(raw: dict[str, Any], path: Path_) -> dict[str, Any] | None:
+    """The same trial with another valid value at ``path``; None where there is only one."""
+    *above, key = path
+    cls = BLOCKS[path[0]][raw[path[0]]["name"]] if path[0] in BLOCKS else Trial
+    words = list(get_args(cls.model_fields[key].annotation)) if key in cls.model_fields else []
+    for value in [*words, *CANDIDATES]:
+        other = json.loads(json.dumps(raw))
+        block = other[above[0]] if above else other
+        if type(value) is type and block[key] is None or block[key] == value:
+            continue
+        block[key] = value
+        try:
+            Trial.model_validate(other)
+        except ValidationError:
+            continue
+        return other
+    return None
+
+
+def test_trial_id_is_what_it_was() -> None:
+    """Golden: if one of these changes, every result on every disk is orphaned."""
+    weights = settings(method={"name": "weights", "lr": 0.02, "weight_decay": 1e-4}, model={"width_mult": 0.25})
+    assert trial_id(weights) == "5d380dc6775b"
+    assert trial_id(settings()) == "7f51f2d5ed98"
+
+
+@pytest.mark.parametrize(("raw", "path"), all_settings())
+def test_trial_id_changes_with_every_setting_that_can_change_numbers(raw: dict[str, Any], path: Path_) -> None:
+    other = changed(raw, path)
+    if other is None:
+        assert path == ("dataset", "augment"), "no second valid value: add one to CANDIDATES"
+        assert raw["dataset"]["name"] == "digits"
+        return
+    assert (trial_id(other) == trial_id(raw)) == (path[0] in NOT_IDENTITY)
+
+
+def test_trial_id_changes_with_the_name_of_each_block() -> None:
+    trials = [settings(**{kind: {"name": name}}) for kind, names in BLOCKS.items() for name in names]
+    distinct = {json.dumps(raw, sort_keys=True) for raw in trials}
+    assert len({trial_id(raw) for raw in trials}) == len(distinct) == sum(map(len, BLOCKS.values())) - 2
+
+
+def test_trial_id_does_not_tell_defaults_spelling_or_order() -> None:
+    short = {
+        "method": {"name": "iterand", "lr": 1, "sparsity": 0.5},
+        "model": {"name": "conv2"},
+        "dataset": "digits",
+        "global_batch_size": 64,
+        "epochs": 4,
+        "seed": 7,
+    }
+    full = settings(method={"lr": 1.0})
+    assert len(str(full)) > 2 * len(str(short))
+    assert trial_id(short) == trial_id(full)
+    assert trial_id({**short, "model": {"name": "conv2", "width_mult": 1}}) == trial_id(short)
+    assert trial_id({**short, "schedule": {}, "resources": {}}) == trial_id(short)
+
+
+def test_trial_id_is_twelve_hex_digits_and_survives_json() -> None:
+    trial = Trial.model_validate(settings())
+    assert len(trial.trial_id) == 12
+    assert int(trial.trial_id, 16)
+    assert Trial.model_validate_json(trial.model_dump_json()) == trial
+
+
+def test_a_new_setting_with_a_default_renames_nothing() -> None:
+    class DeepConv(ConvSettings):
+        depth: int = 3
+
+    class LaterTrial(Trial):
+        model: DeepConv
+        precision: str = "fp32"
+
+    raw = settings(model={"width_mult": 0.5})
+    assert LaterTrial.model_validate(raw).trial_id == trial_id(raw)
+    assert LaterTrial.model_validate({**raw, "precision": "bf16"}).trial_id != trial_id(raw)
+    assert LaterTrial.model_validate({**raw, "model": {**raw["model"], "depth": 4}}).trial_id != trial_id(raw)
+
+
+def test_the_version_of_results_renames_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = trial_id(settings())
+    monkeypatch.setattr(config, "RESULTS_VERSION", config.RESULTS_VERSION + 1)
+    assert trial_id(settings()) != before
+
+
+def test_identity_holds_what_is_not_default() -> None:
+    trial = Trial.model_validate({**settings(), "schedule": {"warmup_epochs": 1}, "resources": {"cpus": 2}})
+    assert identity(trial) == {
+        "dataset": {"name": "digits"},
+        "model": {"name": "conv2"},
+        "method": {"name": "iterand", "lr": 0.3, "sparsity": 0.5},
+        "seed": 7,
+        "epochs": 4,
+        "global_batch_size": 64,
+        "schedule": {"warmup_epochs": 1},
+    }
+
+
+def test_settings_are_frozen() -> None:
+    trial = Trial.model_validate(settings())
+    with pytest.raises(ValidationError, match="frozen"):
+        trial.seed = 3  # type: ignore[misc]
+    assert hash(trial) == hash(Trial.model_validate(settings()))
+
+
+@pytest.mark.parametrize("modules", ["config", "sweepfile", "config, ledger, plan, cli"])
+def test_settings_load_nothing_heavy(repository: Path, modules: str) -> None:
+    heavy = "torch", "ray", "mlflow", "rich", "pandas", "numpy", "scipy", "matplotlib", "sklearn"
+    command = f"import sys; from suite import {modules}; print(*[m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", command], cwd=repository, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
