@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,8 +15,8 @@ from suite.config import DATASETS, METHODS, MODELS, ConvSettings, Settings, Tria
 
 BLOCKS = {"dataset": DATASETS, "model": MODELS, "method": METHODS}
 NOT_IDENTITY = {"resources"}  # what cannot change numbers
-CANDIDATES = [True, False, 0, 1, 2, 3, 0.25, 0.5, *{word for word in "none protocol crop".split()}]
-Path_ = tuple[str, ...]
+CANDIDATES = [True, False, 0, 1, 2, 3, 0.25, 0.5]  # besides the words of a Literal
+Keys = tuple[str, ...]
 
 
 def settings(**blocks: dict[str, Any]) -> dict[str, Any]:
@@ -54,22 +55,20 @@ def all_settings() -> list[Any]:
     return cases
 
 
-def changed(raw: dict[str, Any], path: Path_) -> dict[str, Any] | None:
+def changed(raw: dict[str, Any], path: Keys) -> dict[str, Any] | None:
     """The same trial with another valid value at ``path``; None where there is only one."""
     *above, key = path
     cls = BLOCKS[path[0]][raw[path[0]]["name"]] if path[0] in BLOCKS else Trial
-    words = list(get_args(cls.model_fields[key].annotation)) if key in cls.model_fields else []
-    for value in [*words, *CANDIDATES]:
+    words = get_args(cls.model_fields[key].annotation) if key in cls.model_fields else ()
+    for value in [*(word for word in words if isinstance(word, str)), *CANDIDATES]:
         other = json.loads(json.dumps(raw))
         block = other[above[0]] if above else other
-        if type(value) is type and block[key] is None or block[key] == value:
+        if block[key] == value:
             continue
         block[key] = value
-        try:
+        with suppress(ValidationError):
             Trial.model_validate(other)
-        except ValidationError:
-            continue
-        return other
+            return other
     return None
 
 
@@ -81,7 +80,7 @@ def test_trial_id_is_what_it_was() -> None:
 
 
 @pytest.mark.parametrize(("raw", "path"), all_settings())
-def test_trial_id_changes_with_every_setting_that_can_change_numbers(raw: dict[str, Any], path: Path_) -> None:
+def test_trial_id_changes_with_every_setting_that_can_change_numbers(raw: dict[str, Any], path: Keys) -> None:
     other = changed(raw, path)
     if other is None:
         assert path == ("dataset", "augment"), "no second valid value: add one to CANDIDATES"
@@ -92,8 +91,7 @@ def test_trial_id_changes_with_every_setting_that_can_change_numbers(raw: dict[s
 
 def test_trial_id_changes_with_the_name_of_each_block() -> None:
     trials = [settings(**{kind: {"name": name}}) for kind, names in BLOCKS.items() for name in names]
-    distinct = {json.dumps(raw, sort_keys=True) for raw in trials}
-    assert len({trial_id(raw) for raw in trials}) == len(distinct) == sum(map(len, BLOCKS.values())) - 2
+    assert len({trial_id(raw) for raw in trials}) == len(trials) - 2  # one of each kind is the same trial
 
 
 def test_trial_id_does_not_tell_defaults_spelling_or_order() -> None:

@@ -108,11 +108,16 @@ class EdgePopup(Optimizer):
         """Restore the state bit for bit, in the saved dtypes, and write the effective weights.
 
         Raises:
-            ValueError: the state is that of another method.
+            ValueError: the state is that of another method or of other parameters; nothing is changed then.
         """
         saved: dict[str, Any] = {}
+
+        def note_state(_: Optimizer, given: dict[str, Any]) -> None:
+            self._check_state(given)
+            saved.update(given)
+
         # Hooks of our own, innermost: torch would cast the state to the parameters' dtype.
-        note = self.register_load_state_dict_pre_hook(lambda _, given: saved.update(given))
+        note = self.register_load_state_dict_pre_hook(note_state)
         restore = self.register_load_state_dict_post_hook(lambda _: self._restore(saved), prepend=True)
         try:
             super().load_state_dict(state_dict)
@@ -135,6 +140,7 @@ class EdgePopup(Optimizer):
             draw_values_(theta, group["distribution"], fan_in=fan_in, seed=group["seed"], draw=0, parameter=position)
         if group["sparsity"] is None:
             param.copy_(theta)
+            self.state[param] = {"momentum_buffer": torch.zeros_like(param)}  # there from the start, as all state
             return
         scores = draw_scores_(
             torch.empty_like(theta), group["score_init"], fan_in=fan_in, seed=group["seed"], parameter=position
@@ -161,11 +167,10 @@ class EdgePopup(Optimizer):
 
     def _dense_step(self, group: dict[str, Any], members: list[tuple[int, Tensor]]) -> None:
         params = [param for _, param in members]
-        buffers = [self.state[param].get("momentum_buffer") for param in params]
         sgd(
             params,
             [param.grad for param in params if param.grad is not None],
-            buffers,
+            [self.state[param]["momentum_buffer"] for param in params],
             foreach=False,
             weight_decay=group["weight_decay"],
             momentum=group["momentum"],
@@ -174,22 +179,30 @@ class EdgePopup(Optimizer):
             nesterov=False,
             maximize=False,
         )
-        if group["momentum"] != 0:
-            for param, buffer in zip(params, buffers, strict=True):
-                self.state[param]["momentum_buffer"] = buffer
+
+    def _check_state(self, given: dict[str, Any]) -> None:
+        """Raise ValueError, before anything is changed, for a state that is not of these parameters and this method."""
+        members = [(param, group) for group in self.param_groups for param in group["params"]]
+        numbers = [number for group in given["param_groups"] for number in group["params"]]
+        for group in given["param_groups"]:
+            if missing := sorted(self.defaults.keys() - group.keys()):
+                raise ValueError(f"saved param_groups: have no {missing[0]!r}: saved by another method")
+        for number, (param, group) in zip(numbers, members, strict=False):  # torch says where the numbers differ
+            state = given["state"].get(number, {})
+            for key in STATE if group["sparsity"] is not None else STATE[2:]:
+                shape = getattr(state.get(key), "shape", None)
+                if shape != param.shape:
+                    found = "is missing" if shape is None else f"has shape {tuple(shape)}"
+                    raise ValueError(f"saved state of parameter {number}: {key} {found}: must be {tuple(param.shape)}")
 
     @torch.no_grad()
     def _restore(self, saved: dict[str, Any]) -> None:
         numbers = (number for group in saved["param_groups"] for number in group["params"])
         members = ((param, group) for group in self.param_groups for param in group["params"])
         for number, (param, group) in zip(numbers, members, strict=True):
-            state = saved["state"].get(number, {})
-            self.state[param] = {key: _like(param, value) for key, value in state.items()}
-            if group["sparsity"] is None:
-                continue
-            if missing := [key for key in STATE if key not in state]:
-                raise ValueError(f"state of parameter {number}: has no {missing[0]!r}: saved by another method")
-            write_effective_(param, self.state[param]["theta"], self._mask(param, group))
+            self.state[param] = {key: _like(param, value) for key, value in saved["state"][number].items()}
+            if group["sparsity"] is not None:
+                write_effective_(param, self.state[param]["theta"], self._mask(param, group))
 
 
 def _like(param: Tensor, value: Any) -> Any:

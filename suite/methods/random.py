@@ -21,7 +21,7 @@ SCORE_INITS: tuple[ScoreInit, ...] = get_args(ScoreInit)
 _WORD = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
-_CHUNK = 1 << 16  # indices at once: the int64 temporaries stay in the cache
+_CHUNK = 1 << 14  # counters at once: the int64 temporaries stay in the cache
 
 
 class Stream(IntEnum):
@@ -65,10 +65,12 @@ def words(
     if not 0 <= seed <= _WORD:
         raise ValueError(f"seed: {seed}: must be at least 0 and below 2^32")
     first, last = start // 4, (start + num + 3) // 4
-    block = torch.arange(first, last, dtype=torch.int64, device=device)
-    position = torch.full_like(block, parameter)
-    counter = (block & _WORD, block >> 32, torch.full_like(block, draw), position)
-    out = torch.stack(philox(counter, (seed, int(stream))), dim=1).flatten()
+    parts = []
+    for begin in range(first, last, _CHUNK):
+        block = torch.arange(begin, min(begin + _CHUNK, last), dtype=torch.int64, device=device)
+        counter = (block & _WORD, block >> 32, torch.full_like(block, draw), torch.full_like(block, parameter))
+        parts.append(torch.stack(philox(counter, (seed, int(stream))), dim=1).flatten())
+    out = torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64, device=device)
     return out[start - 4 * first :][:num]
 
 
@@ -80,21 +82,8 @@ def draw_values_(
     ``kaiming_uniform`` is U(+-sqrt(6 / fan_in)), ``signed_constant`` +-sqrt(2 / fan_in) with even odds,
     ``kaiming_normal`` N(0, 2 / fan_in).
     """
-    flat = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
-    view = flat.view(-1)
-    for start in range(0, view.numel(), _CHUNK):
-        part = view[start : start + _CHUNK]
-        word = words(
-            part.numel(),
-            seed=seed,
-            stream=Stream.VALUES,
-            draw=draw,
-            parameter=parameter,
-            start=start,
-            device=out.device,
-        )
-        part.copy_(_VALUES[distribution](word, fan_in, torch.promote_types(out.dtype, torch.float32)))
-    return out if flat is out else out.copy_(flat)
+    word = words(out.numel(), seed=seed, stream=Stream.VALUES, draw=draw, parameter=parameter, device=out.device)
+    return out.copy_(_VALUES[distribution](word, fan_in, _at_least_float32(out)).view(out.shape))
 
 
 def draw_scores_(out: Tensor, init: ScoreInit, *, fan_in: int, seed: int, parameter: int) -> Tensor:
@@ -104,7 +93,7 @@ def draw_scores_(out: Tensor, init: ScoreInit, *, fan_in: int, seed: int, parame
     """
     bound = math.sqrt(6 / fan_in) if init == "kaiming_uniform" else 1 / math.sqrt(fan_in)
     word = words(out.numel(), seed=seed, stream=Stream.SCORES, draw=0, parameter=parameter, device=out.device)
-    return out.copy_(_uniform(word, bound, out.dtype).view(out.shape))
+    return out.copy_(_uniform(word, bound, _at_least_float32(out)).view(out.shape))
 
 
 def chosen(num: int, prob: float, *, seed: int, draw: int, parameter: int, device: torch.device | None) -> Tensor:
@@ -112,6 +101,10 @@ def chosen(num: int, prob: float, *, seed: int, draw: int, parameter: int, devic
     word = words(num, seed=seed, stream=Stream.REDRAW, draw=draw, parameter=parameter, device=device)
     choice: Tensor = word < math.ceil(prob * 2**32)  # the integers below prob * 2^32
     return choice
+
+
+def _at_least_float32(out: Tensor) -> torch.dtype:
+    return torch.promote_types(out.dtype, torch.float32)
 
 
 def _uniform(word: Tensor, bound: float, dtype: torch.dtype) -> Tensor:

@@ -8,7 +8,7 @@ from torch.optim import SGD
 from torch.optim.optimizer import ParamsT
 
 from suite.config import Distribution
-from suite.methods.groups import RULES, check_settings, fan_in_of
+from suite.methods.groups import SGD_RULES, check_settings, fan_in_of
 from suite.methods.random import draw_values_
 
 
@@ -37,12 +37,14 @@ class Weights(SGD):
         distribution: Distribution | None = "kaiming_uniform",
         seed: int = 0,
     ) -> None:
+        own = dict(
+            lr=lr, momentum=momentum, weight_decay=weight_decay, distribution=distribution, seed=seed, fan_in=None
+        )
+        check_settings(own, SGD_RULES)
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
-        self.defaults.update(distribution=distribution, seed=seed)
+        self.defaults.update(distribution=distribution, seed=seed, fan_in=None)
         first = 0
         for group in self.param_groups:
-            group.setdefault("distribution", distribution)
-            group.setdefault("seed", seed)
             self._draw(group, first)
             first += len(group["params"])
 
@@ -50,22 +52,22 @@ class Weights(SGD):
         """Add a group as SGD does, and draw its weights."""
         first = sum(len(group["params"]) for group in self.param_groups)
         super().add_param_group(param_group)
-        if "distribution" in self.defaults:  # SGD's constructor comes here before ours has set it
+        if "distribution" not in self.defaults:
+            return  # called by SGD's constructor: ours draws
+        try:
             self._draw(self.param_groups[-1], first)
+        except ValueError:
+            self.param_groups.pop()
+            raise
 
     @torch.no_grad()
     def _draw(self, group: dict[str, Any], first: int) -> None:
-        group.setdefault("fan_in", None)
-        check_settings(group, {key: RULES[key] for key in ("distribution", "seed", "fan_in")})
-        if group["distribution"] is None:
-            return
+        for key in ("distribution", "seed", "fan_in"):
+            group.setdefault(key, self.defaults[key])
+        check_settings(group, SGD_RULES)
         for position, param in enumerate(group["params"], start=first):
-            if param.ndim >= 2:
+            if group["distribution"] is not None and param.ndim >= 2:
+                fan_in = fan_in_of(param, group)
                 draw_values_(
-                    param,
-                    group["distribution"],
-                    fan_in=fan_in_of(param, group),
-                    seed=group["seed"],
-                    draw=0,
-                    parameter=position,
+                    param, group["distribution"], fan_in=fan_in, seed=group["seed"], draw=0, parameter=position
                 )

@@ -1,7 +1,7 @@
-"""What the tests of methods share: one thread, small data, and edge-popup as slow layers (the reference)."""
+"""What the tests of methods share: small data, and edge-popup as slow layers (the reference)."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,15 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Equal bits are promised for an equal number of threads; one is the fastest at these sizes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class SlowTopK(torch.autograd.Function):

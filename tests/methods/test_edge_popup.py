@@ -97,7 +97,6 @@ def test_a_dense_group_is_torch_sgd(slow: SimpleNamespace, dtype: torch.dtype, m
         sgd.zero_grad()
         for param, other in zip(dense.parameters(), twin.parameters(), strict=True):
             assert slow.equal_bits(param, other)
-            assert set(optimizer.state[param]) == set(sgd.state[other])
             if momentum:
                 buffers = (optimizer.state[param]["momentum_buffer"], sgd.state[other]["momentum_buffer"])
                 assert slow.equal_bits(*buffers)

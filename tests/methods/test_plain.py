@@ -157,7 +157,6 @@ def test_scores_move_as_torch_sgd_moves_them(
             assert slow.equal_bits(param, torch.where(slow.keep(rank, 0.5), theta, 0.0))
 
 
-@pytest.mark.xfail(reason="momentum 0 still keeps a buffer: inf * 0 is NaN, where torch's SGD keeps none", strict=True)
 def test_without_momentum_an_infinite_gradient_is_forgotten(slow: SimpleNamespace) -> None:
     params, thetas, scores = layers(torch.float32, 3)
     settings = {"lr": 0.1, "momentum": 0.0, "weight_decay": 0.0}
@@ -218,7 +217,7 @@ def test_redraw_touches_the_chosen_pruned_ones_before_the_gradient_is_formed(slo
     assert all(slow.equal_bits(a, b) for a, b in zip(thetas + scores, expected_thetas + expected_scores, strict=True))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("rank_by", RANKINGS)
 def test_a_gpu_selects_the_same(rank_by: str) -> None:
     for scores in (awkward_scores(5_000, seed=2), random_scores(200_000)):

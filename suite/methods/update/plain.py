@@ -58,8 +58,9 @@ def masked_sgd_(
             step = step.mul_(score.sign())
         if weight_decay != 0:
             step = step.add_(score, alpha=weight_decay)
-        buffer.mul_(momentum).add_(step)
-        score.add_(buffer, alpha=-lr)
+        if momentum != 0:
+            step = buffer.mul_(momentum).add_(step)
+        score.add_(step, alpha=-lr)
         write_effective_(param, theta, keep_mask(score, sparsity, rank_by))
 
 

@@ -1,0 +1,157 @@
+"""Figures: what is drawn, where, and that equal records give equal files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from matplotlib import image
+from matplotlib.figure import Figure
+
+from analysis import figures
+from analysis.stats import t_interval
+from suite.ledger import Ledger
+
+SPARSITIES = ("sparsity: 0.5", "sparsity: [0.3, 0.6]")
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Figure]]:
+    """The figures as they were when they had been written."""
+    kept: list[Figure] = []
+    close = figures.pyplot.close
+    monkeypatch.setattr(figures.pyplot, "close", kept.append)
+    yield kept
+    for figure in kept:
+        close(figure)
+
+
+def lines_of(figure: Figure) -> list[dict[str, Any]]:
+    """By panel: series -> line."""
+    return [{line.get_label(): line for line in axes.get_lines()} for axes in figure.axes]
+
+
+def test_png_and_svg_are_written(sweep: Any, fill: Any) -> None:
+    planned = sweep()
+    ledger = fill(planned)
+    files = figures.make(planned, ledger)
+    assert files == [ledger.root / "reports" / "two_methods" / name for name in ("figure.png", "figure.svg")]
+    pixels = image.imread(files[0])
+    assert pixels.shape[0] > 400
+    assert pixels.shape[1] > 1000
+    assert pixels[..., :3].min() < 0.2 < 0.9 < pixels[..., :3].max()
+    svg = ElementTree.parse(files[1]).getroot()
+    assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+    assert not figures.pyplot.get_fignums()
+
+
+def test_equal_records_give_equal_files(sweep: Any, fill: Any) -> None:
+    planned = sweep()
+    ledger = fill(planned)
+    first = [file.read_bytes() for file in figures.make(planned, ledger)]
+    assert [file.read_bytes() for file in figures.make(planned, ledger)] == first
+    fill(planned, lambda trial: {"metrics": {"test/top1": 0.5}} if trial.seed == 2 else {})
+    assert all(file.read_bytes() != old for file, old in zip(figures.make(planned, ledger), first, strict=True))
+
+
+def test_accuracy_against_parameters(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
+    planned = sweep()
+    figures.make(planned, fill(planned))
+    (figure,) = drawn
+    total, kept = lines_of(figure)
+    assert total.keys() == kept.keys() == {"weights", "edge_popup"}
+    for series, counts in (("weights", [250, 500]), ("edge_popup", [125, 250])):
+        assert total[series].get_xdata().tolist() == [250, 500]
+        assert kept[series].get_xdata().tolist() == counts
+        assert kept[series].get_ydata().tolist() == pytest.approx([0.82, 0.82])
+    assert [axes.get_xscale() for axes in figure.axes] == ["log", "log"]
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "parameters of the network",
+        "parameters kept after pruning",
+    ]
+    assert figure.axes[0].get_ylabel() == "test/top1, 95 % band over seeds"
+    assert {text.get_text() for text in figure.axes[1].get_legend().get_texts()} == {"weights", "edge_popup"}
+    assert figure.get_suptitle() == "two_methods"
+
+
+def test_the_band_is_the_interval_over_seeds(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
+    planned = sweep()
+    figures.make(planned, fill(planned, lambda t: {} if t.method.name == "weights" else None))
+    half = t_interval([0.81, 0.82, 0.83]).half_width
+    for axes in drawn[0].axes:
+        (band,) = axes.collections
+        corners = {(x, round(y, 9)) for x, y in band.get_paths()[0].vertices.tolist()}
+        assert corners >= {(x, round(0.82 + sign * half, 9)) for x in (250, 500) for sign in (-1, 1)}
+
+
+def test_no_band_leaves_what_can_be(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
+    planned = sweep()
+    figures.make(planned, fill(planned, lambda t: {"metrics": {"test/top1": {1: 0.0, 2: 1.0, 3: 1.0}[t.seed]}}))
+    for axes in drawn[0].axes:
+        heights = [y for band in axes.collections for y in band.get_paths()[0].vertices[:, 1].tolist()]
+        assert (min(heights), max(heights)) == (0.0, 1.0)
+
+
+def test_what_is_missing_leaves_a_gap(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
+    planned = sweep()
+    figures.make(
+        planned, fill(planned, lambda t: {} if t.model.width_mult == 0.5 or t.method.name == "weights" else None)
+    )
+    total, _ = lines_of(drawn[0])
+    assert total["weights"].get_xdata().tolist() == [250, 500]
+    assert total["edge_popup"].get_xdata().tolist() == [500]
+
+
+def test_nothing_done_at_all(sweep: Any, tmp_path: Path, drawn: list[Figure]) -> None:
+    files = figures.make(sweep(), Ledger(tmp_path / "results"))
+    assert lines_of(drawn[0]) == [{}, {}]
+    assert drawn[0].axes[1].get_legend() is None
+    assert all(file.stat().st_size > 1000 for file in files)
+
+
+def test_one_method_at_one_width_with_one_seed(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
+    planned = sweep()
+    figures.make(planned, fill(planned, lambda t: {} if t is next(iter(planned.trials.values())) else None))
+    assert [len(lines) for lines in lines_of(drawn[0])] == [1, 1]
+
+
+def test_a_sweep_that_evaluates_no_test_draws_validation(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
+    planned = sweep(("epochs: 1,", "epochs: 1, evaluate_test: false,"))
+    figures.make(planned, fill(planned))
+    assert drawn[0].axes[0].get_ylabel() == "val/top1, 95 % band over seeds"
+    assert lines_of(drawn[0])[0]["weights"].get_ydata().tolist() == pytest.approx([0.72, 0.72])
+
+
+def test_settings_that_vary_make_series(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
+    planned = sweep(SPARSITIES)
+    figures.make(planned, fill(planned))
+    for lines in lines_of(drawn[0]):
+        assert list(lines) == ["weights", "edge_popup sparsity=0.3", "edge_popup sparsity=0.6"]
+
+
+def look(line: Any) -> tuple[Any, ...]:
+    return line.get_color(), line.get_marker(), line.get_linestyle()
+
+
+def test_methods_look_different(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
+    figures.make(planned := sweep(), fill(planned))
+    looks = [look(line) for line in lines_of(drawn[0])[0].values()]
+    assert all(len(set(each)) == 2 for each in zip(*looks, strict=True))  # by colour, by marker, and by line
+
+
+@pytest.mark.xfail(reason="series of one method, and networks and data sets, are drawn alike", strict=True)
+@pytest.mark.parametrize("varied", [SPARSITIES, ("name: conv2", "name: [conv2, conv4]")])
+def test_series_can_be_told_apart(sweep: Any, fill: Any, drawn: list[Figure], varied: tuple[str, str]) -> None:
+    planned = sweep(varied)
+    figures.make(planned, fill(planned))
+    lines = drawn[0].axes[0].get_lines()
+    assert len({(line.get_label(), *look(line)) for line in lines}) == len({look(line) for line in lines}) == len(lines)
+
+
+def test_the_command(sweep: Any, fill: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    planned = sweep()
+    ledger = fill(planned)
+    assert figures.main([str(planned.path), "--results", str(ledger.root)]) == 0
+    folder = ledger.root / "reports" / "two_methods"
+    assert capsys.readouterr().out == f"written: {folder / 'figure.png'} {folder / 'figure.svg'}\n"

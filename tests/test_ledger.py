@@ -1,0 +1,252 @@
+"""States of trials, what a sweep has still to run, and the lock on the results folder."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suite.config import InputError, Trial
+from suite.ledger import Ledger
+from suite.plan import make_plan
+from suite.records import Result, Writer
+from suite.sweepfile import Sweep
+
+
+def trial_of(seed: int = 1, **changes: Any) -> Trial:
+    settings = {
+        "dataset": {"name": "digits"},
+        "model": {"name": "conv2"},
+        "method": {"name": "weights", "lr": 0.1},
+        "seed": seed,
+        "epochs": 1,
+        "global_batch_size": 64,
+    }
+    return Trial.model_validate({**settings, **changes})
+
+
+def write_result(ledger: Ledger, trial: Trial, *, status: str = "done", config: dict[str, Any] | None = None) -> Result:
+    """A result as ``trial`` would leave it, or as if it had been run with ``config``."""
+    numbers = dict.fromkeys(["num_epochs", "num_updates", "params_total", "params_kept"], 1)
+    measures = dict.fromkeys(["state_bytes_per_weight", "peak_memory_mb", "seconds", "started_at"], 1.0)
+    words = dict.fromkeys(["data_id", "code_id", "git_commit", "host", "device"], "x")
+    result = Result.model_validate(
+        {
+            "trial_id": trial.trial_id,
+            "status": status,
+            "config": config or trial.model_dump(mode="json"),
+            "metrics": {},
+            "test_predictions": None,
+            "versions": {},
+            **numbers,
+            **measures,
+            **words,
+        }
+    )
+    Writer(ledger.folder(trial.trial_id)).finish(result)
+    return result
+
+
+def sweep_of(*trials: Trial) -> Sweep:
+    return Sweep("t", "", Path("t.yaml"), "", {trial.trial_id: trial for trial in trials})
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "results")
+
+
+# States -------------------------------------------------------------------------------------------------------------
+
+
+def test_states(ledger: Ledger) -> None:
+    trial = trial_of()
+    folder = ledger.folder(trial.trial_id)
+    assert folder == ledger.root / "trials" / trial.trial_id
+    assert ledger.state(trial) == "missing"
+    writer = Writer(folder)
+    writer.epoch({"epoch": 0})
+    assert ledger.state(trial) == "unfinished"
+    writer.fail(trial.trial_id, ValueError("x"))
+    assert ledger.state(trial) == "failed"
+    assert ledger.result(trial) is None
+    done = write_result(ledger, trial)
+    assert ledger.state(trial) == "done"
+    assert ledger.result(trial) == done
+    diverged = write_result(ledger, trial, status="diverged")
+    assert ledger.state(trial) == "diverged"
+    assert ledger.result(trial) == diverged
+
+
+def test_looking_changes_nothing(ledger: Ledger) -> None:
+    ledger.state(trial_of())
+    make_plan(sweep_of(trial_of()), ledger)
+    assert not ledger.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("ran", "state"),
+    [
+        ({"method": {"name": "weights", "lr": 0.1, "momentum": 0.8}}, "differs"),  # a default was changed since
+        ({"threads": 2}, "differs"),
+        ({"gone": 1}, "differs"),  # a setting was removed since
+        ({"resources": {"cpus": 2.0, "gpus": 1.0}}, "done"),
+        ({"resources": {}}, "done"),  # settings with defaults were added since
+        ({"method": {"name": "weights", "lr": 0.1}}, "done"),
+    ],
+)
+def test_a_result_of_other_settings_is_not_used(ledger: Ledger, ran: dict[str, Any], state: str) -> None:
+    trial = trial_of()
+    write_result(ledger, trial, config={**trial.model_dump(mode="json"), **ran})
+    assert ledger.state(trial) == state
+    assert (ledger.result(trial) is not None) == (state == "done")
+
+
+def test_a_record_from_before_settings_were_added(ledger: Ledger) -> None:
+    trial = trial_of()
+    old = {key: value for key, value in trial.model_dump(mode="json").items() if Trial.model_fields[key].is_required()}
+    assert "threads" not in old
+    write_result(ledger, trial, config=old)
+    assert ledger.state(trial) == "done"
+
+
+def test_resources_are_asked_for_anew(ledger: Ledger) -> None:
+    write_result(ledger, trial_of())
+    assert ledger.state(trial_of(resources={"cpus": 0.5})) == "done"
+
+
+@pytest.mark.xfail(
+    raises=NotADirectoryError, reason="an OSError gets through, before `running` could tell it", strict=True
+)
+def test_a_results_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError):
+        make_plan(sweep_of(trial_of()), Ledger(tmp_path / "file" / "results"))
+
+
+# Plan ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mixed(ledger: Ledger) -> Sweep:
+    """Seeds 1 to 5: done, diverged, failed, unfinished, missing."""
+    trials = [trial_of(seed) for seed in (5, 4, 3, 2, 1)]
+    write_result(ledger, trials[4])
+    write_result(ledger, trials[3], status="diverged")
+    Writer(ledger.folder(trials[2].trial_id)).fail(trials[2].trial_id, ValueError("x"))
+    Writer(ledger.folder(trials[1].trial_id)).epoch({"epoch": 0})
+    return sweep_of(*trials)
+
+
+@pytest.mark.parametrize(("retry_failed", "seeds"), [(False, [5, 4]), (True, [5, 4, 3])])
+def test_what_is_not_final_runs_in_the_order_of_the_sweep(
+    ledger: Ledger, mixed: Sweep, retry_failed: bool, seeds: list[int]
+) -> None:
+    plan = make_plan(mixed, ledger, retry_failed=retry_failed)
+    assert [trial.seed for trial in plan.to_run.values()] == seeds
+    assert all(trial_id == trial.trial_id for trial_id, trial in plan.to_run.items())
+    assert list(plan.states.values()) == ["missing", "unfinished", "failed", "diverged", "done"]
+    assert plan.counts == dict.fromkeys(plan.states.values(), 1)
+    assert not plan.complete
+
+
+def test_a_sweep_is_complete_when_every_trial_is_final(ledger: Ledger) -> None:
+    sweep = sweep_of(trial_of(1), trial_of(2))
+    write_result(ledger, trial_of(1))
+    assert not make_plan(sweep, ledger).complete
+    write_result(ledger, trial_of(2), status="diverged")
+    plan = make_plan(sweep, ledger)
+    assert plan.complete
+    assert not plan.to_run
+    failed = trial_of(3)
+    Writer(ledger.folder(failed.trial_id)).fail(failed.trial_id, ValueError("x"))
+    plan = make_plan(sweep_of(trial_of(1), failed), ledger)
+    assert not plan.complete  # though nothing is to run
+    assert not plan.to_run
+
+
+def test_all_records_that_cannot_be_used_are_told_at_once(ledger: Ledger, mixed: Sweep) -> None:
+    garbled, other, second = trial_of(5), trial_of(4), trial_of(3)
+    Writer(ledger.folder(garbled.trial_id))
+    (ledger.folder(garbled.trial_id) / "result.json").write_text('{"trial_')
+    for trial in (other, second):
+        write_result(ledger, trial, config={**trial.model_dump(mode="json"), "threads": 3})
+    with pytest.raises(InputError) as caught:
+        make_plan(mixed, ledger)
+    problems = caught.value.problems
+    assert [problem.split(": ")[0] for problem in problems] == [
+        str(ledger.folder(garbled.trial_id) / "result.json"),
+        str(ledger.folder(other.trial_id)),
+        str(ledger.folder(second.trial_id)),
+    ]
+    assert "move it away" in problems[0]
+    assert problems[1].endswith("pin the old value in the sweep file, or move the folder away")
+
+
+# The lock -----------------------------------------------------------------------------------------------------------
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from suite.ledger import Ledger
+with Ledger(Path(sys.argv[1])).running():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def holder(root: Path) -> Iterator[subprocess.Popen[str]]:
+    """A second process that holds the results folder until its input ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(root)],
+        cwd=Path(__file__).parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("end", ["exit", "SIGKILL"])
+def test_a_second_sweep_is_told_who_holds_the_folder(ledger: Ledger, end: str) -> None:
+    with holder(ledger.root) as process:
+        for _ in range(2):  # the first one to be refused does not break the lock
+            with pytest.raises(InputError) as caught, ledger.running():
+                pytest.fail("two sweeps hold the folder")
+            assert str(caught.value).startswith(f"{ledger.root}: in use by a sweep on ")
+            assert f"process {process.pid}: wait for it, or give --results another folder" in str(caught.value)
+        assert ledger.state(trial_of()) == "missing"  # looking needs no lock
+        if end == "SIGKILL":
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
+        else:
+            process.communicate("")
+            assert process.returncode == 0
+        with ledger.running():
+            assert f"process {os.getpid()}\n" in (ledger.root / ".lock").read_text()
+
+
+def test_the_lock_is_given_back_whatever_happens(ledger: Ledger) -> None:
+    with pytest.raises(KeyboardInterrupt), ledger.running():
+        raise KeyboardInterrupt
+    for _ in range(2):
+        with ledger.running():
+            assert len((ledger.root / ".lock").read_text().splitlines()) == 1
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    root = tmp_path / "file" / "results"  # not even root can make this
+    with pytest.raises(InputError, match=f"{root}: results cannot be written there: "), Ledger(root).running():
+        pytest.fail("held what cannot be")
