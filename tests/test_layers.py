@@ -29,7 +29,7 @@ ABOVE = {  # what each part may import besides itself and BASE
     "analysis": set(),
     "sweep": {"analysis", "data", "progress", "tracking", "tune"},
 }
-MAY_IMPORT = {part: BASE for part in BASE} | {part: BASE | {part} | others for part, others in ABOVE.items()}
+MAY_IMPORT = dict.fromkeys(BASE, BASE) | {part: BASE | {part} | others for part, others in ABOVE.items()}
 
 ONLY_IMPORTER = {
     "ray": "suite/tune.py",

@@ -1,0 +1,143 @@
+"""What the contract tests share: settings, a small net and gradients for any registered method."""
+
+import hashlib
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from suite import config, methods
+
+NAMES = methods.names()
+MASKED = [name for name in NAMES if methods.get(name).masked]
+DTYPES = [torch.float32, torch.float64, torch.bfloat16]
+STATE = {"theta", "scores", "momentum_buffer"}
+REQUIRED = {"lr": 0.1, "sparsity": 0.5}  # values for settings without a default
+BY_SUFFIX = {"_every": 2, "_prob": 0.5}  # so that periodic work happens within few steps
+INTERRUPTIONS = [0, 1, 2, 3, 5]
+NUM_STEPS = 7
+
+each_method = pytest.mark.parametrize("name", NAMES)
+each_masked = pytest.mark.parametrize("name", MASKED)
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """Settings that any method can be built with, from its settings class alone."""
+    out: dict[str, Any] = {"weight_decay": 0.01}
+    for key, field in config.METHODS[name].model_fields.items():
+        if key != "name" and field.is_required():
+            out[key] = REQUIRED[key]
+        out.update((key, value) for suffix, value in BY_SUFFIX.items() if key.endswith(suffix))
+    return out
+
+
+def net(dtype: torch.dtype = torch.float32, *, seed: int = 0) -> nn.Sequential:
+    """A convolution, a norm and a linear layer, with biases; 4x4 images of 2 channels."""
+    torch.manual_seed(seed)
+    layers = [nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)]
+    return nn.Sequential(*layers).to(dtype)
+
+
+def groups(name: str, model: nn.Module) -> list[dict[str, Any]]:
+    """All parameters with their names: those that cannot be masked in a dense group of their own."""
+    if not methods.get(name).masked:
+        return [{"params": list(model.named_parameters())}]
+    prunable = methods.prunable(model)
+    others = [(key, param) for key, param in model.named_parameters() if key not in dict(prunable)]
+    return [{"params": prunable}, {"params": others, "sparsity": None}]
+
+
+def build(name: str, params: Iterable[Any], **settings: Any) -> Any:
+    return methods.get(name)(params, **{**settings_of(name), **settings})
+
+
+def pair(name: str, dtype: torch.dtype = torch.float32, **settings: Any) -> tuple[nn.Sequential, Any]:
+    model = net(dtype)
+    return model, build(name, groups(name, model), **settings)
+
+
+def params_of(optimizer: Optimizer) -> list[nn.Parameter]:
+    return [param for group in optimizer.param_groups for param in group["params"]]
+
+
+def masked_params(optimizer: Any) -> list[tuple[nn.Parameter, dict[str, Any]]]:
+    kept = [group for group in optimizer.param_groups if type(optimizer).masked and group["sparsity"] is not None]
+    return [(param, group) for group in kept for param in group["params"]]
+
+
+def give_grads(params: Iterable[nn.Parameter], step: int) -> None:
+    """Gradients that belong to the step and depend on the parameters' values, as those of a loss do."""
+    generator = torch.Generator().manual_seed(step)
+    for param in params:
+        noise = torch.randn(param.shape, generator=generator, dtype=torch.float64)
+        param.grad = torch.empty_like(param).copy_(noise + param.detach().double())
+
+
+def advance(optimizer: Optimizer, steps: Iterable[int]) -> None:
+    for step in steps:
+        give_grads(params_of(optimizer), step)
+        optimizer.step()
+
+
+def bits(value: Any) -> Any:
+    """Nested state as plain Python, tensors as dtype, shape and a hash of the logical bytes."""
+    if isinstance(value, Tensor):
+        flat = value.detach().contiguous().view(-1)
+        digest = hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest()
+        return str(value.dtype), tuple(value.shape), digest[:16]
+    if isinstance(value, dict):
+        return {key: bits(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [bits(item) for item in value]
+    return value
+
+
+def everything(optimizer: Optimizer) -> Any:
+    """All that the optimizer knows, and the parameters. Empty states count as none."""
+    known = bits(optimizer.state_dict())
+    known["state"] = {key: state for key, state in known["state"].items() if state}
+    return known, bits(params_of(optimizer))
+
+
+def numbers(optimizer: Optimizer) -> Any:
+    """``everything`` but the settings: for optimizers that differ in how they were given."""
+    known, params = everything(optimizer)
+    return known["state"], params
+
+
+def check_effective(optimizer: Any) -> None:
+    """Contract 2: theta where the mask keeps, +0.0 elsewhere, and exactly the sparsity's share removed."""
+    assert masked_params(optimizer)
+    for param, group in masked_params(optimizer):
+        keep = optimizer.mask(param)
+        assert keep.dtype == torch.bool
+        assert keep.shape == param.shape
+        assert (~keep).sum() == round(group["sparsity"] * (param.numel() - 1))
+        assert bits(param) == bits(torch.where(keep, optimizer.state[param]["theta"], 0.0).to(param.dtype))
+        assert not param[~keep].signbit().any()
+
+
+def through_file(state: dict[str, Any]) -> Any:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def restore(name: str, optimizer: Any, state: dict[str, Any]) -> Any:
+    """A new model and optimizer of another seed, which takes ``state`` over.
+
+    Parameters that are not masked are the model's to restore; masked ones come from the state alone.
+    """
+    model = net(seed=1)
+    other = build(name, groups(name, model), seed=77)
+    masked = {id(param) for param, _ in masked_params(other)}
+    with torch.no_grad():
+        for param, saved in zip(params_of(other), params_of(optimizer), strict=True):
+            param.copy_(float("nan") if id(param) in masked else saved)
+    other.load_state_dict(state)
+    return other

@@ -1,0 +1,114 @@
+"""The contract of ``suite.methods``, held against every registered method: draws."""
+
+import copy
+from types import SimpleNamespace
+from typing import get_args
+
+import pytest
+import torch
+from methods.contract import (
+    DTYPES,
+    NUM_STEPS,
+    advance,
+    bits,
+    build,
+    check_effective,
+    each_masked,
+    each_method,
+    everything,
+    groups,
+    net,
+    numbers,
+    pair,
+    params_of,
+)
+from torch import nn
+from torch.optim import SGD
+
+from suite import config, methods
+from suite.methods.random import draw_scores_, draw_values_
+
+
+@each_method
+@pytest.mark.parametrize("distribution", get_args(config.Distribution))
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_draws_depend_on_seed_and_position_alone(name: str, dtype: torch.dtype, distribution: str) -> None:
+    """Whatever the parameters held, however they are grouped, whatever torch's own generator says."""
+    model, optimizer = pair(name, dtype, distribution=distribution, seed=3)
+    wide = torch.promote_types(dtype, torch.float32)
+    for position, param in enumerate(params_of(optimizer)):
+        if param.ndim < 2:
+            continue
+        where = {"fan_in": param[0].numel(), "seed": 3, "parameter": position}
+        values = draw_values_(torch.empty(param.shape, dtype=wide), distribution, draw=0, **where)
+        state = optimizer.state[param]
+        if methods.get(name).masked:
+            assert bits(state["theta"]) == bits(values)
+            assert bits(state["scores"]) == bits(draw_scores_(values, "kaiming_uniform", **where))
+            assert not state["momentum_buffer"].any()
+        else:
+            assert bits(param) == bits(values.to(dtype))
+    assert torch.equal(model[0].bias, net(dtype)[0].bias)  # parameters with one dimension stay
+
+
+@each_masked
+def test_score_init_fan_in_uniform(name: str) -> None:
+    weight = nn.Parameter(torch.zeros(50, 7, 3))
+    optimizer = build(name, [weight], score_init="fan_in_uniform", seed=2)
+    expected = draw_scores_(torch.empty(50, 7, 3), "fan_in_uniform", fan_in=21, seed=2, parameter=0)
+    assert bits(optimizer.state[weight]["scores"]) == bits(expected)
+
+
+@each_method
+def test_fan_in_may_be_set_per_group(name: str) -> None:
+    weights = [nn.Parameter(torch.zeros(4, 6)) for _ in range(2)]
+    given = [{"params": weights[:1], "fan_in": 50}, {"params": weights[1:]}]
+    optimizer = build(name, given, distribution="signed_constant")
+    thetas = [optimizer.state[w]["theta"] if methods.get(name).masked else w.detach() for w in weights]
+    for theta, fan_in in zip(thetas, (50, 6), strict=True):
+        torch.testing.assert_close(theta.abs(), torch.full((4, 6), (2 / fan_in) ** 0.5))
+
+
+@each_method
+def test_torchs_generator_is_neither_read_nor_moved(name: str) -> None:
+    before = torch.get_rng_state()
+    first = pair(name)[1]
+    before = torch.get_rng_state()
+    advance(first, range(4))
+    assert torch.equal(torch.get_rng_state(), before)
+    model = net()
+    torch.manual_seed(99)
+    second = build(name, groups(name, model))
+    advance(second, range(4))
+    assert everything(first) == everything(second)
+
+
+@each_method
+def test_equal_seeds_and_gradients_give_equal_bits(name: str) -> None:
+    runs = [pair(name, seed=seed)[1] for seed in (5, 5, 6)]
+    for optimizer in runs:
+        advance(optimizer, range(NUM_STEPS))
+    assert everything(runs[0]) == everything(runs[1])
+    assert numbers(runs[0]) != numbers(runs[2])
+
+
+def test_present_values_are_kept_without_a_distribution() -> None:
+    weight = nn.Parameter(torch.arange(12.0).view(3, 4))
+    build("weights", [weight], distribution=None)
+    assert torch.equal(weight, torch.arange(12.0).view(3, 4))
+    optimizer = build("edge_popup", [weight], distribution=None)
+    assert torch.equal(optimizer.state[weight]["theta"], torch.arange(12.0).view(3, 4))
+    check_effective(optimizer)
+
+
+def test_weights_is_torch_sgd(slow: SimpleNamespace) -> None:
+    model = slow.small_net()
+    settings = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
+    optimizer = build("weights", model.parameters(), **settings)
+    twin = copy.deepcopy(model)
+    sgd = SGD(twin.parameters(), foreach=False, **settings)
+    for step in range(20):
+        losses = [slow.train_step(m, o, step, torch.float32) for m, o in ((model, optimizer), (twin, sgd))]
+        assert slow.equal_bits(*losses)
+    assert numbers(optimizer) == numbers(sgd)
+    assert isinstance(optimizer, SGD)

@@ -1,0 +1,149 @@
+"""The contract of ``suite.methods``, held against every registered method: settings, registry."""
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal, get_origin
+
+import pytest
+import torch
+from methods.contract import NAMES, build, each_method, everything, settings_of
+from pydantic import ValidationError
+from torch import nn
+from torch.optim import Optimizer
+
+from suite import config, methods
+
+
+@each_method
+def test_settings_are_the_constructors_keys_and_defaults(name: str) -> None:
+    parameters = dict(inspect.signature(methods.get(name)).parameters)
+    assert next(iter(parameters)) == "params"
+    assert parameters.pop("seed").default == 0
+    del parameters["params"]
+    fields = {key: field for key, field in config.METHODS[name].model_fields.items() if key != "name"}
+    assert set(parameters) == set(fields)
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters.values())
+    defaults = {key: parameter.default for key, parameter in parameters.items()}
+    assert defaults == {
+        key: inspect.Parameter.empty if field.is_required() else field.default for key, field in fields.items()
+    }
+
+
+@each_method
+def test_a_method_is_an_optimizer_that_says_its_kind(name: str) -> None:
+    cls = methods.get(name)
+    assert issubclass(cls, Optimizer)
+    assert isinstance(cls.masked, bool)
+    assert cls.__module__ == f"suite.methods.{name}"
+
+
+def bad_values(name: str) -> Iterable[Any]:
+    """Every setting with values outside the range that its settings class names."""
+    for key, field in config.METHODS[name].model_fields.items():
+        if key == "name":
+            continue
+        limits = {type(limit).__name__: limit for limit in field.metadata}
+        bad: list[Any] = [limits["Ge"].ge - 1] if "Ge" in limits else []
+        bad += [limits["Gt"].gt - 1] if "Gt" in limits else []
+        bad += [limits["Le"].le + 1] if "Le" in limits else []
+        bad += [limits["Lt"].lt, limits["Lt"].lt + 1] if "Lt" in limits else []
+        bad += [float("nan")] if field.annotation is float else []
+        bad += [limits["Ge"].ge + 0.5] if field.annotation is int else []
+        bad += ["no_such_choice"] if get_origin(field.annotation) is Literal else []
+        assert bad, f"{key}: a setting without a range"
+        yield from ((key, value) for value in bad)
+    yield from (("seed", value) for value in (-1, 2**32, 0.5))
+
+
+def refusals() -> list[Any]:
+    """A case for each method, setting and bad value."""
+    return [(name, key, value) for name in NAMES for key, value in bad_values(name)]
+
+
+SGD_KEYS = {"lr", "momentum", "weight_decay"}
+
+
+@pytest.mark.parametrize(("name", "key", "value"), refusals())
+def test_a_setting_out_of_range_is_an_error(name: str, key: str, value: Any) -> None:
+    """In the constructor and in a group; the settings class refuses it too."""
+    text = re.escape(f"{key}: {value!r}: must be ")
+    with pytest.raises(ValueError, match=f"^{text}"):
+        build(name, [nn.Parameter(torch.zeros(3, 4))], **{key: value})
+    with pytest.raises(ValueError, match=f"^{text}"):
+        build(name, [{"params": [nn.Parameter(torch.zeros(3, 4))], key: value}])
+    if key != "seed":
+        with pytest.raises(ValidationError):
+            config.METHODS[name](**{**settings_of(name), "name": name, key: value})
+
+
+@each_method
+@pytest.mark.parametrize("fan_in", [0, -3])
+def test_fan_in_out_of_range_is_an_error(name: str, fan_in: int) -> None:
+    with pytest.raises(ValueError, match=f"fan_in: {fan_in}: must be a whole number from 1"):
+        build(name, [{"params": [nn.Parameter(torch.zeros(3, 4))], "fan_in": fan_in}])
+
+
+@each_method
+def test_a_refused_group_leaves_the_optimizer_as_it_was(name: str) -> None:
+    optimizer = build(name, [nn.Parameter(torch.ones(3, 4))])
+    before, weight = everything(optimizer), nn.Parameter(torch.ones(3, 4))
+    with pytest.raises(ValueError, match="distribution: 'no_such_choice'"):
+        optimizer.add_param_group({"params": [weight], "distribution": "no_such_choice"})
+    assert everything(optimizer) == before
+    assert torch.equal(weight, torch.ones(3, 4))
+
+
+def test_an_unknown_method_is_an_error_with_the_names() -> None:
+    with pytest.raises(ValueError, match=f"'edgepopup': must be one of {', '.join(NAMES)}"):
+        methods.get("edgepopup")
+
+
+TOY = """
+from suite.methods.edge_popup import EdgePopup
+class Toy(EdgePopup):
+    "Another method."
+"""
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Register ``suite/methods/toy.py`` with the given source, for one test."""
+
+    def register(source: str) -> None:
+        (tmp_path / "toy.py").write_text(source)
+        monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+        monkeypatch.setitem(config.METHODS, "toy", config.EdgePopupSettings)
+        monkeypatch.setattr(methods, "toy", None, raising=False)  # both are set by the import: undone at the end
+        monkeypatch.setitem(sys.modules, "suite.methods.toy", None)
+        del sys.modules["suite.methods.toy"]
+
+    return register
+
+
+def test_a_file_and_a_settings_class_make_a_method(toy: Callable[[str], None]) -> None:
+    assert "toy" not in methods.names()
+    toy(TOY)
+    assert methods.names() == (*NAMES, "toy")
+    assert methods.get("toy").__name__ == "Toy"  # the class imported there does not count
+
+
+def test_a_file_with_two_optimizers_is_an_error(toy: Callable[[str], None]) -> None:
+    toy(TOY + TOY.replace("Toy", "Second"))
+    with pytest.raises(ValueError, match=r"toy\.py: defines 2 optimizers: must define exactly one"):
+        methods.get("toy")
+
+
+def test_prunable_lists_the_weights_of_convolutions_and_linear_layers() -> None:
+    inner = nn.Sequential(nn.Conv1d(1, 2, 3), nn.LayerNorm(2), nn.Embedding(3, 2), nn.ConvTranspose2d(2, 2, 2))
+    model = nn.ModuleDict({"stem": nn.Conv2d(3, 4, 3), "norm": nn.BatchNorm2d(4), "body": inner, "fc": nn.Linear(4, 2)})
+    found = methods.prunable(model)
+    assert [name for name, _ in found] == ["stem.weight", "body.0.weight", "body.3.weight", "fc.weight"]
+    named = dict(model.named_parameters())
+    assert all(param is named[name] for name, param in found)
+    linear = nn.Linear(2, 2)
+    [(name, param)] = methods.prunable(linear)
+    assert name == "weight"
+    assert param is linear.weight

@@ -1,0 +1,128 @@
+"""The contract of ``suite.methods``, held against every registered method: effective weights and state."""
+
+import copy
+from types import SimpleNamespace
+from typing import Any, get_args
+
+import pytest
+import torch
+from methods.contract import (
+    DTYPES,
+    NUM_STEPS,
+    STATE,
+    advance,
+    bits,
+    check_effective,
+    each_masked,
+    each_method,
+    everything,
+    masked_params,
+    pair,
+    params_of,
+)
+from torch import Tensor, nn
+
+from suite import config
+
+
+@each_masked
+@pytest.mark.parametrize("rank_by", get_args(config.RankBy))
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_parameters_hold_effective_weights_at_all_times(name: str, dtype: torch.dtype, rank_by: str) -> None:
+    _, optimizer = pair(name, dtype, rank_by=rank_by, distribution="kaiming_uniform")
+    check_effective(optimizer)
+    for step in range(NUM_STEPS):
+        advance(optimizer, [step])
+        check_effective(optimizer)
+    other = pair(name, dtype, seed=9)[1]
+    other.load_state_dict(optimizer.state_dict())
+    check_effective(other)
+    assert bits(params_of(other)[:2]) == bits(params_of(optimizer)[:2])
+
+
+@each_masked
+def test_the_mask_follows_the_scores(name: str, slow: SimpleNamespace) -> None:
+    _, optimizer = pair(name)
+    for step in range(4):
+        advance(optimizer, [step])
+        for param, group in masked_params(optimizer):
+            expected = slow.keep(optimizer.state[param]["scores"], group["sparsity"])
+            assert torch.equal(optimizer.mask(param), expected)
+
+
+@each_masked
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_state_names_shapes_and_dtypes(name: str, dtype: torch.dtype) -> None:
+    _, optimizer = pair(name, dtype)
+    other = pair(name, dtype, seed=9)[1]
+
+    def check(optimizer: Any) -> None:
+        for param, _ in masked_params(optimizer):
+            assert set(optimizer.state[param]) >= STATE
+            for key in STATE:
+                tensor = optimizer.state[param][key]
+                assert tensor.shape == param.shape
+                assert tensor.dtype == torch.promote_types(dtype, torch.float32), key
+                assert not tensor.requires_grad
+            assert param.is_leaf
+            assert param.requires_grad
+
+    check(optimizer)
+    advance(optimizer, range(3))
+    check(optimizer)
+    other.load_state_dict(optimizer.state_dict())
+    check(other)
+    assert [group["num_updates"] for group in other.param_groups] == [3] * len(other.param_groups)
+
+
+@each_method
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_state_is_restored_in_its_own_dtypes(name: str, dtype: torch.dtype) -> None:
+    _, optimizer = pair(name, dtype)
+    advance(optimizer, range(3))
+    other = pair(name, dtype, seed=9)[1]
+    other.load_state_dict(optimizer.state_dict())
+    assert everything(other)[0] == everything(optimizer)[0]
+
+
+@each_masked
+def test_a_checkpoint_may_go_to_parameters_of_another_dtype(name: str) -> None:
+    _, optimizer = pair(name, torch.float32)
+    advance(optimizer, range(3))
+    other = pair(name, torch.bfloat16, seed=9)[1]
+    other.load_state_dict(optimizer.state_dict())
+    assert bits(other.state_dict()["state"]) == bits(optimizer.state_dict()["state"])
+    check_effective(other)
+
+
+@each_method
+def test_parameters_keep_their_storage(name: str) -> None:
+    """DDP buckets, compiled graphs and fused kernels hold on to it."""
+    _, optimizer = pair(name)
+    params = params_of(optimizer)
+    places = [param.data_ptr() for param in params]
+    advance(optimizer, range(3))
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert all(a is b for a, b in zip(params, params_of(optimizer), strict=True))
+    assert [param.data_ptr() for param in params] == places
+
+
+@each_method
+def test_a_saved_state_holds_plain_values_only(name: str) -> None:
+    """No generator's state, no object of ours: numbers, strings, lists and tensors."""
+    _, optimizer = pair(name)
+    advance(optimizer, range(2))
+    plain = (int, float, str, bool, type(None), Tensor)
+    saved = optimizer.state_dict()
+    assert set(saved) == {"state", "param_groups"}
+    for values in (*saved["state"].values(), *saved["param_groups"]):
+        for value in values.values():
+            assert all(type(item) in plain for item in (value if isinstance(value, list) else [value]))
+
+
+@each_masked
+def test_mask_of_an_unmasked_parameter_is_an_error(name: str) -> None:
+    model, optimizer = pair(name)
+    for param in (model[0].bias, nn.Parameter(torch.zeros(5, 3))):
+        with pytest.raises(ValueError, match="not in a masked group"):
+            optimizer.mask(param)
