@@ -25,6 +25,7 @@ STYLES = {
     "edge_popup": {"color": "#0072b2", "marker": "o", "linestyle": ":"},
     "iterand": {"color": "#d55e00", "marker": "^", "linestyle": "-"},
 }
+MAX_NAMED = 10  # a longer legend would hide the curves
 _OTHERS = itertools.cycle("DvPX*")
 _PANELS: dict[str, Callable[[Result], int]] = {
     "parameters of the network": lambda result: result.params_total,
@@ -48,7 +49,7 @@ def make(sweep: Sweep, ledger: Ledger) -> list[Path]:
             panel.grid(alpha=0.3, linewidth=0.5)
         axes[0].set_ylabel(f"{metric}, 95 % band over seeds")
         axes[0].yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
-        if axes[-1].get_legend_handles_labels()[0]:
+        if 0 < len(axes[-1].get_legend_handles_labels()[0]) <= MAX_NAMED:
             axes[-1].legend(loc="lower right")
         figure.suptitle(sweep.name, fontsize=9)
         folder = cli.report_folder(sweep, ledger)

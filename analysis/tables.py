@@ -17,6 +17,8 @@ from suite.ledger import Ledger
 from suite.records import write_whole
 from suite.sweepfile import Sweep
 
+MAX_COMPARED = 6  # with more series, all their pairs would bury the table
+
 
 def make(sweep: Sweep, ledger: Ledger) -> tuple[str, list[Path]]:
     """Write the tables of a sweep; returns their Markdown and the files."""
@@ -63,8 +65,13 @@ def accuracy_table(found: list[Cell], metric: str) -> pd.DataFrame:
 
 
 def difference_table(found: list[Cell], metric: str) -> pd.DataFrame:
-    """A row a pair of methods, a column a width: mean difference in points +- half its 95 % interval."""
+    """A row a pair of series, a column a width: mean difference in points +- half its 95 % interval.
+
+    Empty where there are more than ``MAX_COMPARED`` series.
+    """
     table: dict[str, dict[str, str]] = {}
+    if len({cell.series for cell in found}) > MAX_COMPARED:
+        return pd.DataFrame()
     for one, other in combinations(found, 2):
         if (one.dataset, one.model, one.width_mult) != (other.dataset, other.model, other.width_mult):
             continue

@@ -17,7 +17,7 @@ from suite.plan import Plan
 from suite.sweepfile import Sweep
 
 console = Console(soft_wrap=True, highlight=False)
-_PLAIN_SECONDS = 2.0  # at most one line this often where the output is not a terminal
+_PLAIN_SECONDS = 5.0  # at most one line this often where the output is not a terminal
 
 
 def label(trial: Trial) -> str:
