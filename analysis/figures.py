@@ -27,6 +27,7 @@ STYLES = {
 }
 MAX_NAMED = 10  # a longer legend would hide the curves
 _OTHERS = itertools.cycle("DvPX*")
+_FURTHER = [(line, filling) for filling in ("none", "left", "bottom") for line in ("-.", "-", "--", ":")]
 _PANELS: dict[str, Callable[[Result], int]] = {
     "parameters of the network": lambda result: result.params_total,
     "parameters kept after pruning": lambda result: result.params_kept,
@@ -39,19 +40,18 @@ def make(sweep: Sweep, ledger: Ledger) -> list[Path]:
     with pyplot.rc_context({"font.size": 8, "svg.hashsalt": sweep.name}):
         figure, axes = pyplot.subplots(1, len(_PANELS), figsize=(6.8, 2.9), sharey=True, layout="constrained")
         for panel, (name, count) in zip(axes, _PANELS.items(), strict=True):
-            for series in dict.fromkeys((cell.dataset, cell.model, cell.series) for cell in found):
-                own = [cell for cell in found if (cell.dataset, cell.model, cell.series) == series]
-                _draw(panel, own, metric, count)
+            for name_of_series, own in _series(found).items():
+                _draw(panel, own, name_of_series, _style(own[0], found), metric, count)
             panel.set(xscale="log", xlabel=name)
             panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             panel.xaxis.set_major_formatter(EngFormatter(sep=""))
             panel.xaxis.set_minor_formatter(NullFormatter())
             panel.grid(alpha=0.3, linewidth=0.5)
         axes[0].set_ylabel(f"{metric}, 95 % band over seeds")
-        axes[0].yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
+        axes[0].yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
         if 0 < len(axes[-1].get_legend_handles_labels()[0]) <= MAX_NAMED:
             axes[-1].legend(loc="lower right")
-        figure.suptitle(sweep.name, fontsize=9)
+        figure.suptitle(sweep.label, fontsize=9)
         folder = cli.report_folder(sweep, ledger)
         folder.mkdir(parents=True, exist_ok=True)
         files = [folder / "figure.png", folder / "figure.svg"]
@@ -61,7 +61,29 @@ def make(sweep: Sweep, ledger: Ledger) -> list[Path]:
     return files
 
 
-def _draw(panel: Axes, own: list[Cell], metric: str, count: Callable[[Result], int]) -> None:
+def _series(found: list[Cell]) -> dict[str, list[Cell]]:
+    """The cells of each curve, by its name in the legend."""
+    one_net = len({(cell.dataset, cell.model) for cell in found}) == 1
+    curves: dict[str, list[Cell]] = {}
+    for cell in found:
+        curves.setdefault(cell.series if one_net else f"{cell.series}, {cell.model}, {cell.dataset}", []).append(cell)
+    return curves
+
+
+def _style(cell: Cell, found: list[Cell]) -> dict[str, str]:
+    """Colour and marker of the method; its further curves differ by line and filling."""
+    own = STYLES.setdefault(cell.method, {"marker": next(_OTHERS), "linestyle": "-"})
+    curves = [c for c in _series(found).values() if c[0].method == cell.method]
+    number = next(i for i, cells_of_curve in enumerate(curves) if cell in cells_of_curve)
+    if number == 0:
+        return own
+    line, filling = _FURTHER[(number - 1) % len(_FURTHER)]
+    return {**own, "linestyle": line, "fillstyle": filling}
+
+
+def _draw(
+    panel: Axes, own: list[Cell], name: str, style: dict[str, str], metric: str, count: Callable[[Result], int]
+) -> None:
     points = []
     for cell in own:
         values = list(cell.values(metric).values())
@@ -73,8 +95,7 @@ def _draw(panel: Axes, own: list[Cell], metric: str, count: Callable[[Result], i
     if not points:
         return
     x, mean, low_line, high_line = zip(*sorted(points), strict=True)
-    style = STYLES.get(own[0].method) or STYLES.setdefault(own[0].method, {"marker": next(_OTHERS)})
-    (line,) = panel.plot(x, mean, label=own[0].series, markersize=4, linewidth=1.2, **style)  # type: ignore[arg-type]
+    (line,) = panel.plot(x, mean, label=name, markersize=4, linewidth=1.2, **style)  # type: ignore[arg-type]
     panel.fill_between(x, low_line, high_line, color=line.get_color(), alpha=0.15, linewidth=0)
 
 

@@ -23,8 +23,9 @@ class Cell:
     missing: dict[int, State] = field(default_factory=dict)
 
     def values(self, metric: str) -> dict[int, float]:
-        """``metric`` by seed, of the trials that have it."""
-        found = {seed: result.metrics.get(metric) for seed, result in self.results.items()}
+        """``metric`` by seed, of the trials that are done; a diverged one never enters a comparison."""
+        done = {seed: result for seed, result in self.results.items() if result.status == "done"}
+        found = {seed: result.metrics.get(metric) for seed, result in done.items()}
         return {seed: value for seed, value in found.items() if value is not None}
 
     @property

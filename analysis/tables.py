@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.rows import Cell, cells, metric_of, mixed
-from analysis.stats import Estimate, paired_difference, t_interval
+from analysis.stats import paired_difference, t_interval
 from suite import cli
 from suite.ledger import Ledger
 from suite.records import write_whole
@@ -24,44 +24,64 @@ def make(sweep: Sweep, ledger: Ledger) -> tuple[str, list[Path]]:
     """Write the tables of a sweep; returns their Markdown and the files."""
     found, metric = cells(sweep, ledger), metric_of(sweep)
     accuracy, differences = accuracy_table(found, metric), difference_table(found, metric)
-    parts = [f"## {sweep.name}: {metric}, %", _markdown(accuracy)]
+    shown = _shown(accuracy)
+    parts = [f"## {sweep.name}: {metric}, %", _markdown(shown)]
     if len(differences):
         parts += ["### Differences, paired by seed, points", _markdown(differences)]
     text = "\n\n".join([*parts, "\n".join(f"- {note}" for note in _notes(found, metric))]) + "\n"
+    files = {"table.md": text, "table.csv": accuracy.to_csv(index=False), "table.tex": _latex(shown)}
+    if len(differences):
+        files |= {"differences.csv": differences.to_csv(index=False), "differences.tex": _latex(differences)}
     folder = cli.report_folder(sweep, ledger)
-    files = {
-        "table.md": text,
-        "table.csv": accuracy.to_csv(index=False),
-        "table.tex": _latex(accuracy),
-        "differences.csv": differences.to_csv(index=False),
-        "differences.tex": _latex(differences),
-    }
     for name, content in files.items():
         write_whole(folder / name, content)
     return text, [folder / name for name in files]
 
 
 def accuracy_table(found: list[Cell], metric: str) -> pd.DataFrame:
-    """A row a cell: n, mean and 95 % interval of ``metric`` in percent, parameters before and after pruning."""
+    """A row a cell, numbers as they are: ``metric`` with its 95 % interval in [0, 1], parameters in all and kept."""
     rows = []
     for cell in sorted(found, key=lambda cell: (cell.dataset, cell.model, cell.width_mult)):
         estimate = t_interval(list(cell.values(metric).values()))
         result = next(iter(cell.results.values()), None)
+        half = estimate.half_width
         rows.append(
             {
                 "dataset": cell.dataset,
                 "model": cell.model,
-                "width": f"{cell.width_mult:g}",
+                "width": cell.width_mult,
                 "method": cell.series,
-                "n": f"{estimate.n} of {len(cell.results.keys() | cell.missing.keys())}",
-                "mean": f"{100 * estimate.mean:.2f}" if estimate.n else "missing",
-                "95 % interval": _interval(estimate),
-                "parameters": f"{result.params_total}" if result else "",
-                "kept": f"{result.params_kept}" if result else "",
+                "n": estimate.n,
+                "planned": len(cell.results.keys() | cell.missing.keys()),
+                "mean": estimate.mean if estimate.n else None,
+                "low": None if half is None else max(estimate.mean - half, 0.0),
+                "high": None if half is None else min(estimate.mean + half, 1.0),
+                "parameters": result.params_total if result else None,
+                "kept": result.params_kept if result else None,
             }
         )
-    table = pd.DataFrame(rows)
-    return table.drop(columns=[c for c in ("dataset", "model") if table[c].nunique() == 1])
+    return pd.DataFrame(rows).astype({"parameters": "Int64", "kept": "Int64"})
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The accuracy table as people read it: percent, and "missing" where there is nothing."""
+    shown = pd.DataFrame(
+        {
+            "dataset": table["dataset"],
+            "model": table["model"],
+            "width": table["width"].map("{:g}".format),
+            "method": table["method"],
+            "n": [f"{n} of {planned}" for n, planned in zip(table["n"], table["planned"], strict=True)],
+            "mean": ["missing" if pd.isna(mean) else f"{100 * mean:.2f}" for mean in table["mean"]],
+            "95 % interval": [
+                "" if pd.isna(low) else f"{100 * low:.2f} to {100 * high:.2f}"
+                for low, high in zip(table["low"], table["high"], strict=True)
+            ],
+            "parameters": table["parameters"].map(str, na_action="ignore").fillna(""),
+            "kept": table["kept"].map(str, na_action="ignore").fillna(""),
+        }
+    )
+    return shown.drop(columns=[column for column in ("dataset", "model") if shown[column].nunique() == 1])
 
 
 def difference_table(found: list[Cell], metric: str) -> pd.DataFrame:
@@ -81,14 +101,7 @@ def difference_table(found: list[Cell], metric: str) -> pd.DataFrame:
         row = f"{other.series} - {one.series}"
         row += "" if len({(c.dataset, c.model) for c in found}) == 1 else f" ({one.model}, {one.dataset})"
         table.setdefault(row, {"difference": row})[f"width {one.width_mult:g}"] = text
-    return pd.DataFrame(list(table.values()))
-
-
-def _interval(estimate: Estimate) -> str:
-    if estimate.half_width is None:
-        return ""
-    low, high = 100 * (estimate.mean - estimate.half_width), 100 * (estimate.mean + estimate.half_width)
-    return f"{low:.2f} to {high:.2f}"
+    return pd.DataFrame(list(table.values())).fillna("")
 
 
 def _notes(found: list[Cell], metric: str) -> list[str]:
@@ -112,7 +125,7 @@ def _markdown(table: pd.DataFrame) -> str:
 
 
 def _latex(table: pd.DataFrame) -> str:
-    return table.to_latex(index=False, escape=True) if len(table.columns) else ""
+    return table.to_latex(index=False, escape=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from suite.config import InputError
 from suite.ledger import Ledger
 from suite.sweepfile import Sweep, load_sweep
 
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EISDIR)
 
 
 def sweep_parser(prog: str, description: str) -> argparse.ArgumentParser:
@@ -32,7 +32,7 @@ def load(args: argparse.Namespace) -> tuple[Sweep, Ledger]:
 
 def report_folder(sweep: Sweep, ledger: Ledger) -> Path:
     """Where the tables and figures of a sweep go."""
-    return ledger.root / "reports" / sweep.name
+    return ledger.root / "reports" / sweep.label
 
 
 def run(main: Callable[[], int]) -> int:

@@ -9,14 +9,26 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-MAX_TRIALS = 100_000
-
 Key = tuple[str, ...]
 Flat = dict[Key, tuple[Any, str]]  # setting -> (value, place)
 
 
 class EmptyAxis:
     """Stands for the value that an empty axis does not have, so that the rest is still checked."""
+
+
+def num_combinations(value: Any) -> int:
+    """How many combinations ``expand`` would give."""
+    if isinstance(value, list):
+        return sum(map(num_combinations, value)) or 1
+    return math.prod(map(num_combinations, value.values())) if isinstance(value, dict) else 1
+
+
+def lists_in(value: Any, place: str) -> list[str]:
+    """The places of all lists in a value."""
+    if isinstance(value, dict):
+        return [found for key, item in value.items() for found in lists_in(item, f"{place}.{key}")]
+    return [place] if isinstance(value, list) else []
 
 
 def expand(value: Any, place: str, problems: list[str]) -> list[Flat]:
@@ -32,23 +44,22 @@ def expand(value: Any, place: str, problems: list[str]) -> list[Flat]:
         [{(str(key), *rest): leaf for rest, leaf in flat.items()} for flat in expand(item, f"{place}.{key}", problems)]
         for key, item in value.items()
     ]
-    count = math.prod(len(axis) for axis in axes)
-    if count > MAX_TRIALS:
-        problems.append(f"{place}: {count} trials: must be at most {MAX_TRIALS}")
-        return []
     return [{key: leaf for part in parts for key, leaf in part.items()} for parts in itertools.product(*axes)]
 
 
 def lay_over(below: Flat, above: Flat) -> Flat:
-    """``above`` over ``below``: a value hides what stands at its key, under it, and in its place."""
-    hidden = {key for key in below for top in above if key[: len(top)] == top or top[: len(key)] == key}
+    """``above`` over ``below``: a value hides what stands at its key, under it and in its place.
+
+    A block that gives itself another name hides the whole block: no setting leaks into another.
+    """
+    renamed = [key[:-1] for key in above if key[-1] == "name" and key in below and below[key][0] != above[key][0]]
+    tops = [*above, *renamed]
+    hidden = {key for key in below for top in tops if key[: len(top)] == top or top[: len(key)] == key}
     return {**{key: leaf for key, leaf in below.items() if key not in hidden}, **above}
 
 
-def nest(flat: Flat) -> Any:
+def nest(flat: Flat) -> dict[str, Any]:
     """The nested settings of one combination."""
-    if list(flat) == [()]:
-        return flat[()][0]
     root: dict[str, Any] = {}
     for key, (value, _) in flat.items():
         node = root
@@ -59,11 +70,12 @@ def nest(flat: Flat) -> Any:
 
 
 def place_of(key: Iterable[str], flat: Flat) -> str:
-    """Where in the file a key stands; for a block, where it begins; else the key itself."""
+    """Where in the file a key stands; for a block, where it begins; for the whole trial, its block of the grid."""
     key = tuple(key)
     if key in flat:
         return flat[key][1]
     for inner, (_, place) in flat.items():
         if key and inner[: len(key)] == key:
             return place.removesuffix("." + ".".join(inner[len(key) :]))
-    return ".".join(key) or "top level"
+    blocks = [place.split(".")[0] for _, place in flat.values() if place.startswith("grid")]
+    return ".".join(key) or (blocks[0] if blocks else "base" if flat else "top level")

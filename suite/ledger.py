@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from suite import records
-from suite.config import InputError, Trial
+from suite.config import InputError, Trial, identity
 
 # done and diverged are final; failed raised; unfinished was stopped or killed; differs was run with other settings.
 State = Literal["done", "diverged", "failed", "unfinished", "missing", "differs"]
@@ -79,4 +79,4 @@ def _same_settings(result: records.Result, trial: Trial) -> bool:
         ran = Trial.model_validate(result.config)  # a setting added since then takes its default
     except ValidationError:
         return False
-    return ran.model_copy(update={"resources": trial.resources}) == trial
+    return identity(ran) == identity(trial)

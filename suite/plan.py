@@ -44,8 +44,8 @@ def make_plan(sweep: Sweep, ledger: Ledger, *, retry_failed: bool = False) -> Pl
             continue
         if states[trial_id] == "differs":
             problems.append(
-                f"{ledger.folder(trial_id)}: its result was made with other settings: a default was changed since: "
-                "pin the old value in the sweep file, or move the folder away"
+                f"{ledger.folder(trial_id)}: its result was made with other settings: a default was changed "
+                "or a setting removed since: pin the old value in the sweep file, or move the folder away"
             )
     if problems:
         raise InputError(*problems)

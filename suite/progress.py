@@ -5,18 +5,21 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
-
-from suite.config import Trial
+from suite.config import InputError, Trial
 from suite.ledger import FINAL, Ledger
 from suite.plan import Plan
 from suite.sweepfile import Sweep
 
-console = Console(soft_wrap=True, highlight=False)
+try:
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+    from rich.text import Text
+except ImportError as error:
+    raise InputError(f"{error}: install it with: pip install rich") from None
+
+console = Console(soft_wrap=True, highlight=False, markup=False)  # brackets in paths and errors are no markup
 _PLAIN_SECONDS = 5.0  # at most one line this often where the output is not a terminal
 
 

@@ -79,11 +79,12 @@ class Writer:
             os.fsync(file.fileno())
         write_whole(self.folder / RESULT, result.model_dump_json())
 
-    def fail(self, trial_id: str, error: BaseException) -> None:
-        """Leave why the trial raised."""
-        trace = "".join(traceback.format_exception(error))
-        failure = Failure(trial_id=trial_id, error=f"{type(error).__name__}: {error}", traceback=trace, at=time.time())
-        write_whole(self.folder / FAILURE, failure.model_dump_json(indent=1))
+
+def write_failure(folder: Path, trial_id: str, error: BaseException) -> None:
+    """Leave why a trial raised, beside the records it made until then."""
+    trace = "".join(traceback.format_exception(error))
+    failure = Failure(trial_id=trial_id, error=f"{type(error).__name__}: {error}", traceback=trace, at=time.time())
+    write_whole(folder / FAILURE, failure.model_dump_json(indent=1))
 
 
 def read_result(folder: Path) -> Result | None:
@@ -101,12 +102,20 @@ def read_failure(folder: Path) -> Failure | None:
 
 
 def read_metrics(folder: Path) -> list[dict[str, float | None]]:
-    """The epochs so far; a last line cut short by a crash is left out."""
+    """The epochs so far; a last line cut short by a crash is left out.
+
+    Raises:
+        InputError: a line is garbled.
+    """
+    path = folder / METRICS
     try:
-        lines = (folder / METRICS).read_text().splitlines(keepends=True)
-    except FileNotFoundError:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    try:
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: is garbled ({error}): move its folder away, and the trial runs again") from None
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -130,7 +139,7 @@ def _finite(value: float | int) -> float | int | None:
 def _read(path: Path, kind: type[Record]) -> Record | None:
     try:
         return kind.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValidationError, UnicodeDecodeError) as error:
         first = str(error).splitlines()[0]

@@ -57,7 +57,7 @@ def _keep_resolved(sweep: Sweep, ledger: Ledger) -> None:
     """Keep the trials as planned, each with all its settings: a sweep file too."""
     trials = [trial.model_dump(mode="json") for trial in sweep.trials.values()]
     file = {"name": sweep.name, "description": sweep.description, "grid": trials}
-    records.write_whole(ledger.root / "sweeps" / f"{sweep.name}.yaml", yaml.safe_dump(file, sort_keys=False))
+    records.write_whole(ledger.root / "sweeps" / f"{sweep.label}.yaml", yaml.safe_dump(file, sort_keys=False))
 
 
 def _run(plan: Plan, ledger: Ledger, args: argparse.Namespace) -> None:
@@ -77,7 +77,7 @@ def _report(sweep: Sweep, ledger: Ledger) -> list[Path]:
     from suite.progress import console
 
     text, files = tables.make(sweep, ledger)
-    console.print(text, markup=False)
+    console.print(text)
     drawn = figures.make(sweep, ledger)
     for path in drawn[:1]:
         console.print(f"figure: {path}")

@@ -1,18 +1,20 @@
 """Sweep files: from YAML to trials. Every mistake is found at once, as `file: key path: value: rule`."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from suite.config import InputError, Settings, Trial
-from suite.grid import Flat, Key, expand, lay_over, nest
-from suite.problems import explain, short
+from suite.grid import Flat, Key, expand, lay_over, lists_in, nest, num_combinations
+from suite.problems import choices, explain, short
+from suite.yaml_text import parse
 
+MAX_TRIALS = 100_000
 _SHIPPED = Path(__file__).parent / "sweeps"  # where the wheel puts the sweeps
 
 
@@ -27,12 +29,15 @@ class SweepFile(Settings):
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep, expanded: its trials by trial_id, in the order of the file."""
+    """A sweep, expanded: its trials by trial_id, in the order of the file.
+
+    ``label`` names its files: the name, with the options of the command line where it was given any.
+    """
 
     name: str
+    label: str
     description: str
     path: Path
-    text: str
     trials: dict[str, Trial]
 
 
@@ -45,12 +50,14 @@ class Option:
     values: list[Any]
 
     @classmethod
-    def parse(cls, flag: str, text: str) -> "Option":
+    def read(cls, flag: str, text: str) -> "Option":
         """Read ``KEY=VALUE``; the value is YAML, a list means any of (``--only``) or each of (``--set``)."""
         key, equals, value = text.partition("=")
         if not key or not equals:
             raise InputError(f"{flag}: {text}: must be KEY=VALUE, as in {flag} model.width_mult=0.25")
-        parsed = _parse(value, f"{flag} {key}")
+        parsed = parse(value, f"{flag} {key}")
+        if parsed == []:
+            raise InputError(f"{flag} {key}: []: must have at least one value")
         return cls(f"{flag} {key}", tuple(key.split(".")), parsed if isinstance(parsed, list) else [parsed])
 
     def admits(self, flat: Flat) -> bool:
@@ -58,11 +65,16 @@ class Option:
         leaf = flat.get((*self.key, "name")) or flat.get(self.key)
         return leaf is None or leaf[0] in self.values
 
-    def matches_none(self, there: list[Any]) -> InputError:
-        """The error for a filter that no trial passes, with the values there are."""
-        seen = ", ".join(dict.fromkeys(short(value) for value in there if value is not None))
-        rule = f"values there: {seen}" if seen else "no trial of this sweep has such a setting"
-        return InputError(f"{self.flag}: {short(self.values)}: matches no trial; {rule}")
+    def keep(self, trials: dict[str, Trial], flats: list[Flat]) -> dict[str, Trial]:
+        """The trials that pass this filter; where none does, an InputError says which values there are."""
+        kept = {i: trial for i, trial in trials.items() if _lookup(trial.model_dump(), self.key) in self.values}
+        if kept:
+            return kept
+        known = [*(nest(flat) for flat in flats), *(trial.model_dump() for trial in trials.values())]
+        seen = dict.fromkeys(short(value) for value in (_lookup(raw, self.key) for raw in known) if value is not None)
+        keys = sorted({".".join(key) for flat in flats for key in flat} | set(Trial.model_fields))
+        there = f"values there: {', '.join(seen)}" if seen else choices(".".join(self.key), keys)
+        raise InputError(f"{self.flag}: {short(self.values)}: matches no trial; {there}")
 
 
 def load_sweep(path: str | Path, only: Sequence[str] = (), sets: Sequence[str] = ()) -> Sweep:
@@ -77,18 +89,20 @@ def load_sweep(path: str | Path, only: Sequence[str] = (), sets: Sequence[str] =
         InputError: with one line for each mistake.
     """
     path, text = _read(Path(path))
-    filters = [Option.parse("--only", item) for item in only]
-    settings = [Option.parse("--set", item) for item in sets]
-    raw = _parse(text, str(path))
+    filters = [Option.read("--only", item) for item in only]
+    settings = [Option.read("--set", item) for item in sets]
+    raw = parse(text, str(path))
     if not isinstance(raw, dict):
         raise InputError(f"{path}: {short(raw)}: a sweep file must be a mapping with name, base and grid")
     problems = _check_top(raw)
-    flats = _admitted(_combine(raw, settings, problems), filters)
-    trials = _validate(flats, problems, unique=not settings)
+    flats = _combine(raw, settings, problems)
+    trials = _validate([flat for flat in flats if all(f.admits(flat) for f in filters)], problems, unique=not settings)
     if problems:
         raise InputError(*(f"{path}: {problem}" for problem in dict.fromkeys(problems)))
-    trials = _filter(trials, filters)
-    return Sweep(raw["name"], raw.get("description", ""), path, text, trials)
+    for option in filters:
+        trials = option.keep(trials, flats)
+    label = "-".join([raw["name"], *(re.sub(r"[^\w.=]+", "_", option) for option in (*only, *sets))])[:100]
+    return Sweep(raw["name"], label, raw.get("description", ""), path, trials)
 
 
 def _read(path: Path) -> tuple[Path, str]:
@@ -103,58 +117,48 @@ def _read(path: Path) -> tuple[Path, str]:
         raise InputError(f"{path}: cannot be read as text: {error}") from None
 
 
-class _Loader(yaml.SafeLoader):
-    """yaml.SafeLoader, but 1e-4 is a number, as in YAML 1.2, and a key given twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for i, key in enumerate(keys):
-            if key in keys[:i]:
-                mark = node.value[i][0].start_mark
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def _parse(text: str, place: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader: it builds plain values only
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise InputError(f"{place}: {where}not YAML: {error.problem}") from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"{place}: not YAML: {' '.join(str(error).split())}") from None
-
-
 def _check_top(raw: dict[str, Any]) -> list[str]:
     try:
         SweepFile.model_validate(raw)
         return []
     except ValidationError as error:
-        # An error inside the grid's two forms is said once, for the grid.
-        shown = {e["loc"][:1]: explain({**e, "loc": e["loc"][:1]}, SweepFile, raw, {}) for e in error.errors()}
-        return [line for line in shown.values() if line]
+        problems = []
+        for e in error.errors():
+            if e["loc"][0] == "grid" and e["type"] != "missing":
+                problems.append(f"grid: {short(raw['grid'])}: must be a block or a list of blocks; keys must be words")
+            elif e["loc"][0] == "base":
+                problems.append(f"base: {short(raw['base'])}: must be a block; keys must be words")
+            elif line := explain({**e, "loc": e["loc"][:1]}, SweepFile, raw, {}):
+                problems.append(line)
+        return problems
 
 
 def _combine(raw: dict[str, Any], settings: list[Option], problems: list[str]) -> list[Flat]:
-    base, grid = raw.get("base", {}), raw.get("grid", {})
+    base, grid = raw.get("base", {}), raw.get("grid")
     blocks = [("grid", grid)] if isinstance(grid, dict) else [(f"grid[{i}]", b) for i, b in enumerate(grid or [])]
-    if not isinstance(base, dict) or not all(isinstance(block, dict) for _, block in blocks):
+    if grid is None or not isinstance(base, dict) or not all(isinstance(block, dict) for _, block in blocks):
         return []
+    problems += [f"{place}: lists are axes: they belong under grid" for place in lists_in(base, "base")]
     if not blocks:
         problems.append("grid: []: must have at least one block")
-    below = expand(base, "base", problems)
-    if len(below) > 1:
-        problems.append("base: holds a list: lists are axes and belong under grid")
-    flats = [lay_over(below[0], flat) for place, block in blocks for flat in expand(block, place, problems)]
+    num = sum(num_combinations(block) for _, block in blocks) * math.prod(len(option.values) for option in settings)
+    if num > MAX_TRIALS:
+        problems.append(f"grid: {num} trials: must be at most {MAX_TRIALS}")
+        return []
+    below = _tidy(expand(base, "base", problems)[0]) if not lists_in(base, "") else {}
+    flats = [lay_over(below, _tidy(flat)) for place, block in blocks for flat in expand(block, place, problems)]
     for option in settings:
-        flats = [lay_over(flat, {option.key: (value, option.flag)}) for flat in flats for value in option.values]
+        above = [_tidy({option.key: (value, option.flag)}) for value in option.values]
+        flats = [lay_over(flat, leaf) for flat in flats for leaf in above]
     return flats
+
+
+def _tidy(flat: Flat) -> Flat:
+    """Without the nothing of an empty block; ``dataset: digits`` as ``dataset: {name: digits}``."""
+    flat = {key: leaf for key, leaf in flat.items() if key}
+    if ("dataset",) in flat and isinstance(flat["dataset",][0], str):
+        flat["dataset", "name"] = flat.pop(("dataset",))
+    return flat
 
 
 def _validate(flats: list[Flat], problems: list[str], unique: bool) -> dict[str, Trial]:
@@ -177,26 +181,6 @@ def _validate(flats: list[Flat], problems: list[str], unique: bool) -> dict[str,
 def _difference(one: Flat, other: Flat) -> str:
     places = (f"{one[k][1]} and {other[k][1]}: {short(other[k][0])}" for k in other if k in one and one[k] != other[k])
     return next(places, "grid")
-
-
-def _admitted(flats: list[Flat], filters: list[Option]) -> list[Flat]:
-    for option in filters:
-        kept = [flat for flat in flats if option.admits(flat)]
-        if flats and not kept:
-            leaves = (flat.get((*option.key, "name")) or flat.get(option.key) for flat in flats)
-            raise option.matches_none([leaf[0] for leaf in leaves if leaf])
-        flats = kept
-    return flats
-
-
-def _filter(trials: dict[str, Trial], filters: list[Option]) -> dict[str, Trial]:
-    for option in filters:
-        values = {trial_id: _lookup(trial.model_dump(), option.key) for trial_id, trial in trials.items()}
-        kept = {trial_id: trial for trial_id, trial in trials.items() if values[trial_id] in option.values}
-        if not kept:
-            raise option.matches_none(list(values.values()))
-        trials = kept
-    return trials
 
 
 def _lookup(settings: dict[str, Any], key: Key) -> Any:

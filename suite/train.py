@@ -47,6 +47,7 @@ def train(
     """
     started_at, clock = time.time(), time.perf_counter()
     device = settle(trial)
+    provenance.reset_peak_memory(device)  # a worker process may have had other trials before
     run = build(trial, data.load(trial.dataset, data_dir=data_dir, device=device), device)
     writer = Writer(folder)
     lines = []
@@ -54,7 +55,7 @@ def train(
         lines.append(_epoch(run, epoch))
         writer.epoch(lines[-1])
         on_epoch(lines[-1])
-        if not math.isfinite(lines[-1]["train/loss"]):
+        if not _is_finite(lines[-1]):
             break
     test = evaluate(run.model, run.data, "test") if _finished(run, lines) and trial.evaluate_test else None
     result = _result(run, lines, test, started_at, time.perf_counter() - clock)
@@ -148,7 +149,11 @@ def _train_epoch(run: Run, epoch: int) -> float:
 
 
 def _finished(run: Run, lines: list[Line]) -> bool:
-    return len(lines) == run.trial.epochs and math.isfinite(lines[-1]["train/loss"])
+    return len(lines) == run.trial.epochs and _is_finite(lines[-1])
+
+
+def _is_finite(line: Line) -> bool:
+    return math.isfinite(line["train/loss"]) and math.isfinite(line["val/loss"])
 
 
 def _num_params(run: Run) -> int:

@@ -135,6 +135,7 @@ def _import_ray() -> Any:
     os.environ.update(_QUIET, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
     try:
         import ray
+        from ray import tune  # noqa: F401 - may be missing where ray is not
     except ImportError as error:
         raise InputError(f"{error}: install it with: pip install 'ray[tune]'") from None
     return ray

@@ -138,7 +138,7 @@ def mixed(ledger: Ledger) -> Sweep:
     trials = [trial_of(seed) for seed in (5, 4, 3, 2, 1)]
     write_result(ledger, trials[4])
     write_result(ledger, trials[3], status="diverged")
-    Writer(ledger.folder(trials[2].trial_id)).fail(trials[2].trial_id, ValueError("x"))
+    write_failure(ledger.folder(trials[2].trial_id), trials[2].trial_id, ValueError("x"))
     Writer(ledger.folder(trials[1].trial_id)).epoch({"epoch": 0})
     return sweep_of(*trials)
 
@@ -164,7 +164,7 @@ def test_a_sweep_is_complete_when_every_trial_is_final(ledger: Ledger) -> None:
     assert plan.complete
     assert not plan.to_run
     failed = trial_of(3)
-    Writer(ledger.folder(failed.trial_id)).fail(failed.trial_id, ValueError("x"))
+    write_failure(ledger.folder(failed.trial_id), failed.trial_id, ValueError("x"))
     plan = make_plan(sweep_of(trial_of(1), failed), ledger)
     assert not plan.complete  # though nothing is to run
     assert not plan.to_run

@@ -101,7 +101,7 @@ def test_why_a_trial_raised(tmp_path: Path) -> None:
     try:
         raise ValueError("no such\nthing: ü")
     except ValueError as error:
-        Writer(tmp_path).fail("0123456789ab", error)
+        write_failure(tmp_path, "0123456789ab", error)
     failure = read_failure(tmp_path)
     assert failure is not None
     assert (failure.trial_id, failure.error) == ("0123456789ab", "ValueError: no such\nthing: ü")

@@ -151,10 +151,10 @@ def test_a_failed_trial_is_named_and_runs_again_only_when_asked(tmp_path: Path) 
     file = write_sweep(tmp_path / "tiny.yaml", seeds=(1,))
     ledger = Ledger(tmp_path / "results")
     failed, *others = load_sweep(file).trials
-    records.Writer(ledger.folder(failed)).fail(failed, RuntimeError("out of luck"))
+    records.write_failure(ledger.folder(failed), failed, RuntimeError("[out] of luck"))
     code, output = run_sweep(file, cwd=tmp_path)
     assert code == 1, output
-    assert "failed: RuntimeError: out of luck" in output and "--retry-failed runs it again" in output
+    assert "failed: RuntimeError: [out] of luck" in output and "--retry-failed runs it again" in output
     assert results(tmp_path).keys() == set(others)
     code, output = run_sweep(file, "--retry-failed", cwd=tmp_path)
     assert code == 0, output

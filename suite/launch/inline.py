@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from suite.config import Trial
-from suite.records import Result, Writer
+from suite.records import Result, write_failure
 from suite.train import Line, train
 
 
@@ -13,5 +13,5 @@ def run(trial: Trial, folder: Path, *, data_dir: Path | None, on_epoch: Callable
     try:
         return train(trial, folder, data_dir=data_dir, on_epoch=on_epoch)
     except Exception as error:
-        Writer(folder).fail(trial.trial_id, error)
+        write_failure(folder, trial.trial_id, error)
         raise
