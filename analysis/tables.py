@@ -33,6 +33,8 @@ def make(sweep: Sweep, ledger: Ledger) -> tuple[str, list[Path]]:
     if len(differences):
         files |= {"differences.csv": differences.to_csv(index=False), "differences.tex": _latex(differences)}
     folder = cli.report_folder(sweep, ledger)
+    for stale in folder.glob("differences.*"):
+        stale.unlink()
     for name, content in files.items():
         write_whole(folder / name, content)
     return text, [folder / name for name in files]
@@ -77,8 +79,8 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
                 "" if pd.isna(low) else f"{100 * low:.2f} to {100 * high:.2f}"
                 for low, high in zip(table["low"], table["high"], strict=True)
             ],
-            "parameters": table["parameters"].map(str, na_action="ignore").fillna(""),
-            "kept": table["kept"].map(str, na_action="ignore").fillna(""),
+            "parameters": ["" if pd.isna(count) else str(count) for count in table["parameters"]],
+            "kept": ["" if pd.isna(count) else str(count) for count in table["kept"]],
         }
     )
     return shown.drop(columns=[column for column in ("dataset", "model") if shown[column].nunique() == 1])

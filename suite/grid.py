@@ -48,13 +48,8 @@ def expand(value: Any, place: str, problems: list[str]) -> list[Flat]:
 
 
 def lay_over(below: Flat, above: Flat) -> Flat:
-    """``above`` over ``below``: a value hides what stands at its key, under it and in its place.
-
-    A block that gives itself another name hides the whole block: no setting leaks into another.
-    """
-    renamed = [key[:-1] for key in above if key[-1] == "name" and key in below and below[key][0] != above[key][0]]
-    tops = [*above, *renamed]
-    hidden = {key for key in below for top in tops if key[: len(top)] == top or top[: len(key)] == key}
+    """``above`` over ``below``: a value hides what stands at its key, under it and in its place."""
+    hidden = {key for key in below for top in above if key[: len(top)] == top or top[: len(key)] == key}
     return {**{key: leaf for key, leaf in below.items() if key not in hidden}, **above}
 
 

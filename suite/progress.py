@@ -19,7 +19,7 @@ try:
 except ImportError as error:
     raise InputError(f"{error}: install it with: pip install rich") from None
 
-console = Console(soft_wrap=True, highlight=False, markup=False)  # brackets in paths and errors are no markup
+console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # paths and errors are no markup
 _PLAIN_SECONDS = 5.0  # at most one line this often where the output is not a terminal
 
 

@@ -1,5 +1,6 @@
 """Sweep files: from YAML to trials. Every mistake is found at once, as `file: key path: value: rule`."""
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from suite.problems import choices, explain, short
 from suite.yaml_text import parse
 
 MAX_TRIALS = 100_000
+_ABSENT = object()
 _SHIPPED = Path(__file__).parent / "sweeps"  # where the wheel puts the sweeps
 
 
@@ -71,7 +73,9 @@ class Option:
         if kept:
             return kept
         known = [*(nest(flat) for flat in flats), *(trial.model_dump() for trial in trials.values())]
-        seen = dict.fromkeys(short(value) for value in (_lookup(raw, self.key) for raw in known) if value is not None)
+        seen = dict.fromkeys(
+            short(value) for value in (_lookup(raw, self.key) for raw in known) if value is not _ABSENT
+        )
         keys = sorted({".".join(key) for flat in flats for key in flat} | set(Trial.model_fields))
         there = f"values there: {', '.join(seen)}" if seen else choices(".".join(self.key), keys)
         raise InputError(f"{self.flag}: {short(self.values)}: matches no trial; {there}")
@@ -101,8 +105,7 @@ def load_sweep(path: str | Path, only: Sequence[str] = (), sets: Sequence[str] =
         raise InputError(*(f"{path}: {problem}" for problem in dict.fromkeys(problems)))
     for option in filters:
         trials = option.keep(trials, flats)
-    label = "-".join([raw["name"], *(re.sub(r"[^\w.=]+", "_", option) for option in (*only, *sets))])[:100]
-    return Sweep(raw["name"], label, raw.get("description", ""), path, trials)
+    return Sweep(raw["name"], _label(raw["name"], only, sets), raw.get("description", ""), path, trials)
 
 
 def _read(path: Path) -> tuple[Path, str]:
@@ -115,6 +118,13 @@ def _read(path: Path) -> tuple[Path, str]:
         raise InputError(f"{path}: no such file; there are: {', '.join(there) or 'no .yaml files'}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text: {error}") from None
+
+
+def _label(name: str, only: Sequence[str], sets: Sequence[str]) -> str:
+    """A file name for what the options leave of a sweep; a hash stands for what it has to leave out."""
+    full = "-".join([name, *(f"only-{option}" for option in only), *(f"set-{option}" for option in sets)])
+    plain = re.sub(r"[^\w.=,-]+", "", full)[:100]
+    return plain if plain == full else f"{plain}-{hashlib.sha256(full.encode()).hexdigest()[:6]}"
 
 
 def _check_top(raw: dict[str, Any]) -> list[str]:
@@ -145,7 +155,7 @@ def _combine(raw: dict[str, Any], settings: list[Option], problems: list[str]) -
     if num > MAX_TRIALS:
         problems.append(f"grid: {num} trials: must be at most {MAX_TRIALS}")
         return []
-    below = _tidy(expand(base, "base", problems)[0]) if not lists_in(base, "") else {}
+    below = _tidy(expand(base, "base", [])[0])  # its empty lists are told above
     flats = [lay_over(below, _tidy(flat)) for place, block in blocks for flat in expand(block, place, problems)]
     for option in settings:
         above = [_tidy({option.key: (value, option.flag)}) for value in option.values]
@@ -186,5 +196,5 @@ def _difference(one: Flat, other: Flat) -> str:
 def _lookup(settings: dict[str, Any], key: Key) -> Any:
     value: Any = settings
     for part in key:
-        value = value.get(part) if isinstance(value, dict) else None
+        value = value.get(part, _ABSENT) if isinstance(value, dict) else _ABSENT
     return value["name"] if isinstance(value, dict) and "name" in value else value

@@ -8,9 +8,13 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+
+from suite.config import InputError
+from suite.sweepfile import Sweep, load_sweep
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
@@ -36,3 +40,27 @@ def _one_thread() -> None:
 def repository() -> Path:
     """The root of the checkout."""
     return Path(__file__).parents[1]
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep]:
+    """The sweep of a text, which becomes ``s.yaml`` in the present folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def load(content: str | bytes, **options: Any) -> Sweep:
+        Path("s.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+        return load_sweep("s.yaml", **options)
+
+    return load
+
+
+@pytest.fixture
+def problems(load: Callable[..., Sweep]) -> Callable[..., list[str]]:
+    """The mistakes of a sweep file, one a line."""
+
+    def problems(content: str | bytes, **options: Any) -> list[str]:
+        with pytest.raises(InputError) as caught:
+            load(content, **options)
+        return list(caught.value.problems)
+
+    return problems

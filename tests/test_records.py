@@ -10,7 +10,7 @@ import pytest
 
 from suite import records
 from suite.config import InputError
-from suite.records import Result, Writer, read_failure, read_metrics, read_result, write_whole
+from suite.records import Result, Writer, read_failure, read_metrics, read_result, write_failure, write_whole
 
 
 @pytest.fixture
@@ -79,17 +79,30 @@ def test_a_last_line_cut_short_is_left_out(tmp_path: Path) -> None:
         assert [line["epoch"] for line in read_metrics(tmp_path)] == [0, 1]
 
 
-@pytest.mark.xfail(reason="json.JSONDecodeError gets through", strict=True)
-def test_a_garbled_line_is_told(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text('{"epoch": 0}\n\0\0\n{"epoch": 2}\n')
-    with pytest.raises(InputError, match=r"metrics\.jsonl"):
+@pytest.mark.parametrize("line", [b"\0\0", b"{", b"\xff\xfe", b'{"epoch": 1}{"epoch": 2}'])
+def test_a_garbled_line_is_told(tmp_path: Path, line: bytes) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(b'{"epoch": 0}\n' + line + b'\n{"epoch": 2}\n')
+    with pytest.raises(InputError) as caught:
         read_metrics(tmp_path)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{file}: is garbled (")
+    assert problem.endswith("): move its folder away, and the trial runs again")
+    assert "\n" not in problem
+
+
+def test_under_a_file_there_are_no_records(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "trials" / "x"
+    assert (read_result(folder), read_failure(folder), read_metrics(folder)) == (None, None, [])
 
 
 def test_a_new_attempt_begins_anew(tmp_path: Path) -> None:
     first = Writer(tmp_path)
     first.epoch({"epoch": 0})
-    first.fail("x", ValueError("once"))
+    write_failure(tmp_path, "x", ValueError("once"))
+    assert names(tmp_path) == ["failure.json", "metrics.jsonl"]
+    assert read_metrics(tmp_path) == [{"epoch": 0}]  # what the trial did until then stays
     second = Writer(tmp_path)
     assert names(tmp_path) == []
     second.epoch({"epoch": 0, "again": 1})

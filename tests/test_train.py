@@ -249,7 +249,6 @@ def test_threads_are_those_of_the_trial() -> None:
     assert torch.get_num_threads() == 2
 
 
-@pytest.mark.xfail(reason="nobody calls provenance.reset_peak_memory: the peak is of all trials before", strict=True)
 def test_the_peak_of_memory_is_that_of_the_trial(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen = []
     monkeypatch.setattr(provenance, "reset_peak_memory", seen.append)
@@ -274,7 +273,6 @@ def test_a_trial_that_diverges_ends_with_its_records(tmp_path: Path) -> None:
     assert "test/top1" not in result.metrics
 
 
-@pytest.mark.xfail(reason="only the training loss is looked at: this ends as done, with test/loss NaN", strict=True)
 def test_a_last_update_that_ruins_the_network_is_divergence(tmp_path: Path) -> None:
     method = {"name": "weights", "lr": 1e30}
     result = train.train(trial_of("weights", method=method, epochs=1, global_batch_size=2000), tmp_path)
@@ -304,7 +302,6 @@ def test_a_trial_that_raises_leaves_why(tmp_path: Path) -> None:
     assert read_result(tmp_path) is None
 
 
-@pytest.mark.xfail(reason="inline.run makes a second Writer, which removes the lines", strict=True)
 def test_a_trial_that_raises_keeps_its_epochs(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         inline.run(trial_of("weights"), tmp_path, data_dir=None, on_epoch=fail)

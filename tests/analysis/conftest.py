@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up import write_result
 
 from suite.config import Trial
 from suite.ledger import Ledger
-from suite.records import Result, Writer
 from suite.sweepfile import Sweep, load_sweep
 
 TWO_METHODS = """\
@@ -21,33 +21,6 @@ grid:
     - {name: weights, lr: 0.1}
     - {name: edge_popup, lr: 0.1, sparsity: 0.5}
 """
-
-
-def result_of(trial: Trial, **changes: Any) -> Result:
-    """A made-up result: accuracy 80 % + the seed in points, parameters 1000 x width, half of them kept if masked."""
-    accuracy, total = 0.8 + trial.seed / 100, int(1000 * trial.model.width_mult)
-    made_up = {
-        "trial_id": trial.trial_id,
-        "status": "done",
-        "config": trial.model_dump(mode="json"),
-        "metrics": {"val/top1": accuracy - 0.1, "test/top1": accuracy if trial.evaluate_test else None},
-        "test_predictions": [0] * 360 if trial.evaluate_test else None,
-        "num_epochs": 1,
-        "num_updates": 20,
-        "params_total": total,
-        "params_kept": total if trial.method.name == "weights" else total // 2,
-        "state_bytes_per_weight": 12.0,
-        "peak_memory_mb": 1.0,
-        "seconds": 1.0,
-        "started_at": 0.0,
-        "data_id": f"data-{trial.dataset.name}",
-        "code_id": "code",
-        "git_commit": None,
-        "versions": {"torch": "2.11"},
-        "host": "host",
-        "device": "CPU",
-    }
-    return Result.model_validate({**made_up, **changes})
 
 
 @pytest.fixture
@@ -73,7 +46,7 @@ def fill(tmp_path: Path) -> Callable[..., Ledger]:
         for trial in sweep.trials.values():
             changes = change(trial)
             if changes is not None:
-                Writer(ledger.folder(trial.trial_id)).finish(result_of(trial, **changes))
+                write_result(ledger, trial, **changes)
         return ledger
 
     return fill

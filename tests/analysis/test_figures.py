@@ -131,22 +131,89 @@ def test_settings_that_vary_make_series(sweep: Any, fill: Any, drawn: list[Figur
 
 
 def look(line: Any) -> tuple[Any, ...]:
-    return line.get_color(), line.get_marker(), line.get_linestyle()
+    return line.get_color(), line.get_marker(), line.get_linestyle(), line.get_fillstyle()
 
 
 def test_methods_look_different(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
     figures.make(planned := sweep(), fill(planned))
     looks = [look(line) for line in lines_of(drawn[0])[0].values()]
-    assert all(len(set(each)) == 2 for each in zip(*looks, strict=True))  # by colour, by marker, and by line
+    assert all(len(set(each)) == 2 for each in list(zip(*looks, strict=True))[:3])  # by colour, by marker, and by line
 
 
-@pytest.mark.xfail(reason="series of one method, and networks and data sets, are drawn alike", strict=True)
-@pytest.mark.parametrize("varied", [SPARSITIES, ("name: conv2", "name: [conv2, conv4]")])
+@pytest.mark.parametrize(
+    "varied",
+    [
+        SPARSITIES,
+        ("name: conv2", "name: [conv2, conv4]"),
+        ("sparsity: 0.5", f"sparsity: [{', '.join(f'0.{i:02}' for i in range(13))}]"),
+    ],
+)
 def test_series_can_be_told_apart(sweep: Any, fill: Any, drawn: list[Figure], varied: tuple[str, str]) -> None:
     planned = sweep(varied)
     figures.make(planned, fill(planned))
-    lines = drawn[0].axes[0].get_lines()
-    assert len({(line.get_label(), *look(line)) for line in lines}) == len({look(line) for line in lines}) == len(lines)
+    for lines in lines_of(drawn[0]):
+        assert len({look(line) for line in lines.values()}) == len(lines) > 2
+        for method in ("weights", "edge_popup"):  # alike in colour and marker, unlike in line or filling
+            assert len({look(line)[:2] for name, line in lines.items() if name.startswith(method)}) == 1
+
+
+def test_a_series_looks_alike_in_both_panels(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
+    planned = sweep(SPARSITIES)
+    figures.make(planned, fill(planned))
+    total, kept = ({name: look(line) for name, line in lines.items()} for lines in lines_of(drawn[0]))
+    assert total == kept
+
+
+@pytest.mark.parametrize(
+    ("varied", "nets"),
+    [
+        ([("name: conv2", "name: [conv2, conv4]")], ["conv2, digits", "conv4, digits"]),
+        (
+            [("dataset: digits, ", ""), ("seed:", "dataset: [digits, mnist]\n  seed:")],
+            ["conv2, digits", "conv2, mnist"],
+        ),
+    ],
+)
+def test_the_legend_names_networks_and_data_where_there_are_several(
+    sweep: Any, fill: Any, drawn: list[Figure], varied: list[tuple[str, str]], nets: list[str]
+) -> None:
+    planned = sweep(*varied)
+    figures.make(planned, fill(planned))
+    named = [text.get_text() for text in drawn[0].axes[1].get_legend().get_texts()]
+    assert sorted(named) == sorted(f"{method}, {net}" for method in ("weights", "edge_popup") for net in nets)
+
+
+@pytest.mark.parametrize(("num", "named"), [(10, True), (11, False)])
+def test_a_legend_that_would_hide_the_curves_is_left_out(
+    sweep: Any, fill: Any, drawn: list[Figure], num: int, named: bool
+) -> None:
+    assert figures.MAX_NAMED == 10
+    planned = sweep(("sparsity: 0.5", f"sparsity: [{', '.join(f'0.{i:02}' for i in range(num - 1))}]"))
+    figures.make(planned, fill(planned))
+    assert [len(lines) for lines in lines_of(drawn[0])] == [num, num]
+    legend = drawn[0].axes[1].get_legend()
+    assert (legend is not None) == named
+    assert not named or len(legend.get_texts()) == num
+
+
+@pytest.mark.parametrize("spread", [0.3, 0.01, 0.001])
+def test_ticks_have_the_decimals_they_need(sweep: Any, fill: Any, drawn: list[Figure], spread: float) -> None:
+    planned = sweep()
+    figures.make(planned, fill(planned, lambda t: {"metrics": {"test/top1": 0.5 + spread * t.model.width_mult}}))
+    axes = drawn[0].axes[0]
+    low, high = axes.get_ylim()
+    labels = [tick.get_text() for tick in axes.get_yticklabels() if low <= tick.get_position()[1] <= high]
+    assert len(set(labels)) == len(labels) > 2
+    assert all(label.endswith("%") for label in labels)
+
+
+def test_a_diverged_trial_is_not_drawn(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
+    planned = sweep()
+    change = {"status": "diverged", "metrics": {"test/top1": 0.1}}
+    figures.make(planned, fill(planned, lambda t: change if t.model.width_mult == 0.25 or t.seed == 2 else {}))
+    total, _ = lines_of(drawn[0])
+    assert total["weights"].get_xdata().tolist() == [500]
+    assert total["weights"].get_ydata().tolist() == pytest.approx([0.82])
 
 
 def test_the_command(sweep: Any, fill: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,3 +222,11 @@ def test_the_command(sweep: Any, fill: Any, capsys: pytest.CaptureFixture[str]) 
     assert figures.main([str(planned.path), "--results", str(ledger.root)]) == 0
     folder = ledger.root / "reports" / "two_methods"
     assert capsys.readouterr().out == f"written: {folder / 'figure.png'} {folder / 'figure.svg'}\n"
+
+
+def test_a_part_of_a_sweep_has_a_figure_of_its_own(sweep: Any, fill: Any) -> None:
+    planned = sweep()
+    ledger = fill(planned)
+    assert figures.main([str(planned.path), "--results", str(ledger.root), "--only", "seed=[1, 2]"]) == 0
+    (folder,) = (ledger.root / "reports").iterdir()
+    assert folder.name == "two_methods-only-seed=1,2-30e82f"
