@@ -23,9 +23,11 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing the pinned packages into .venv ..."
 	$(PIP) --editable .
 	touch $@
 
 .venv/installed-%: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing the pinned packages into .venv, those for make $* too ..."
 	$(PIP) --editable '.[$*]'
 	touch $@ .venv/installed

@@ -1,6 +1,6 @@
 """Run a sweep: ``python -m suite.sweep FILE.yaml``.
 
-Exit status: 0 all planned trials are final; 1 some failed or are unfinished; 2 bad input; 130 Ctrl-C.
+Exit status: 0 all planned trials are final; 1 some failed or are unfinished; 2 bad input; 130 stopped (Ctrl-C, TERM).
 """
 
 import argparse

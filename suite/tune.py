@@ -8,7 +8,9 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -24,7 +26,6 @@ _QUIET = {
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
 }
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing large passes through Ray
 _REPORT_SECONDS = 0.5
@@ -50,6 +51,7 @@ def run(trials: dict[str, Trial], ledger: Ledger, *, data_dir: Path | None, disp
 
     Raises:
         InputError: ray is not installed, or a trial asks for more than the machine has.
+        KeyboardInterrupt: Ctrl-C; running trials are stopped.
     """
     ray = _import_ray()
     from ray import tune
@@ -59,6 +61,7 @@ def run(trials: dict[str, Trial], ledger: Ledger, *, data_dir: Path | None, disp
     for trial_id, trial in trials.items():
         groups.setdefault((trial.num_cpus, trial.resources.gpus), {})[trial_id] = trial
     _displays[:] = [display]
+    _ended.clear()
     with _cluster(ray) as scratch:
         _check_resources(ray.cluster_resources(), trials)
         for (cpus, gpus), group in groups.items():
@@ -71,6 +74,8 @@ def run(trials: dict[str, Trial], ledger: Ledger, *, data_dir: Path | None, disp
                     storage_path=str(scratch), verbose=0, callbacks=[_callback(TrialProgressCallback)]
                 ),
             ).fit()
+            if not group.keys() <= _ended:  # Tune takes Ctrl-C as "start no more" and returns
+                raise KeyboardInterrupt
 
 
 def _cell(trial_id: str, trial: Trial, ledger: Ledger, data_dir: Path | None) -> dict[str, Any]:
@@ -117,10 +122,13 @@ def _callback(base: type) -> Any:
 
 
 _displays: list[Display] = []  # the one of the sweep that runs
+_ended: set[str] = set()  # its trials whose attempt is over
 
 
 def _tell(event: str, trial: Any, *told: Any) -> None:
     trial_id = Path(trial.config["cell"]["folder"]).name
+    if event == "ended":
+        _ended.add(trial_id)
     getattr(_displays[-1], event)(trial_id, *told)
 
 
@@ -153,8 +161,10 @@ def _cluster(ray: Any) -> Iterator[Path]:
             log_to_driver=False,
             logging_level="CRITICAL",
             object_store_memory=_OBJECT_STORE_BYTES,
-            _temp_dir=str(scratch),
+            _temp_dir=str(scratch / "ray"),  # Ray opens it to everybody: the folder above stays ours
         )
+        if threading.current_thread() is threading.main_thread():  # Ray's own answer to TERM is a stack trace
+            signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         yield scratch
     finally:
         ray.shutdown()
