@@ -57,25 +57,26 @@ def run(trials: dict[str, Trial], ledger: Ledger, *, data_dir: Path | None, disp
     from ray import tune
     from ray.tune.progress_reporter import TrialProgressCallback
 
-    groups: dict[tuple[float, float], dict[str, Trial]] = {}
-    for trial_id, trial in trials.items():
-        groups.setdefault((trial.num_cpus, trial.resources.gpus), {})[trial_id] = trial
     _displays[:] = [display]
     _ended.clear()
     with _cluster(ray) as scratch:
         _check_resources(ray.cluster_resources(), trials)
-        for (cpus, gpus), group in groups.items():
-            cells = [_cell(trial_id, trial, ledger, data_dir) for trial_id, trial in group.items()]
-            tune.Tuner(
-                tune.with_resources(_trainable, {"cpu": cpus, "gpu": gpus}),
-                param_space={"cell": tune.grid_search(cells)},
-                tune_config=tune.TuneConfig(reuse_actors=True),
-                run_config=tune.RunConfig(
-                    storage_path=str(scratch), verbose=0, callbacks=[_callback(TrialProgressCallback)]
-                ),
-            ).fit()
-            if not group.keys() <= _ended:  # Tune takes Ctrl-C as "start no more" and returns
-                raise KeyboardInterrupt
+        cells = [_cell(trial_id, trial, ledger, data_dir) for trial_id, trial in trials.items()]
+        tune.Tuner(
+            tune.with_resources(_trainable, _resources),
+            param_space={"cell": tune.grid_search(cells)},
+            tune_config=tune.TuneConfig(reuse_actors=True),
+            run_config=tune.RunConfig(
+                storage_path=str(scratch), verbose=0, callbacks=[_callback(TrialProgressCallback)]
+            ),
+        ).fit()
+    if not trials.keys() <= _ended:  # Tune takes Ctrl-C as "start no more" and returns
+        raise KeyboardInterrupt
+
+
+def _resources(config: dict[str, Any]) -> dict[str, float]:
+    trial = Trial.model_validate(config["cell"]["trial"])
+    return {"cpu": trial.num_cpus, "gpu": trial.resources.gpus}
 
 
 def _cell(trial_id: str, trial: Trial, ledger: Ledger, data_dir: Path | None) -> dict[str, Any]:
