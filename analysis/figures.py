@@ -3,6 +3,7 @@
 import itertools
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -36,12 +37,12 @@ _PANELS: dict[str, Callable[[Result], int]] = {
 
 def make(sweep: Sweep, ledger: Ledger) -> list[Path]:
     """Draw accuracy against parameters, with the 95 % band over seeds; returns the PNG and the SVG."""
-    found, metric = cells(sweep, ledger), metric_of(sweep)
+    curves, metric = _curves(cells(sweep, ledger)), metric_of(sweep)
     with pyplot.rc_context({"font.size": 8, "svg.hashsalt": sweep.name}):
         figure, axes = pyplot.subplots(1, len(_PANELS), figsize=(6.8, 2.9), sharey=True, layout="constrained")
         for panel, (name, count) in zip(axes, _PANELS.items(), strict=True):
-            for name_of_series, own in _series(found).items():
-                _draw(panel, own, name_of_series, _style(own[0], found), metric, count)
+            for curve in curves:
+                _draw(panel, curve, metric, count)
             panel.set(xscale="log", xlabel=name)
             panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             panel.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -61,41 +62,44 @@ def make(sweep: Sweep, ledger: Ledger) -> list[Path]:
     return files
 
 
-def _series(found: list[Cell]) -> dict[str, list[Cell]]:
-    """The cells of each curve, by its name in the legend."""
+@dataclass(frozen=True)
+class Curve:
+    """The cells of one curve, its name in the legend and how it is drawn."""
+
+    name: str
+    cells: list[Cell]
+    style: dict[str, str]
+
+
+def _curves(found: list[Cell]) -> list[Curve]:
+    """One curve a series; those of one method share colour and marker and differ by line and filling."""
     one_net = len({(cell.dataset, cell.model) for cell in found}) == 1
-    curves: dict[str, list[Cell]] = {}
+    by_name: dict[str, list[Cell]] = {}
     for cell in found:
-        curves.setdefault(cell.series if one_net else f"{cell.series}, {cell.model}, {cell.dataset}", []).append(cell)
+        by_name.setdefault(cell.series if one_net else f"{cell.series}, {cell.model}, {cell.dataset}", []).append(cell)
+    curves: list[Curve] = []
+    for name, own in by_name.items():
+        method = own[0].method
+        style = STYLES.setdefault(method, {"marker": next(_OTHERS), "linestyle": "-"})
+        if earlier := sum(curve.cells[0].method == method for curve in curves):
+            line, filling = _FURTHER[(earlier - 1) % len(_FURTHER)]
+            style = {**style, "linestyle": line, "fillstyle": filling}
+        curves.append(Curve(name, own, style))
     return curves
 
 
-def _style(cell: Cell, found: list[Cell]) -> dict[str, str]:
-    """Colour and marker of the method; its further curves differ by line and filling."""
-    own = STYLES.setdefault(cell.method, {"marker": next(_OTHERS), "linestyle": "-"})
-    curves = [c for c in _series(found).values() if c[0].method == cell.method]
-    number = next(i for i, cells_of_curve in enumerate(curves) if cell in cells_of_curve)
-    if number == 0:
-        return own
-    line, filling = _FURTHER[(number - 1) % len(_FURTHER)]
-    return {**own, "linestyle": line, "fillstyle": filling}
-
-
-def _draw(
-    panel: Axes, own: list[Cell], name: str, style: dict[str, str], metric: str, count: Callable[[Result], int]
-) -> None:
+def _draw(panel: Axes, curve: Curve, metric: str, count: Callable[[Result], int]) -> None:
     points = []
-    for cell in own:
+    for cell in curve.cells:
         values = list(cell.values(metric).values())
         if values:
             estimate = t_interval(values)
-            half = estimate.half_width or 0.0
-            low, high = max(estimate.mean - half, 0.0), min(estimate.mean + half, 1.0)
+            low, high = estimate.bounds or (estimate.mean, estimate.mean)
             points.append((count(next(iter(cell.results.values()))), estimate.mean, low, high))
     if not points:
         return
     x, mean, low_line, high_line = zip(*sorted(points), strict=True)
-    (line,) = panel.plot(x, mean, label=name, markersize=4, linewidth=1.2, **style)  # type: ignore[arg-type]
+    (line,) = panel.plot(x, mean, label=curve.name, markersize=4, linewidth=1.2, **curve.style)  # type: ignore[arg-type]
     panel.fill_between(x, low_line, high_line, color=line.get_color(), alpha=0.15, linewidth=0)
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from suite.config import InputError, Trial
+from suite.config import InputError, Trial, flatten
 from suite.ledger import Ledger, State
 from suite.records import Result
 from suite.sweepfile import Sweep
@@ -77,11 +77,7 @@ def mixed(cells: list[Cell]) -> list[str]:
 
 
 def _flat(trial: Trial) -> dict[str, Any]:
-    settings = trial.model_dump(exclude={"seed": True, "resources": True, "model": {"width_mult"}})
-    out: dict[str, Any] = {}
-    for key, value in settings.items():
-        out |= {f"{key}.{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {key: value}
-    return out
+    return flatten(trial.model_dump(exclude={"seed": True, "resources": True, "model": {"width_mult"}}))
 
 
 def _varying(sweep: Sweep) -> dict[str, list[str]]:

@@ -15,6 +15,13 @@ class Estimate:
     mean: float
     half_width: float | None
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The interval of an accuracy: cut at 0 and 1, which it may reach over."""
+        if self.half_width is None:
+            return None
+        return max(self.mean - self.half_width, 0.0), min(self.mean + self.half_width, 1.0)
+
 
 def t_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
     """Mean of independent ``values`` with a two-sided Student t interval."""

@@ -46,7 +46,7 @@ def accuracy_table(found: list[Cell], metric: str) -> pd.DataFrame:
     for cell in sorted(found, key=lambda cell: (cell.dataset, cell.model, cell.width_mult)):
         estimate = t_interval(list(cell.values(metric).values()))
         result = next(iter(cell.results.values()), None)
-        half = estimate.half_width
+        low, high = estimate.bounds or (None, None)
         rows.append(
             {
                 "dataset": cell.dataset,
@@ -56,8 +56,8 @@ def accuracy_table(found: list[Cell], metric: str) -> pd.DataFrame:
                 "n": estimate.n,
                 "planned": len(cell.results.keys() | cell.missing.keys()),
                 "mean": estimate.mean if estimate.n else None,
-                "low": None if half is None else max(estimate.mean - half, 0.0),
-                "high": None if half is None else min(estimate.mean + half, 1.0),
+                "low": low,
+                "high": high,
                 "parameters": result.params_total if result else None,
                 "kept": result.params_kept if result else None,
             }

@@ -188,6 +188,14 @@ def identity(settings: Settings) -> dict[str, Any]:
     return out
 
 
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as flat keys, named as in the YAML: ``method.lr``."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
 def by_name(union: Any) -> dict[str, type[Settings]]:
     """The settings classes of a union, by each name they answer to."""
     classes = get_args(get_args(union)[0])

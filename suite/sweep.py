@@ -23,12 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     sweep, ledger = cli.load(args)
     from suite import progress  # rich: not before a mistake in the file can be told
 
-    plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
     if args.dry_run:
-        progress.show_plan(sweep, plan, ledger)
+        progress.show_plan(sweep, make_plan(sweep, ledger, retry_failed=args.retry_failed), ledger)
         return 0
     with ledger.running():
-        plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)  # as it stands now that nobody else runs
+        plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
         progress.show_counts(plan, ledger)
         _keep_resolved(sweep, ledger)
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from suite import records
-from suite.config import InputError, Trial
+from suite.config import InputError, Trial, flatten
 from suite.ledger import Ledger
 from suite.sweepfile import Sweep
 
@@ -149,14 +149,6 @@ def _publish_report(client: Any, experiment: str, sweep: Sweep, files: list[Path
     for file in [sweep.path, *files]:
         client.log_artifact(run.info.run_id, str(file))
     client.set_terminated(run.info.run_id, "FINISHED")
-
-
-def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as flat keys, named as in the YAML: ``method.lr``."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 def _import_mlflow() -> Any:
