@@ -33,6 +33,7 @@ def make(sweep: Sweep, ledger: Ledger) -> tuple[str, list[Path]]:
     if len(differences):
         files |= {"differences.csv": differences.to_csv(index=False), "differences.tex": _latex(differences)}
     folder = cli.report_folder(sweep, ledger)
+    folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("differences.*"):
         stale.unlink()
     for name, content in files.items():

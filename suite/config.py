@@ -16,6 +16,7 @@ Distribution = Literal["kaiming_uniform", "kaiming_normal", "signed_constant"]
 RankBy = Literal["scores", "abs_scores"]
 ScoreInit = Literal["kaiming_uniform", "fan_in_uniform"]
 Augment = Literal["none", "protocol", "crop"]
+Precision = Literal["fp32", "bf16", "fp64"]
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -124,10 +125,17 @@ class Schedule(Settings):
 
 
 class Resources(Settings):
-    """What one trial takes of the machine: CPUs (unset: as many as its threads) and GPUs; parts of one are allowed."""
+    """What one trial takes of the machine: CPUs (unset: threads x processes) and GPUs; parts of one are allowed."""
 
     cpus: Positive | None = None
     gpus: NonNegative = 0.0
+
+
+class CheckpointSettings(Settings):
+    """When a trial saves itself: by time, and never for more than this share of it."""
+
+    every_seconds: NonNegative = 300.0
+    max_time_share: Annotated[float, Field(gt=0, le=1)] = 0.01
 
 
 def _named(value: Any) -> Any:
@@ -141,18 +149,32 @@ Dataset = Annotated[DatasetBlock, BeforeValidator(_named)]  # `dataset: digits` 
 
 
 class Trial(Settings):
-    """One training run: everything that can change its numbers, with one seed."""
+    """One training run: everything that can change its numbers, with one seed.
+
+    ``processes`` is the number of ranks; ``threads`` is of each. ``global_batch_size`` is over all of them, and each
+    rank goes through its share in ``accumulation_steps`` parts before an update. ``precision``: "bf16" is autocast over
+    float32 parameters, "fp64" is for checks of exactness. ``tf32`` and ``deterministic`` matter on GPUs.
+    """
 
     dataset: Dataset
     model: Model
     method: Method
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     epochs: Count
-    global_batch_size: Count
     schedule: Schedule = Schedule()
     evaluate_test: bool = True
     threads: Count = 1
+    processes: Count = 1
+    accumulation_steps: Count = 1
+    global_batch_size: Count
+    precision: Precision = "fp32"
+    compile: bool = False
+    channels_last: bool = False
+    tf32: bool = False
+    deterministic: bool = True
     resources: Annotated[Resources, Field(json_schema_extra={"identity": False})] = Resources()
+    sync_batch_norm: bool = False
+    checkpoint: Annotated[CheckpointSettings, Field(json_schema_extra={"identity": False})] = CheckpointSettings()
 
     @field_validator("schedule")
     @classmethod
@@ -162,10 +184,36 @@ class Trial(Settings):
             raise ValueError(f"warmup_epochs + constant_epochs must be at most epochs ({epochs})")
         return schedule
 
+    @field_validator("global_batch_size")
+    @classmethod
+    def _batch_divides(cls, size: int, info: ValidationInfo) -> int:
+        processes, parts = info.data.get("processes", 1), info.data.get("accumulation_steps", 1)
+        share = processes * parts
+        if size % share:
+            near = " or ".join(str(size // share * share + more) for more in (0, share) if size // share * share + more)
+            raise ValueError(f"must be a multiple of {processes} processes x {parts} accumulation_steps, as {near}")
+        return size
+
+    @field_validator("resources")
+    @classmethod
+    def _one_device_per_process(cls, resources: Resources, info: ValidationInfo) -> Resources:
+        processes = info.data.get("processes", 1)
+        if processes > 1 and resources.gpus not in (0, processes):
+            raise ValueError(f"gpus must be 0 or one for each of the {processes} processes")
+        return resources
+
+    @field_validator("sync_batch_norm")
+    @classmethod
+    def _synchronized_on_gpus(cls, sync: bool, info: ValidationInfo) -> bool:
+        resources = info.data.get("resources")
+        if sync and resources is not None and not resources.gpus:
+            raise ValueError("must be false without GPUs (resources.gpus): torch has SyncBatchNorm only there")
+        return sync
+
     @property
     def num_cpus(self) -> float:
         """CPUs that the trial takes of the machine."""
-        return self.resources.cpus or float(self.threads)
+        return self.resources.cpus or float(self.threads * self.processes)
 
     @property
     def trial_id(self) -> str:

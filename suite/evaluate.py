@@ -1,12 +1,14 @@
 """Accuracy and loss of a model on one split."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor
 from torch.nn import functional
 
-from suite.data.arrays import ArrayData, SplitName
+from suite.data.arrays import ArrayData, SplitName, share_of
+from suite.distributed import ALONE, Group
 
 BATCH_SIZE = 1000  # fixed: another one could change the last bits of a loss
 
@@ -21,18 +23,42 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data: ArrayData, split: SplitName) -> Evaluation:
-    """Evaluate ``model`` on a split, every image once; leaves the model in evaluation mode."""
-    model.eval()
-    predictions, losses, correct = [], [], []
-    for images, labels in data.batches(split, BATCH_SIZE):
-        logits = model(images)
-        losses.append(functional.cross_entropy(logits, labels, reduction="sum").double())
-        predictions.append(logits.argmax(dim=1))
-        correct.append((predictions[-1] == labels).sum())
+def evaluate(
+    predict: Callable[[Tensor], Tensor],
+    data: ArrayData,
+    split: SplitName,
+    *,
+    group: Group = ALONE,
+    between: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Evaluate a network on a split, every image once whatever the number of ranks.
+
+    Args:
+        predict: from images to logits; the network is in evaluation mode.
+        data: where the split is.
+        split: its name.
+        group: the ranks, each of which takes its share; all get the same answer.
+        between: called after each batch, on every rank equally often.
+    """
     num = len(getattr(data, split))
+    predictions = torch.zeros(num, dtype=torch.int64)
+    loss = torch.zeros((), dtype=torch.float64)
+    correct = torch.zeros((), dtype=torch.int64)
+    start, _ = share_of(num, rank=group.rank, world_size=group.world_size)
+    found, losses, hits = [], [], []
+    for images, labels in data.batches(split, BATCH_SIZE, rank=group.rank, world_size=group.world_size):
+        if len(labels):
+            logits = predict(images)
+            losses.append(functional.cross_entropy(logits, labels, reduction="sum").double())
+            found.append(logits.argmax(dim=1))
+            hits.append((found[-1] == labels).sum())
+        between()
+    if found:
+        mine = torch.cat(found).cpu()
+        predictions[start : start + len(mine)] = mine
+        loss, correct = torch.stack(losses).sum(), torch.stack(hits).sum()
     return Evaluation(
-        top1=int(torch.stack(correct).sum()) / num,
-        loss=float(torch.stack(losses).sum()) / num,
-        predictions=torch.cat(predictions).tolist(),
+        top1=int(group.sum_(correct)) / num,
+        loss=float(group.sum_(loss)) / num,
+        predictions=group.sum_(predictions).tolist(),
     )

@@ -11,7 +11,15 @@ from pathlib import Path
 import torch
 
 _HERE = Path(__file__).parent
-_TRAINING_CODE = ("methods", "models", "data", "train.py", "evaluate.py", "config.py")  # what can change numbers
+_TRAINING_CODE = (
+    "methods",
+    "models",
+    "data",
+    "train",
+    "evaluate.py",
+    "distributed.py",
+    "config.py",
+)  # what can change numbers
 _PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
 
 

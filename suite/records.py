@@ -1,15 +1,17 @@
 """The files of one trial and their formats: the truth, which needs no server and can be copied.
 
 ``result.json`` (with config and provenance, written last), ``metrics.jsonl`` (a line an epoch),
-``failure.json`` (in place of a result, where the trial raised).
+``failure.json`` (in place of a result, where the trial raised), ``log.txt`` (where there was something to say).
+While it runs, and where it was left unfinished, an ``attempt-N`` folder holds what it has so far.
 """
 
 import json
 import math
 import os
+import re
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,7 +20,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from suite.config import InputError
 
 Record = TypeVar("Record", bound=BaseModel)
-RESULT, METRICS, FAILURE = "result.json", "metrics.jsonl", "failure.json"
+Line = dict[str, float | int]
+RESULT, METRICS, FAILURE, LOG = "result.json", "metrics.jsonl", "failure.json", "log.txt"
+_ATTEMPT = re.compile(r"attempt-(\d+)")
 
 
 class Result(BaseModel):
@@ -59,29 +63,32 @@ class Failure(BaseModel):
 
 
 class Writer:
-    """Writes the records of one attempt at a trial; an earlier attempt's records are removed first."""
+    """Writes the records of one attempt at a trial into ``folder``: those of an earlier one there make way.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: must exist: one that is gone was taken over by another attempt, and must not come back.
+        lines: the epochs that the attempt goes on from.
+    """
+
+    def __init__(self, folder: Path, lines: Sequence[Line] = ()) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in (METRICS, FAILURE):
-            (folder / name).unlink(missing_ok=True)
+        # A new file even where it says the same: an old attempt may hold the old one open.
+        write_whole(folder / METRICS, "".join(map(_json_line, lines)))
 
-    def epoch(self, line: Mapping[str, float | int]) -> None:
+    def epoch(self, line: Line) -> None:
         """Append one epoch's line: at once readable, and whole."""
-        text = json.dumps({key: _finite(value) for key, value in line.items()}) + "\n"
         with (self.folder / METRICS).open("a") as file:
-            file.write(text)
+            file.write(_json_line(line))
 
     def finish(self, result: Result) -> None:
-        """Publish the result: from here on the trial is final."""
+        """Write the result: from here on the trial is final."""
         with (self.folder / METRICS).open("a") as file:
             os.fsync(file.fileno())
         write_whole(self.folder / RESULT, result.model_dump_json())
 
 
 def write_failure(folder: Path, trial_id: str, error: BaseException) -> None:
-    """Leave why a trial raised, beside the records it made until then."""
+    """Leave why a trial raised, in a folder that exists, beside the records it made until then."""
     trace = "".join(traceback.format_exception(error))
     failure = Failure(trial_id=trial_id, error=f"{type(error).__name__}: {error}", traceback=trace, at=time.time())
     write_whole(folder / FAILURE, failure.model_dump_json(indent=1))
@@ -102,12 +109,14 @@ def read_failure(folder: Path) -> Failure | None:
 
 
 def read_metrics(folder: Path) -> list[dict[str, float | None]]:
-    """The epochs so far; a last line cut short by a crash is left out.
+    """The epochs so far, of the newest attempt while there is no result; a last line cut short by a crash is left out.
 
     Raises:
         InputError: a line is garbled.
     """
     path = folder / METRICS
+    if not path.exists() and (attempt := newest_attempt(folder)):
+        path = attempt / METRICS
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     except (FileNotFoundError, NotADirectoryError):
@@ -118,9 +127,27 @@ def read_metrics(folder: Path) -> list[dict[str, float | None]]:
         raise InputError(f"{path}: is garbled ({error}): move its folder away, and the trial runs again") from None
 
 
+def newest_attempt(folder: Path) -> Path | None:
+    """The folder of the attempt that runs, or ran last; None where there is none."""
+    found = [path for path in listed(folder) if _ATTEMPT.fullmatch(path.name)]
+    return max(found, key=attempt_number, default=None)
+
+
+def attempt_number(attempt: Path) -> int:
+    """The N of ``attempt-N``."""
+    return int(attempt.name.rpartition("-")[2])
+
+
+def listed(folder: Path) -> list[Path]:
+    """What a folder holds: nothing where there is none."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all: temporary name, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file whole or not at all, into a folder that exists: temporary name, fsync, rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
@@ -130,6 +157,10 @@ def write_whole(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _json_line(line: Line) -> str:
+    return json.dumps({key: _finite(value) for key, value in line.items()}) + "\n"
 
 
 def _finite(value: float | int) -> float | int | None:

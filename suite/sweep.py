@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from suite import cli, records
+from suite import cli, launch, records
 from suite.config import InputError
 from suite.ledger import Ledger
 from suite.plan import Plan, make_plan
@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             _run(plan, ledger, args)
         except KeyboardInterrupt:
-            progress.console.print("stopped: what is done is kept; the same command goes on from here")
+            progress.console.print(
+                "stopped: what is done is kept, running trials are saved; the same command goes on from here"
+            )
             return 130
         plan = make_plan(sweep, ledger)
     files = _report(sweep, ledger)
@@ -45,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.sweep_parser("python -m suite.sweep", "Run the trials of a sweep that are not done yet.")
     parser.add_argument("--dry-run", action="store_true", help="print the trials and run nothing")
+    parser.add_argument("--launcher", choices=launch.LAUNCHERS, help="default: inline for one process, else local")
     parser.add_argument("--retry-failed", action="store_true", help="run trials again that raised")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets; default: $SUITE_DATA, else data")
     parser.add_argument("--download", action="store_true", help="fetch data sets that are missing")
@@ -56,7 +59,9 @@ def _keep_resolved(sweep: Sweep, ledger: Ledger) -> None:
     """Keep the trials as planned, each with all its settings: a sweep file too."""
     trials = [trial.model_dump(mode="json") for trial in sweep.trials.values()]
     file = {"name": sweep.name, "description": sweep.description, "grid": trials}
-    records.write_whole(ledger.root / "sweeps" / f"{sweep.label}.yaml", yaml.safe_dump(file, sort_keys=False))
+    folder = ledger.root / "sweeps"
+    folder.mkdir(parents=True, exist_ok=True)
+    records.write_whole(folder / f"{sweep.label}.yaml", yaml.safe_dump(file, sort_keys=False))
 
 
 def _run(plan: Plan, ledger: Ledger, args: argparse.Namespace) -> None:
@@ -68,7 +73,7 @@ def _run(plan: Plan, ledger: Ledger, args: argparse.Namespace) -> None:
     for settings in {trial.dataset for trial in plan.to_run.values()}:
         data.prepare(settings, data_dir=args.data_dir, download=args.download)
     with SweepDisplay(plan.to_run, ledger) as display:
-        tune.run(plan.to_run, ledger, data_dir=args.data_dir, display=display)
+        tune.run(plan.to_run, ledger, data_dir=args.data_dir, display=display, launcher=args.launcher)
 
 
 def _report(sweep: Sweep, ledger: Ledger) -> list[Path]:
@@ -102,7 +107,7 @@ def _show_failures(plan: Plan, ledger: Ledger) -> None:
         if state == "failed" and (failure := records.read_failure(folder)):
             console.print(f"failed: {failure.error}: {folder / records.FAILURE}; --retry-failed runs it again")
         elif state == "unfinished":
-            console.print(f"unfinished: {folder}: its process was killed; the same command runs it again")
+            console.print(f"unfinished: {folder}: its process was stopped or killed; the same command goes on with it")
 
 
 if __name__ == "__main__":

@@ -108,6 +108,37 @@ def load_sweep(path: str | Path, only: Sequence[str] = (), sets: Sequence[str] =
     return Sweep(raw["name"], _label(raw["name"], only, sets), raw.get("description", ""), path, trials)
 
 
+def load_trial(path: Path) -> Trial:
+    """Read the settings of one trial, from a JSON or YAML file, or from a ``result.json``.
+
+    Raises:
+        InputError: with one line for each mistake.
+    """
+    raw = parse(_read(path)[1], str(path))
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: {short(raw)}: must be a mapping: the settings of one trial")
+    raw = raw["config"] if "trial_id" in raw and "config" in raw else raw
+    problems = [f"{key}: a list: one trial has one value; lists belong into a sweep" for key in lists_in(raw, "")]
+    trials = {} if problems else _validate([_tidy(expand(raw, "", [])[0])], problems, unique=False)
+    if problems:
+        raise InputError(*(f"{path}: {problem.lstrip('.')}" for problem in problems))
+    return next(iter(trials.values()))
+
+
+def find_trial(trial_id: str, folder: Path) -> Trial:
+    """The trial of this id, or of the only id that begins so, in the sweeps that were run: files of ``folder``.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    known = {i: trial for path in sorted(folder.glob("*.yaml")) for i, trial in load_sweep(path).trials.items()}
+    found = [i for i in known if i.startswith(trial_id)]
+    if len(found) == 1:
+        return known[found[0]]
+    said = f"begins {len(found)} of them" if found else "is none of them, and no file"
+    raise InputError(f"{trial_id}: {said}: {len(known)} trials stand in {folder}/*.yaml; --results says where that is")
+
+
 def _read(path: Path) -> tuple[Path, str]:
     if not path.exists() and (_SHIPPED / path.name).exists():
         path = _SHIPPED / path.name

@@ -17,8 +17,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from suite import launch, lease
 from suite.config import InputError, Trial
 from suite.ledger import Ledger
+from suite.stopping import Stopped
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new display prints a table whatever verbose says
@@ -29,6 +31,8 @@ _QUIET = {
 }
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing large passes through Ray
 _REPORT_SECONDS = 0.5
+_LOOK_SECONDS = 0.2  # between two looks whether the sweep stops
+_SAVE_SECONDS = 60.0  # for trials to save themselves when it does
 
 
 class Display(Protocol):
@@ -44,15 +48,24 @@ class Display(Protocol):
         """A trial's attempt is over; how, the ledger says."""
 
 
-def run(trials: dict[str, Trial], ledger: Ledger, *, data_dir: Path | None, display: Display) -> None:
+def run(
+    trials: dict[str, Trial],
+    ledger: Ledger,
+    *,
+    data_dir: Path | None,
+    display: Display,
+    launcher: str | None = None,
+) -> None:
     """Run ``trials`` on this machine, as many at once as its CPUs and GPUs allow; returns when none is left.
 
     A trial that raises or is killed does not stop the others: ask the ledger afterwards.
 
     Raises:
-        InputError: ray is not installed, or a trial asks for more than the machine has.
-        KeyboardInterrupt: Ctrl-C; running trials are stopped.
+        InputError: ray is not installed, a trial asks for more than the machine has, or the launcher cannot run it.
+        KeyboardInterrupt: Ctrl-C; running trials have saved themselves and stopped.
     """
+    for trial in trials.values():
+        launch.get(launcher, trial)
     ray = _import_ray()
     from ray import tune
     from ray.tune.progress_reporter import TrialProgressCallback
@@ -61,13 +74,15 @@ def run(trials: dict[str, Trial], ledger: Ledger, *, data_dir: Path | None, disp
     _ended.clear()
     with _cluster(ray) as scratch:
         _check_resources(ray.cluster_resources(), trials)
-        cells = [_cell(trial_id, trial, ledger, data_dir) for trial_id, trial in trials.items()]
+        stop = scratch / "stop"
+        rest = {"data_dir": data_dir and str(data_dir.absolute()), "launcher": launcher, "stop": str(stop)}
+        cells = [{**_cell(trial_id, trial, ledger), **rest} for trial_id, trial in trials.items()]
         tune.Tuner(
             tune.with_resources(_trainable, _resources),
             param_space={"cell": tune.grid_search(cells)},
             tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(
-                storage_path=str(scratch), verbose=0, callbacks=[_callback(TrialProgressCallback)]
+                storage_path=str(scratch), verbose=0, callbacks=[_callback(TrialProgressCallback, str(stop))]
             ),
         ).fit()
     if not trials.keys() <= _ended:  # Tune takes Ctrl-C as "start no more" and returns
@@ -79,32 +94,52 @@ def _resources(config: dict[str, Any]) -> dict[str, float]:
     return {"cpu": trial.num_cpus, "gpu": trial.resources.gpus}
 
 
-def _cell(trial_id: str, trial: Trial, ledger: Ledger, data_dir: Path | None) -> dict[str, Any]:
-    folder = str(ledger.folder(trial_id).absolute())
-    return {"trial": trial.model_dump(mode="json"), "folder": folder, "data_dir": data_dir and str(data_dir.absolute())}
+def _cell(trial_id: str, trial: Trial, ledger: Ledger) -> dict[str, Any]:
+    return {"trial": trial.model_dump(mode="json"), "folder": str(ledger.folder(trial_id).absolute())}
 
 
 def _trainable(config: dict[str, Any]) -> None:
     """Runs in a worker process, which takes one trial after the other."""
     from ray import tune
 
-    from suite.launch import inline
-
     cell = config["cell"]
-    last = time.monotonic()
+    trial, stop = Trial.model_validate(cell["trial"]), Path(cell["stop"])
+    reported, looked = _Throttle(_REPORT_SECONDS), _Throttle(_LOOK_SECONDS)
 
     def report(line: dict[str, Any]) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _REPORT_SECONDS:  # a report waits for the driver
-            last = time.monotonic()
+        if reported.is_time():  # a report waits for the driver
             tune.report(line)
 
-    data_dir = cell["data_dir"] and Path(cell["data_dir"])
-    inline.run(Trial.model_validate(cell["trial"]), Path(cell["folder"]), data_dir=data_dir, on_epoch=report)
+    def should_stop() -> bool:
+        return looked.is_time() and stop.exists()
+
+    with contextlib.suppress(Stopped):  # it is saved, and unfinished: the ledger says so
+        launch.get(cell["launcher"], trial)(
+            trial,
+            Path(cell["folder"]),
+            data_dir=cell["data_dir"] and Path(cell["data_dir"]),
+            on_epoch=report,
+            should_stop=should_stop,
+        )
 
 
-def _callback(base: type) -> Any:
-    """Tune's events, passed on, in the place of Tune's own display. Tune pickles it by value: so it holds nothing."""
+class _Throttle:
+    """Says yes once in a while."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._last = seconds, time.monotonic()
+
+    def is_time(self) -> bool:
+        """Enough time has passed since the last yes."""
+        now = time.monotonic()
+        if now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True
+
+
+def _callback(base: type, stop: str) -> Any:
+    """Tune's events, passed on, in the place of Tune's own display. Tune pickles it by value: so it holds little."""
 
     class Callback(base):  # type: ignore[misc]
         def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
@@ -119,7 +154,19 @@ def _callback(base: type) -> Any:
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             _tell("ended", trial)
 
+        def on_experiment_end(self, trials: Any, **info: Any) -> None:  # after Ctrl-C too, before Tune kills the rest
+            running = [trial for trial in trials if not trial.is_finished()]
+            _let_them_save(Path(stop), [Path(trial.config["cell"]["folder"]) for trial in running])
+
     return Callback()
+
+
+def _let_them_save(stop: Path, folders: list[Path]) -> None:
+    """Ask the trials that still run to stop, and wait until they have."""
+    stop.touch()
+    end = time.monotonic() + _SAVE_SECONDS
+    while time.monotonic() < end and any(map(lease.is_running, folders)):
+        time.sleep(_LOOK_SECONDS / 2)
 
 
 _displays: list[Display] = []  # the one of the sweep that runs

@@ -1,5 +1,6 @@
 """Results that nobody trained: what tests of the ledger, tables and figures put into their records."""
 
+from pathlib import Path
 from typing import Any
 
 from suite.config import Trial
@@ -34,8 +35,15 @@ def result_of(trial: Trial, **changes: Any) -> Result:
     return Result.model_validate({**made_up, **changes})
 
 
+def made(ledger: Ledger, trial_id: str) -> Path:
+    """The folder of a trial, which exists from now on."""
+    folder = ledger.folder(trial_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def write_result(ledger: Ledger, trial: Trial, **changes: Any) -> Result:
     """Put a made-up result into the ledger, as the trial would have left it."""
     result = result_of(trial, **changes)
-    Writer(ledger.folder(trial.trial_id)).finish(result)
+    Writer(made(ledger, trial.trial_id)).finish(result)
     return result

@@ -15,21 +15,24 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(file for package in ("suite", "analysis") for file in (ROOT / package).rglob("*.py"))
 
 BASE = frozenset(  # no torch
-    {"config", "grid", "problems", "yaml_text", "sweepfile", "records", "ledger", "plan", "cli"}
+    {"config", "grid", "problems", "yaml_text", "sweepfile", "records", "stopping", "lease", "ledger", "plan", "cli"}
 )
 ABOVE = {  # what each part may import besides itself and BASE
     "methods": set(),
     "models": set(),
     "provenance": set(),
     "data": {"methods"},  # its random streams
-    "evaluate": {"data"},
-    "train": {"methods", "models", "provenance", "data", "evaluate"},
-    "launch": {"train"},
+    "distributed": set(),
+    "checkpoint": set(),
+    "evaluate": {"data", "distributed"},
+    "train": {"methods", "models", "provenance", "data", "evaluate", "distributed", "checkpoint"},
+    "launch": {"train", "distributed"},
+    "suite.train": {"launch", "distributed"},  # the command
     "tune": {"launch"},
     "progress": set(),
     "tracking": set(),
     "analysis": set(),
-    "sweep": {"analysis", "data", "progress", "tracking", "tune"},
+    "sweep": {"analysis", "data", "launch", "progress", "tracking", "tune"},
 }
 MAY_IMPORT = dict.fromkeys(BASE, BASE) | {part: BASE | {part} | others for part, others in ABOVE.items()}
 
@@ -54,6 +57,8 @@ MODULES = {module_of(file): file for file in FILES}
 
 def part_of(module: str) -> str | None:
     """``suite.data.arrays`` belongs to ``data``; None for what is not ours, and for ``suite`` itself."""
+    if module == "suite.train.__main__":
+        return "suite.train"
     first, *rest = module.split(".")
     return "analysis" if first == "analysis" else rest[0] if first == "suite" and rest else None
 

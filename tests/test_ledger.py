@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up import write_result
+from made_up import made, write_result
 
 from suite.config import InputError, Trial
 from suite.ledger import Ledger
@@ -48,7 +48,7 @@ def test_states(ledger: Ledger) -> None:
     folder = ledger.folder(trial.trial_id)
     assert folder == ledger.root / "trials" / trial.trial_id
     assert ledger.state(trial) == "missing"
-    Writer(folder).epoch({"epoch": 0})
+    Writer(made(ledger, trial.trial_id)).epoch({"epoch": 0})
     assert ledger.state(trial) == "unfinished"
     write_failure(folder, trial.trial_id, ValueError("x"))
     assert ledger.state(trial) == "failed"
@@ -108,8 +108,8 @@ def mixed(ledger: Ledger) -> Sweep:
     trials = [trial_of(seed) for seed in (5, 4, 3, 2, 1)]
     write_result(ledger, trials[4])
     write_result(ledger, trials[3], status="diverged")
-    write_failure(ledger.folder(trials[2].trial_id), trials[2].trial_id, ValueError("x"))
-    Writer(ledger.folder(trials[1].trial_id)).epoch({"epoch": 0})
+    write_failure(made(ledger, trials[2].trial_id), trials[2].trial_id, ValueError("x"))
+    Writer(made(ledger, trials[1].trial_id)).epoch({"epoch": 0})
     return sweep_of(*trials)
 
 
@@ -134,7 +134,7 @@ def test_a_sweep_is_complete_when_every_trial_is_final(ledger: Ledger) -> None:
     assert plan.complete
     assert not plan.to_run
     failed = trial_of(3)
-    write_failure(ledger.folder(failed.trial_id), failed.trial_id, ValueError("x"))
+    write_failure(made(ledger, failed.trial_id), failed.trial_id, ValueError("x"))
     plan = make_plan(sweep_of(trial_of(1), failed), ledger)
     assert not plan.complete  # though nothing is to run
     assert not plan.to_run
@@ -142,7 +142,7 @@ def test_a_sweep_is_complete_when_every_trial_is_final(ledger: Ledger) -> None:
 
 def test_all_records_that_cannot_be_used_are_told_at_once(ledger: Ledger, mixed: Sweep) -> None:
     garbled, other, second = trial_of(5), trial_of(4), trial_of(3)
-    Writer(ledger.folder(garbled.trial_id))
+    Writer(made(ledger, garbled.trial_id))
     (ledger.folder(garbled.trial_id) / "result.json").write_text('{"trial_')
     for trial in (other, second):
         write_result(ledger, trial, config={**trial.model_dump(mode="json"), "threads": 3})

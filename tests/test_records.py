@@ -43,9 +43,10 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_trial_from_first_epoch_to_result(tmp_path: Path, result: Result) -> None:
-    folder = tmp_path / "trials" / "x"
+    folder = tmp_path / "x"
     assert read_result(folder) is None
     assert read_metrics(folder) == []
+    folder.mkdir()
     writer = Writer(folder)
     lines: list[dict[str, float]] = [{"epoch": 0, "val/top1": 1 / 3}, {"epoch": 1, "val/top1": 1e-300}]
     for i, line in enumerate(lines, start=1):
@@ -104,7 +105,7 @@ def test_a_new_attempt_begins_anew(tmp_path: Path) -> None:
     assert names(tmp_path) == ["failure.json", "metrics.jsonl"]
     assert read_metrics(tmp_path) == [{"epoch": 0}]  # what the trial did until then stays
     second = Writer(tmp_path)
-    assert names(tmp_path) == []
+    assert names(tmp_path) == ["failure.json", "metrics.jsonl"]  # the failure goes when the attempt is sure to begin
     second.epoch({"epoch": 0, "again": 1})
     assert read_metrics(tmp_path) == [{"epoch": 0, "again": 1}]
 
@@ -159,7 +160,7 @@ def full_disk(*args: object) -> None:
 def test_a_file_is_written_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, before: str | None
 ) -> None:
-    file = tmp_path / "there" / "file.txt"
+    file = tmp_path / "file.txt"
     if before:
         write_whole(file, before)
     with monkeypatch.context() as patch:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from made_up import made
 from sweeping import ROOT, results, run_sweep, start_sweep, write_sweep
 
 from suite import records
@@ -152,7 +153,7 @@ def test_a_failed_trial_is_named_and_runs_again_only_when_asked(tmp_path: Path) 
     file = write_sweep(tmp_path / "tiny.yaml", seeds=(1,))
     ledger = Ledger(tmp_path / "results")
     failed, *others = load_sweep(file).trials
-    records.write_failure(ledger.folder(failed), failed, RuntimeError("[out] of luck"))
+    records.write_failure(made(ledger, failed), failed, RuntimeError("[out] of luck"))
     code, output = run_sweep(file, cwd=tmp_path)
     assert code == 1, output
     assert "failed: RuntimeError: [out] of luck" in output and "--retry-failed runs it again" in output

@@ -115,8 +115,9 @@ def test_only_that_matches_nothing_tells_the_values_there(problems: Problems, op
 
 
 KEYS = (
-    "dataset, dataset.name, epochs, evaluate_test, global_batch_size, method, method.lr, method.name, method.sparsity, "
-    "model, model.name, model.width_mult, resources, schedule, seed, threads"
+    "accumulation_steps, channels_last, checkpoint, compile, dataset, dataset.name, deterministic, epochs, "
+    "evaluate_test, global_batch_size, method, method.lr, method.name, method.sparsity, model, model.name, "
+    "model.width_mult, precision, processes, resources, schedule, seed, sync_batch_norm, tf32, threads"
 )
 
 

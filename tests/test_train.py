@@ -13,7 +13,9 @@ from suite import data, methods, models, provenance, train
 from suite.config import InputError, Trial
 from suite.launch import inline
 from suite.ledger import Ledger
-from suite.records import Result, read_failure, read_metrics, read_result
+from suite.records import Line, Result, read_failure, read_metrics, read_result
+from suite.train import loop, setup
+from suite.train.step import train_step
 
 METHODS = {
     "weights": {"lr": 0.02},
@@ -49,7 +51,7 @@ def without_times(record: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Result, Path, list[train.Line]]]:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Result, Path, list[Line]]]:
     """Each method once: result, folder, and the lines told while it ran."""
     runs = {}
     for method in methods.names():
@@ -78,20 +80,20 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Result, Pat
 )
 def test_lr_at_each_epoch(epochs: int, schedule: dict[str, Any], expected: list[float]) -> None:
     trial = trial_of("weights", method={"name": "weights", "lr": 0.4}, epochs=epochs, schedule=schedule)
-    assert [train.lr_at(trial, epoch) for epoch in range(epochs)] == pytest.approx(expected, abs=5e-8)
+    assert [loop.lr_at(trial, epoch) for epoch in range(epochs)] == pytest.approx(expected, abs=5e-8)
 
 
 def test_the_learning_rate_is_that_of_the_epoch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    seen, train_epoch = [], train._train_epoch
+    seen: list[set[float]] = []
 
-    def watch(run: train.Run, epoch: int) -> float:
+    def watch(run: setup.Run, *batch: Any) -> torch.Tensor:
         seen.append({group["lr"] for group in run.optimizer.param_groups})
-        return train_epoch(run, epoch)
+        return train_step(run, *batch)
 
-    monkeypatch.setattr(train, "_train_epoch", watch)
+    monkeypatch.setattr(loop, "train_step", watch)
     trial = trial_of("edge_popup", epochs=3, schedule={"warmup_epochs": 1, "constant_epochs": 1, "constant_lr": 0.07})
     train.train(trial, tmp_path)
-    assert seen == [{0.3}, {0.3}, {0.07}]
+    assert seen == 40 * [{0.3}] + 20 * [{0.07}]
     assert [line["lr"] for line in read_metrics(tmp_path)] == [0.3, 0.3, 0.07]
 
 
@@ -169,13 +171,13 @@ def test_where_the_numbers_come_from(ran: dict[str, Any]) -> None:
 def test_the_test_split_is_looked_at_once_or_never(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, evaluate_test: bool
 ) -> None:
-    seen, evaluate = [], train.evaluate
+    seen, evaluate = [], loop.evaluate
 
-    def watch(model: torch.nn.Module, arrays: Any, split: Any) -> Any:
-        seen.append((split, [param.detach().clone() for param in model.parameters()]))
-        return evaluate(model, arrays, split)
+    def watch(predict: Any, arrays: Any, split: Any, **options: Any) -> Any:
+        seen.append((split, [param.detach().clone() for param in predict.__self__.model.parameters()]))
+        return evaluate(predict, arrays, split, **options)
 
-    monkeypatch.setattr(train, "evaluate", watch)
+    monkeypatch.setattr(loop, "evaluate", watch)
     result = train.train(trial_of("weights", evaluate_test=evaluate_test), tmp_path)
     assert [split for split, _ in seen] == ["val", "val", "test"][: 2 + evaluate_test]
     assert all(map(torch.equal, seen[1][1], seen[-1][1]))  # with the weights of the last epoch
@@ -245,7 +247,7 @@ def test_another_seed_gives_other_numbers(ran: dict[str, Any], tmp_path: Path) -
 
 
 def test_threads_are_those_of_the_trial() -> None:
-    assert train.settle(trial_of("weights", threads=2)) == torch.device("cpu")
+    assert setup.settle(trial_of("weights", threads=2)) == torch.device("cpu")
     assert torch.get_num_threads() == 2
 
 
@@ -262,6 +264,7 @@ def test_the_peak_of_memory_is_that_of_the_trial(monkeypatch: pytest.MonkeyPatch
 def test_a_trial_that_diverges_ends_with_its_records(tmp_path: Path) -> None:
     trial = trial_of("weights", method={"name": "weights", "lr": 1e12}, epochs=5)
     ledger = Ledger(tmp_path)
+    ledger.folder(trial.trial_id).mkdir(parents=True)
     result = train.train(trial, ledger.folder(trial.trial_id))
     assert ledger.state(trial) == result.status == "diverged"
     assert ledger.result(trial) == result
@@ -284,11 +287,11 @@ def test_a_last_update_that_ruins_the_network_is_divergence(tmp_path: Path) -> N
 def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match=r"^resources.gpus: 1\.0: torch .* sees no GPU here; set 0$"):
-        train.train(trial_of("weights", resources={"gpus": 1}), tmp_path / "trial")
-    assert not (tmp_path / "trial").exists()
+        train.train(trial_of("weights", resources={"gpus": 1}), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
-def fail(line: train.Line) -> None:
+def fail(line: Line) -> None:
     if line["epoch"] == 1:
         raise RuntimeError("in the second epoch")
 
@@ -333,10 +336,11 @@ def test_norms_are_affine_by_default_where_weights_are_trained(
 
 def test_what_a_masked_method_does_not_train_stays(tmp_path: Path) -> None:
     trial = trial_of("edge_popup", model={"name": "resnet18", "width_mult": 0.0625, "norm_affine": True})
-    device = train.settle(trial)
-    run = train.build(trial, data.load(trial.dataset, data_dir=None, device=device), device)
+    device = setup.settle(trial)
+    run = setup.build(trial, data.load(trial.dataset, data_dir=None, device=device), device)
     before = {name: param.detach().clone() for name, param in run.model.named_parameters()}
-    train._train_epoch(run, 0)
+    for images, labels in run.data.train_batches(3, 0, 64):
+        train_step(run, images, labels, len(labels))
     masked = {name for name, _ in methods.prunable(run.model)}
     for name, param in run.model.named_parameters():
         assert param.requires_grad == (name in masked)

@@ -75,12 +75,8 @@ class ArrayData:
             **splits,
         )
 
-    def num_batches(self, batch_size: int) -> int:
-        """Batches of a training epoch, the short last one included."""
-        return -(-len(self.train) // batch_size)
-
     def train_batches(
-        self, seed: int, epoch: int, batch_size: int, *, rank: int = 0, world_size: int = 1
+        self, seed: int, epoch: int, batch_size: int, *, first: int = 0, rank: int = 0, world_size: int = 1
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one epoch: (images float32 (B, C, H, W), normalized and augmented; labels int64 (B,)).
 
@@ -90,20 +86,28 @@ class ArrayData:
             seed: the trial's; below 2^32.
             epoch: from 0.
             batch_size: of the whole batch, over all ranks.
+            first: the batch to begin with, from 0.
             rank: yields this one's share of each batch, which may be empty in the last.
             world_size: each share is every world_size-th image of the batch, so sizes differ by 1 at most.
         """
         order = batch_order(len(self.train), seed=seed, epoch=epoch).to(self.train.labels.device)
         plan = self.augmentation.plan(len(order), seed=seed, epoch=epoch) if self.augmentation else None
-        for batch in torch.split(order, batch_size):
+        for batch in torch.split(order, batch_size)[first:]:
             share = batch[rank::world_size]
             yield self._train_images(share, plan), self.train.labels[share]
 
-    def batches(self, split_name: SplitName, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All of a split in order, normalized, not augmented: (images float32, labels), the last batch may be short."""
+    def batches(
+        self, split_name: SplitName, batch_size: int, *, rank: int = 0, world_size: int = 1
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """A split in order, normalized, not augmented: (images float32, labels).
+
+        Each rank has a contiguous share, in as many batches as the others: the last may be short, or empty.
+        """
         split: Split = getattr(self, split_name)
-        for start in range(0, len(split), batch_size):
-            batch = slice(start, start + batch_size)
+        start, end = share_of(len(split), rank=rank, world_size=world_size)
+        longest = -(-len(split) // world_size)
+        for first in range(start, start + longest, batch_size):
+            batch = slice(first, max(first, min(first + batch_size, end)))
             yield self._normalized(split.images[batch]), split.labels[batch]
 
     def _train_images(self, indices: Tensor, plan: Tensor | None) -> Tensor:
@@ -118,6 +122,11 @@ class ArrayData:
     def _normalized_train(self) -> Tensor:
         """Made once, where nothing else is done to a training image: then a batch is one indexing."""
         return self._normalized(self.train.images)
+
+
+def share_of(num: int, *, rank: int, world_size: int) -> tuple[int, int]:
+    """Where the share of a rank in `num` images begins and ends: shares differ by 1 at most, and leave none out."""
+    return num * rank // world_size, num * (rank + 1) // world_size
 
 
 def batch_order(num: int, *, seed: int, epoch: int) -> Tensor:

@@ -1,1 +1,57 @@
-"""How one trial is run: ``inline`` is in this process."""
+"""How one trial is run: ``inline`` is in this process, ``local`` as a group of processes on this machine."""
+
+import contextlib
+import importlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from suite.config import InputError, Trial
+from suite.records import LOG, Line, Result
+
+LAUNCHERS = ("inline", "local")
+log = logging.getLogger("suite")
+
+
+class Launcher(Protocol):
+    """The ``run`` of each module here."""
+
+    def __call__(
+        self,
+        trial: Trial,
+        folder: Path,
+        *,
+        data_dir: Path | None,
+        on_epoch: Callable[[Line], None],
+        should_stop: Callable[[], bool],
+        take_over: bool = False,
+    ) -> Result:
+        """Run a trial, or go on with it, in its folder."""
+
+
+def get(name: str | None, trial: Trial) -> Launcher:
+    """The launcher of a trial: by default inline for one process, local for more.
+
+    Raises:
+        InputError: it cannot run that many.
+    """
+    if name == "inline" and trial.processes > 1:
+        raise InputError(f"--launcher inline: runs 1 process, the trial has processes: {trial.processes}; use local")
+    name = name or ("inline" if trial.processes == 1 else "local")
+    run: Launcher = importlib.import_module(f"suite.launch.{name}").run
+    return run
+
+
+@contextlib.contextmanager
+def logging_to(folder: Path) -> Iterator[None]:
+    """What is worth telling about a trial is kept beside its records, if there is anything."""
+    handler = logging.FileHandler(folder / LOG, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()

@@ -1,17 +1,68 @@
-"""Run one trial in this process."""
+"""Run one trial, or one rank of it, in this process."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
-from suite.config import Trial
-from suite.records import Result, write_failure
-from suite.train import Line, train
+from suite import distributed
+from suite.config import InputError, Trial
+from suite.launch import logging_to
+from suite.lease import Lease, TakenOver
+from suite.records import FAILURE, METRICS, RESULT, Line, Result, read_result, write_failure
+from suite.stopping import Stopped, StopRequest
+from suite.train import train
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NOT_ITS_FAULT = (Stopped, TakenOver, distributed.PeerLost)
 
 
-def run(trial: Trial, folder: Path, *, data_dir: Path | None, on_epoch: Callable[[Line], None]) -> Result:
-    """Train one trial; where it raises, leave why in its folder and raise on."""
+def run(
+    trial: Trial,
+    folder: Path,
+    *,
+    data_dir: Path | None,
+    on_epoch: Callable[[Line], None] = lambda line: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    take_over: bool = False,
+) -> Result:
+    """Train one trial, or go on with it; where it raises, leave why in its folder and raise on.
+
+    Raises:
+        Busy: another process runs it; TakenOver: another one has taken it from us.
+        Others as ``suite.train.train``.
+    """
+    with StopRequest(should_stop) as stop:
+        if distributed.place(trial.processes).rank:
+            return train(trial, folder, data_dir=data_dir, should_stop=lambda: stop.asked)
+        with Lease.take(folder, take_over=take_over) as lease, logging_to(folder):
+            if (found := read_result(folder)) is not None:  # another process finished it while we waited
+                return found
+            return _attempt(trial, lease, stop, data_dir, on_epoch)
+
+
+def _attempt(
+    trial: Trial, lease: Lease, stop: StopRequest, data_dir: Path | None, on_epoch: Callable[[Line], None]
+) -> Result:
+    def should_stop() -> bool:
+        lease.check()
+        return stop.asked
+
+    (lease.trial_folder / FAILURE).unlink(missing_ok=True)
     try:
-        return train(trial, folder, data_dir=data_dir, on_epoch=on_epoch)
-    except Exception as error:
-        write_failure(folder, trial.trial_id, error)
+        result = train(trial, lease.folder, data_dir=data_dir, on_epoch=on_epoch, should_stop=should_stop)
+        lease.publish(METRICS, RESULT)
+    except _NOT_ITS_FAULT:
         raise
+    except Exception as error:
+        _explain(trial, lease, error)
+        raise
+    return result
+
+
+def _explain(trial: Trial, lease: Lease, error: Exception) -> None:
+    """Leave why the trial failed, where it did; a full disk or a lost folder is not its failure."""
+    lease.look()
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        raise InputError(f"{lease.folder}: {error.strerror}: make room, and the trial goes on from its last checkpoint")
+    write_failure(lease.folder, trial.trial_id, error)
+    lease.publish(FAILURE)

@@ -1,0 +1,148 @@
+"""Checkpoints of a trial: written whole or not at all, recognized when garbled, the one before kept.
+
+A file is a line that says what it is, a line of JSON (whose it is), torch's own format, and 32 bytes of SHA-256 over
+all of that. Read with ``weights_only=True``: nothing in it is executed.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from suite.records import listed
+
+_MAGIC = b"suite checkpoint 1\n"
+_DIGEST_BYTES = 32
+_NUM_KEPT = 2  # the newest, and one to fall back on
+log = logging.getLogger(__name__)
+
+
+class _Unusable(Exception):
+    """A file is not what was written, or not of this trial."""
+
+
+class _Hashing(io.RawIOBase):
+    """A file that remembers the hash of what was written to it."""
+
+    def __init__(self, file: io.BufferedWriter) -> None:
+        self._file, self._hash = file, hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._hash.update(data)
+        return self._file.write(data)
+
+    def digest(self) -> bytes:
+        """SHA-256 of all bytes so far."""
+        return self._hash.digest()
+
+
+def save(folder: Path, state: Mapping[str, Any], *, step: int, identity: Mapping[str, str]) -> int:
+    """Write ``state`` as the checkpoint of ``step``, into a folder that exists; returns its bytes.
+
+    Args:
+        state: tensors, numbers, texts, and lists and dictionaries of them.
+        step: of the optimizer; a later checkpoint of the same step takes the place of this one.
+        identity: what a trial must have in common with it to go on from it.
+
+    Raises:
+        OSError: the disk is full, say. Earlier checkpoints are untouched.
+    """
+    path = folder / f"checkpoint-{step:010d}.pt"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            _write(file, state, identity)
+            file.flush()
+            os.fsync(file.fileno())
+            size = file.tell()
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(folder)
+    for old in _newest_first(folder)[_NUM_KEPT:]:
+        old.unlink(missing_ok=True)
+    return size
+
+
+def newest_step(folder: Path | None) -> int:
+    """The step of the newest checkpoint in a folder, whole or not; -1 where there is none."""
+    found = _newest_first(folder) if folder else []
+    return _step(found[0]) if found else -1
+
+
+def read(folder: Path, identity: Mapping[str, str]) -> bytes | None:
+    """The state of the newest checkpoint that is whole and of this identity, for ``unpack``; None without one.
+
+    Others are named in the log and renamed, so that they are not taken for progress.
+    """
+    for stale in folder.glob(".checkpoint-*"):
+        stale.unlink(missing_ok=True)  # of a process that was killed while it saved
+    rejected = False
+    for path in _newest_first(folder):
+        try:
+            state = _checked(path, identity)
+        except (_Unusable, OSError) as error:
+            log.warning("%s: %s: not used", path, error)
+            path.replace(path.with_suffix(".unusable"))
+            rejected = True
+            continue
+        (log.warning if rejected else log.info)("going on from step %d: %s", _step(path), path)
+        return state
+    if rejected:
+        log.warning("no checkpoint is left that can be used: starting at the first epoch")
+    return None
+
+
+def unpack(state: bytes) -> dict[str, Any]:
+    """The state that ``read`` found: its tensors on the CPU."""
+    unpacked: dict[str, Any] = torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
+    return unpacked
+
+
+def _write(file: io.BufferedWriter, state: Mapping[str, Any], identity: Mapping[str, str]) -> None:
+    hashing = _Hashing(file)
+    hashing.write(_MAGIC)
+    hashing.write(json.dumps(dict(identity)).encode() + b"\n")
+    torch.save(dict(state), hashing)  # type: ignore[arg-type] # it asks for no more than write()
+    file.write(hashing.digest())
+
+
+def _checked(path: Path, identity: Mapping[str, str]) -> bytes:
+    data = path.read_bytes()
+    if not data.startswith(_MAGIC):
+        raise _Unusable("is no checkpoint")
+    if hashlib.sha256(memoryview(data)[:-_DIGEST_BYTES]).digest() != data[-_DIGEST_BYTES:]:
+        raise _Unusable("is garbled or cut short: its checksum differs")
+    end = data.index(b"\n", len(_MAGIC))
+    theirs = json.loads(data[len(_MAGIC) : end])
+    other = [f"{key} {theirs.get(key)}, now {mine}" for key, mine in identity.items() if theirs.get(key) != mine]
+    if other:
+        raise _Unusable(f"was made under other conditions ({'; '.join(other)})")
+    return data[end + 1 : -_DIGEST_BYTES]
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    found = [path for path in listed(folder) if path.name.startswith("checkpoint-") and path.suffix == ".pt"]
+    return sorted(found, reverse=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.rpartition("-")[2])
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder last, as fsync does for what is in a file."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,214 @@
+"""The processes of one trial: which of them this is, and what they say to each other.
+
+Masked methods need no communication of their own: theta, scores and redraws are equal on all ranks by construction.
+Gradients are averaged by torch's DistributedDataParallel; everything else here is small and goes over gloo on the CPU.
+"""
+
+import contextlib
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from suite.config import InputError
+
+RENDEZVOUS = "SUITE_RENDEZVOUS"  # environment: the file through which ranks of one machine find each other
+_FIRST_PORT, _NUM_PORTS = 20000, 20000
+
+
+class PeerLost(Exception):
+    """Another process of the trial is gone: nothing is wrong with the trial itself."""
+
+
+class RanksDiffer(Exception):
+    """What must be equal on all ranks is not."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which process of a trial this is; ``local_rank`` counts on this machine."""
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+
+
+def place(processes: int, environ: Mapping[str, str] = os.environ) -> Place:
+    """The place of this process in a trial of ``processes``, from torchrun, the local launcher, or a SLURM step.
+
+    Raises:
+        InputError: it was not started as one of that many.
+    """
+    found = started_as(environ)
+    if found.world_size == processes:
+        return found
+    if processes == 1 and "RANK" not in environ:
+        return Place()  # a single process among the tasks of a SLURM step
+    raise InputError(
+        f"processes: {processes}: this is one of {found.world_size}: "
+        "start as many with --launcher local, torchrun or srun"
+    )
+
+
+def started_as(environ: Mapping[str, str] = os.environ) -> Place:
+    """What the environment says about this process, whatever the trial wants."""
+    if "RANK" in environ:
+        names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+    elif "SLURM_STEP_NUM_TASKS" in environ:
+        names = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS")
+    else:
+        return Place()
+    return Place(*(int(environ[name]) for name in names))
+
+
+class Group:
+    """The ranks of a trial. With one process every exchange gives back what it was given."""
+
+    def __init__(self, place: Place) -> None:
+        self.rank, self.world_size = place.rank, place.world_size
+
+    def max_(self, values: list[int]) -> list[int]:
+        """The largest of each of some numbers, over the ranks."""
+        if self.world_size == 1:
+            return values
+        tensor = torch.tensor(values)
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return [int(value) for value in tensor]
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """The sum over the ranks: a new tensor, on the CPU."""
+        tensor = tensor.to("cpu", copy=True)
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """The tensors of all ranks, stacked in their order: (world_size, ...), on the CPU."""
+        parts = [torch.empty_like(tensor, device="cpu") for _ in range(self.world_size)]
+        if self.world_size == 1:
+            return tensor.cpu()[None]
+        dist.all_gather(parts, tensor.cpu())
+        return torch.stack(parts)
+
+    def from_first(self, data: bytes | None) -> bytes | None:
+        """What rank 0 has: the others give None."""
+        if self.world_size == 1:
+            return data
+        size = torch.tensor([-1 if data is None else len(data)])
+        dist.broadcast(size, src=0)
+        if size < 0:
+            return None
+        tensor = torch.frombuffer(bytearray(data or bytes(int(size))), dtype=torch.uint8)
+        dist.broadcast(tensor, src=0)
+        return tensor.numpy().tobytes()
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        self.max_([0])
+
+    def wrap(self, model: nn.Module, forward: Callable[[nn.Module], Tensor]) -> nn.Module:
+        """The model with averaged gradients; its buffers are those of rank 0 at the beginning of every step.
+
+        ``forward`` puts a batch through it once, and back: from then on gradients travel in the order in which they
+        come. Without that the first step after a resume would add them up in another order than the quiet run did.
+        """
+        if self.world_size == 1:
+            return model
+        device = next(model.parameters()).device
+        ids = [device] if device.type == "cuda" else None
+        wrapped = DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+        before = [buffer.clone() for buffer in model.buffers()]
+        wrapped.train()  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():  # of strides, where a layer has one channel: they mean nothing there
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+            forward(wrapped).sum().backward()  # type: ignore[no-untyped-call]
+        for buffer, value in zip(model.buffers(), before, strict=True):
+            buffer.copy_(value)
+        model.zero_grad(set_to_none=True)
+        return wrapped
+
+    def without_sync(self, model: nn.Module, wanted: bool) -> AbstractContextManager[None]:
+        """A backward in which gradients stay on their rank, if ``wanted``: for parts of a batch before the last."""
+        return model.no_sync() if wanted and isinstance(model, DistributedDataParallel) else nullcontext()
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give all ranks the buffers (statistics of batch norm) of rank 0."""
+        if self.world_size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
+    def check_equal(self, tensors: Mapping[str, Tensor]) -> None:
+        """Compare named tensors over the ranks, by hashes.
+
+        Raises:
+            RanksDiffer: on every rank; it names the first rank and tensor that differ from rank 0's.
+        """
+        if self.world_size == 1 or not tensors:
+            return
+        hashes = self.gather(torch.stack([_hash(tensor) for tensor in tensors.values()]))
+        different = (hashes != hashes[0]).nonzero()
+        if len(different):
+            rank, position = different[0].tolist()
+            name = list(tensors)[position]
+            raise RanksDiffer(f"rank {rank}: {name}: differs from rank 0's; {len(different)} differ in all")
+
+
+ALONE = Group(Place())
+
+
+@contextlib.contextmanager
+def join(place: Place, device: torch.device) -> Iterator[Group]:
+    """Be one of the ranks of a trial.
+
+    Raises:
+        PeerLost: another rank ended before its time.
+    """
+    if place.world_size == 1:
+        yield Group(place)
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    try:
+        dist.init_process_group(backend, rank=place.rank, world_size=place.world_size, **_meeting(place))
+        yield Group(place)
+        dist.barrier()  # a rank that closes its connections early looks like a dead one
+    except RuntimeError as error:  # gloo and NCCL raise no class of their own
+        if isinstance(error, dist.DistError) or re.search(r"gloo|NCCL|Connection (reset|closed)", str(error)):
+            raise PeerLost(f"rank {place.rank}: lost another rank: {str(error).splitlines()[0]}") from error
+        raise
+    dist.destroy_process_group()  # not after an error: it would wait for those who are gone
+
+
+def _meeting(place: Place, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Where ranks meet: a file, torchrun's store, or a port of the SLURM step's first node."""
+    if RENDEZVOUS in environ:
+        return {"store": dist.FileStore(environ[RENDEZVOUS], place.world_size)}  # type: ignore[attr-defined]
+    if "MASTER_ADDR" in environ:
+        return {"init_method": "env://"}
+    number = int(environ["SLURM_JOB_ID"]) * 31 + int(environ["SLURM_STEP_ID"])
+    host = first_host(environ["SLURM_STEP_NODELIST"])
+    return {"init_method": f"tcp://{host}:{_FIRST_PORT + number % _NUM_PORTS}"}
+
+
+def first_host(nodes: str) -> str:
+    """The first host of a SLURM node list: ``node[03-05,9],x1`` -> ``node03``."""
+    first = re.match(r"(?:[^,\[]|\[[^\]]*\])*", nodes)
+    return re.sub(r"\[([^,\-\]]*)[^\]]*\]", r"\1", first.group() if first else nodes)
+
+
+def _hash(tensor: Tensor) -> Tensor:
+    """A number that changes with any bit and its position: int64 (), on the CPU."""
+    flat = tensor.detach().contiguous().flatten()
+    kinds = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    bits = flat.view(kinds[flat.element_size()]).long()
+    weights = torch.arange(1, len(bits) + 1, device=bits.device) * 0x9E3779B97F4A7C1
+    return (bits * weights).sum().cpu()

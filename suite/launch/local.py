@@ -1,0 +1,175 @@
+"""Run one trial as a group of processes on this machine, and start it again where one of them is killed.
+
+The processes meet through a file in a private folder and talk over the loopback interface: nothing listens elsewhere.
+"""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from suite.config import InputError, Trial
+from suite.launch import logging_to
+from suite.lease import remove_attempts
+from suite.records import Line, Result, newest_attempt, read_failure, read_metrics, read_result
+from suite.stopping import UNFINISHED, Stopped, StopRequest
+
+MOST_RESTARTS = 3  # in a row, without a newer checkpoint
+_GRACE_SECONDS = 5.0  # for the others, once a rank is gone
+_STOP_SECONDS = 60.0  # to save and leave
+_POLL_SECONDS = 0.05
+_BAD_INPUT = 2
+_LOOPBACK = {"linux": "lo"}.get(sys.platform, "lo0")
+log = logging.getLogger(__name__)
+
+
+def run(
+    trial: Trial,
+    folder: Path,
+    *,
+    data_dir: Path | None,
+    on_epoch: Callable[[Line], None] = lambda line: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    take_over: bool = False,
+) -> Result:
+    """Train one trial in ``trial.processes`` processes, or go on with it.
+
+    Raises:
+        Stopped: as asked; saved.
+        InputError: what a rank found wrong with its input.
+        RuntimeError: the trial raised, or its processes died four times without a newer checkpoint.
+    """
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    fruitless = 0
+    with StopRequest(should_stop) as stop, logging_to(folder):
+        while True:
+            before = _newest_checkpoint(folder)
+            with tempfile.TemporaryDirectory(prefix="suite-ranks-") as scratch:
+                ranks = _Ranks(trial, folder, Path(scratch), data_dir, take_over)
+                ranks.wait(stop, _Followed(folder, on_epoch))
+            if (result := read_result(folder)) is not None:
+                remove_attempts(folder)  # rank 0 may have been killed just before it did
+                return result
+            ranks.raise_what_they_said(folder)
+            if stop.asked:
+                raise Stopped("stopped; the same command goes on from there")
+            fruitless = 0 if _newest_checkpoint(folder) > before else fruitless + 1
+            if fruitless > MOST_RESTARTS:
+                raise RuntimeError(f"{ranks.why}; given up after {MOST_RESTARTS} restarts without a newer checkpoint")
+            log.warning("%s: starting again from the newest checkpoint", ranks.why)
+            take_over = False
+
+
+class _Ranks:
+    """The processes of one attempt."""
+
+    def __init__(self, trial: Trial, folder: Path, scratch: Path, data_dir: Path | None, take_over: bool) -> None:
+        config = scratch / "trial.json"
+        config.write_text(json.dumps(trial.model_dump(mode="json")))
+        command = [sys.executable, "-m", "suite.train", str(config), "--folder", str(folder)]
+        command += ["--data-dir", str(data_dir.absolute())] if data_dir else []
+        command += ["--take-over"] if take_over else []
+        self._said = [(scratch / f"rank-{rank}.txt").open("w+") for rank in range(trial.processes)]
+        self._processes = [
+            subprocess.Popen(
+                command,
+                env=_environment(rank, trial.processes, scratch / "meeting"),
+                stdin=subprocess.PIPE,  # its end tells a rank that we are gone
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                start_new_session=True,  # Ctrl-C is for us; we ask the ranks
+            )
+            for rank, said in enumerate(self._said)
+        ]
+        self.why = ""
+
+    def wait(self, stop: StopRequest, followed: "_Followed") -> None:
+        """Return when all have ended; where one is gone or a stop is asked for, the others have some time."""
+        deadline, told = float("inf"), False
+        while any(process.poll() is None for process in self._processes):
+            if stop.asked and not told:
+                told, deadline = True, min(deadline, time.monotonic() + _STOP_SECONDS)
+                self._send(signal.SIGTERM)
+            if any(process.returncode for process in self._processes):
+                self.why = self.why or self._first_words()
+                deadline = min(deadline, time.monotonic() + _GRACE_SECONDS)
+            if time.monotonic() > deadline:
+                self._send(signal.SIGKILL)
+            followed.look()
+            time.sleep(_POLL_SECONDS)
+        self.why = self.why or self._first_words()
+        followed.look()
+        for process, said in zip(self._processes, self._said, strict=True):
+            if process.stdin:
+                process.stdin.close()
+            said.seek(0)
+            sys.stderr.write(said.read())
+
+    def raise_what_they_said(self, folder: Path) -> None:
+        """Raise where the trial itself, or its input, is at fault."""
+        codes = [process.returncode for process in self._processes]
+        if _BAD_INPUT in codes:
+            raise InputError(*self._words(codes.index(_BAD_INPUT)))
+        if 1 in codes:
+            failure = read_failure(folder)
+            raise RuntimeError(failure.error if failure else "\n".join(self._words(codes.index(1))))
+
+    def _first_words(self) -> str:
+        """Which rank ended first, and how."""
+        for rank, process in enumerate(self._processes):
+            code = process.returncode
+            if code is not None and code < 0:
+                return f"rank {rank} was ended by {signal.Signals(-code).name}"
+        for rank, process in enumerate(self._processes):
+            if process.returncode:
+                how = "was asked to stop" if process.returncode == UNFINISHED else f"left with {process.returncode}"
+                return f"rank {rank} {how}"
+        return "all ranks have ended"
+
+    def _words(self, rank: int) -> list[str]:
+        self._said[rank].seek(0)
+        return self._said[rank].read().splitlines()[-20:] or ["it said nothing"]
+
+    def _send(self, number: signal.Signals) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(number)
+
+
+class _Followed:
+    """The epochs of a running trial, each told once."""
+
+    def __init__(self, folder: Path, on_epoch: Callable[[Line], None]) -> None:
+        self._folder, self._on_epoch, self._next = folder, on_epoch, 0
+
+    def look(self) -> None:
+        """Tell what is new."""
+        for line in read_metrics(self._folder)[self._next :]:
+            self._next += 1
+            self._on_epoch(line)  # type: ignore[arg-type] # what is not finite is None here
+
+
+def _environment(rank: int, processes: int, meeting: Path) -> dict[str, str]:
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes}
+    root = str(Path(__file__).parents[2])  # where this very suite is imported from
+    return {
+        **os.environ,
+        **{name: str(value) for name, value in place.items()},
+        "SUITE_RENDEZVOUS": str(meeting),
+        "GLOO_SOCKET_IFNAME": _LOOPBACK,
+        "NCCL_SOCKET_IFNAME": _LOOPBACK,
+        "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
+    }
+
+
+def _newest_checkpoint(folder: Path) -> str:
+    """Its name, which begins with its step: later ones compare as greater."""
+    attempt = newest_attempt(folder)
+    return max((path.name for path in attempt.glob("checkpoint-*.pt")), default="") if attempt else ""

@@ -1,0 +1,249 @@
+"""The right to write into a trial's folder: one attempt at a time, and an old one cannot harm a new one.
+
+An attempt writes only inside ``attempt-N``. Whoever takes a trial over renames that folder to ``attempt-(N + 1)``,
+which one caller alone can do: from then on every write of the old attempt misses its folder, and it ends by itself.
+Clocks of two machines are never compared: an owner elsewhere is dead when its heartbeat stands still for a while by
+our own clock.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from suite.config import InputError
+from suite.records import RESULT, attempt_number, listed, newest_attempt, write_whole
+
+OWNER, HEARTBEAT = "owner.json", "heartbeat"
+PATIENCE_SECONDS = 60.0  # how long an owner elsewhere may be silent, and one here is waited for
+BEAT_SECONDS = 5.0
+
+
+class Busy(InputError):
+    """Somebody else runs the trial."""
+
+
+class TakenOver(Exception):
+    """Somebody else runs the trial now: this attempt has nothing more to write."""
+
+
+class Owner(BaseModel):
+    """Who runs a trial: ``released`` where nobody does any more."""
+
+    model_config = ConfigDict(frozen=True)
+
+    attempt: int
+    host: str
+    boot: str  # of the running kernel and the process namespace: what makes a pid mean something
+    pid: int
+    started: str  # ticks from boot to the start of the process: tells it from a later one of the same pid
+    released: bool = False
+
+    @classmethod
+    def here(cls, attempt: int) -> "Owner":
+        """This process."""
+        pid = os.getpid()
+        return cls(attempt=attempt, host=socket.gethostname(), boot=_boot(), pid=pid, started=_start_of(pid) or "")
+
+    def state(self) -> Literal["alive", "gone", "unknown"]:
+        """What this machine can say about the owner."""
+        if self.released:
+            return "gone"
+        if (self.host, self.boot) != (socket.gethostname(), _boot()):
+            return "unknown"
+        return "alive" if _start_of(self.pid) == self.started else "gone"
+
+
+class Lease:
+    """A trial's folder, held by this process. ``folder`` is where it writes, ``number`` counts the attempts."""
+
+    def __init__(self, trial_folder: Path, number: int) -> None:
+        self.trial_folder, self.number = trial_folder, number
+        self.folder = trial_folder / f"attempt-{number}"
+        self._over, self._lost = threading.Event(), False
+        self._beating = threading.Thread(target=self._beat, daemon=True)
+        self._beating.start()
+
+    @classmethod
+    def take(cls, trial_folder: Path, *, patience: float = PATIENCE_SECONDS, take_over: bool = False) -> "Lease":
+        """Hold a trial: a new one, one that was left, or one whose owner is dead.
+
+        Args:
+            trial_folder: made where it is missing.
+            patience: seconds to wait for a living owner to end, and for one elsewhere to give a sign of life.
+            take_over: take it from a living owner too; that one then ends by itself.
+
+        Raises:
+            Busy: its owner is alive.
+        """
+        trial_folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            held = newest_attempt(trial_folder)
+            if held is None:
+                number = 1
+                taken = _make_first(trial_folder)
+            else:
+                number = attempt_number(held) + 1
+                if not take_over:
+                    _wait_for_end(held, patience)
+                taken = _succeed(held, number)
+            if taken:
+                return cls(trial_folder, number)
+
+    def __enter__(self) -> "Lease":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Where the trial is final, what the attempt needed goes; else it stays for the next one to go on from."""
+        self._over.set()
+        self._beating.join()
+        if (self.trial_folder / RESULT).exists():
+            remove_attempts(self.trial_folder)
+        else:
+            self._release()
+
+    def check(self) -> None:
+        """Raise TakenOver where somebody else has the trial now, as far as the last heartbeat knows."""
+        if self._lost:
+            raise TakenOver(f"{self.trial_folder}: another process has taken this trial over: this attempt ends")
+
+    def look(self) -> None:
+        """``check``, and look now."""
+        self._lost = self._lost or not self.folder.exists()
+        self.check()
+
+    def publish(self, *names: str) -> None:
+        """Move files of the attempt up into the trial's folder, in this order.
+
+        Raises:
+            TakenOver: the trial is somebody else's now; what he has is not touched.
+        """
+        for name in names:
+            try:
+                (self.folder / name).replace(self.trial_folder / name)
+            except FileNotFoundError:
+                self.look()
+                raise
+
+    def _release(self) -> None:
+        owner = Owner.here(self.number).model_copy(update={"released": True})
+        with contextlib.suppress(OSError):  # taken over, or a full disk: then our end says the same
+            write_whole(self.folder / OWNER, owner.model_dump_json())
+
+    def _beat(self) -> None:
+        count = 0
+        while not self._over.wait(BEAT_SECONDS if count else 0):
+            count += 1
+            try:
+                (self.folder / HEARTBEAT).write_text(str(count))
+            except FileNotFoundError:
+                self._lost = True
+                return
+            except OSError:
+                continue  # a full disk: the next beat may find room
+
+
+def remove_attempts(trial_folder: Path) -> None:
+    """Remove what attempts leave behind."""
+    for path in listed(trial_folder):
+        if path.is_dir() and path.name.lstrip(".").startswith("attempt-"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def is_running(trial_folder: Path) -> bool:
+    """A living process of this machine runs the trial."""
+    held = newest_attempt(trial_folder)
+    owner = _owner(held) if held else None
+    return owner is not None and owner.state() == "alive"
+
+
+def _make_first(trial_folder: Path) -> bool:
+    """Make attempt-1 with its owner in it, in one step; False where another was quicker."""
+    fresh = trial_folder / f".attempt-{secrets.token_hex(8)}"
+    fresh.mkdir()
+    write_whole(fresh / OWNER, Owner.here(1).model_dump_json())
+    try:
+        fresh.rename(trial_folder / "attempt-1")  # fails where there is one, since it holds a file
+    except OSError:
+        shutil.rmtree(fresh)
+        return False
+    return True
+
+
+def _succeed(held: Path, number: int) -> bool:
+    """Take an attempt over; False where another was quicker."""
+    folder = held.with_name(f"attempt-{number}")
+    try:
+        held.rename(folder)
+        write_whole(folder / OWNER, Owner.here(number).model_dump_json())
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _owner(held: Path) -> Owner | None:
+    """The owner of an attempt; None while one takes it over, or where the file is garbled."""
+    try:
+        owner = Owner.model_validate_json((held / OWNER).read_text())
+    except (OSError, ValidationError, UnicodeDecodeError):
+        return None
+    return owner if owner.attempt == attempt_number(held) else None
+
+
+def _wait_for_end(held: Path, patience: float) -> None:
+    """Return once the owner of an attempt is known to be dead, or has moved on; raise Busy where it lives on."""
+    end, first = time.monotonic() + patience, _heartbeat(held)
+    while held.exists():
+        owner = _owner(held)
+        state = owner.state() if owner else "unknown"
+        if state == "gone":
+            return
+        moved = _heartbeat(held) != first
+        if time.monotonic() >= end or (state == "unknown" and moved):
+            if state == "unknown" and not moved:
+                return
+            who = f"process {owner.pid} on {owner.host}" if owner else "another process"
+            raise Busy(f"{held.parent}: {who} runs this trial: wait for it or stop it; --take-over takes it from there")
+        time.sleep(min(0.2, patience))
+
+
+def _heartbeat(held: Path) -> str | None:
+    try:
+        return (held / HEARTBEAT).read_text()
+    except OSError:
+        return None
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""  # not Linux: the host's name has to do
+
+
+def _start_of(pid: int) -> str | None:
+    """When a living process began; None where there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return _signalled(pid) if not Path("/proc/self/stat").exists() else None
+    except ProcessLookupError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]  # a zombie has ended
+
+
+def _signalled(pid: int) -> str | None:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "alive"

@@ -1,0 +1,46 @@
+"""Asking a trial to stop: signals set a flag, and the trial leaves at its next step, saved."""
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+UNFINISHED = 75  # exit status of a process that left a trial unfinished: run it again (EX_TEMPFAIL of sysexits.h)
+
+
+class Stopped(Exception):
+    """A trial was asked to stop, saved itself and left; the same command goes on from there."""
+
+
+class StopRequest:
+    """While it is entered, signals ask to stop; so does ``also``, where it returns True.
+
+    Handlers can only be set in the main thread: elsewhere signals are left to those who own them.
+    """
+
+    def __init__(self, also: Callable[[], bool] = lambda: False) -> None:
+        self.signum: int | None = None
+        self._also, self._also_said = also, False
+        self._before: dict[int, Any] = {}
+
+    @property
+    def asked(self) -> bool:
+        """Somebody wants the trial to stop, or did."""
+        self._also_said = self._also_said or self._also()
+        return self.signum is not None or self._also_said
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if isinstance(error, Stopped) and self.signum == signal.SIGINT:
+            raise KeyboardInterrupt from error  # now that all is saved, Ctrl-C means what it always does
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self.signum = signum

@@ -1,0 +1,179 @@
+"""One trial from its first epoch, or its newest checkpoint, to its result."""
+
+import math
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from suite import data, distributed, provenance
+from suite.config import Trial
+from suite.data.arrays import SplitName
+from suite.evaluate import Evaluation, evaluate
+from suite.records import Line, Result, Writer
+from suite.train.keeper import Keeper, Progress
+from suite.train.setup import Run, build, settle
+from suite.train.step import train_step
+
+
+def train(
+    trial: Trial,
+    folder: Path,
+    *,
+    data_dir: Path | None = None,
+    on_epoch: Callable[[Line], None] = lambda line: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Train and evaluate one trial, or go on with it, writing its records and checkpoints into ``folder``.
+
+    As one of several processes (see ``suite.distributed``), each does its share; rank 0 writes.
+
+    Args:
+        trial: what is trained.
+        folder: must exist.
+        data_dir: where data sets lie; see ``suite.data``.
+        on_epoch: is given each line of ``metrics.jsonl`` as it is written.
+        should_stop: asked after each step; where any rank says yes, all save and stop at one step.
+
+    Raises:
+        InputError: no such device, files of the data set are missing, or this is not the right number of processes.
+        Stopped: as asked; the same call goes on from there.
+        PeerLost: another rank ended before its time; the same call goes on from the newest checkpoint.
+        RanksDiffer: ranks do not have the same weights any more.
+    """
+    place = distributed.place(trial.processes)
+    device = settle(trial, place)
+    provenance.reset_peak_memory(device)  # a worker process may have had other trials before
+    with distributed.join(place, device) as group:
+        run = build(trial, data.load(trial.dataset, data_dir=data_dir, device=device), device, group)
+        keeper = Keeper(run, folder, should_stop)
+        progress = keeper.resume()
+        writer = Writer(folder, progress.lines) if group.rank == 0 else None
+        while len(progress.lines) < trial.epochs and _is_finite(progress.lines):
+            _train_epoch(run, progress, keeper)
+            line = _end_epoch(run, progress, keeper)
+            if writer:
+                writer.epoch(line)
+            on_epoch(line)
+            keeper.after_epoch(progress)
+        test = _evaluate(run, "test", progress, keeper) if _finished(run, progress) and trial.evaluate_test else None
+        result = _result(run, progress, test, keeper.seconds(progress))
+        if writer:
+            writer.finish(result)
+    return result
+
+
+def lr_at(trial: Trial, epoch: int) -> float:
+    """The learning rate of an epoch (from 0): linear warm-up, cosine to 0, then the constant phase."""
+    schedule, lr = trial.schedule, trial.method.lr
+    if epoch < schedule.warmup_epochs:
+        return lr * (epoch + 1) / schedule.warmup_epochs
+    if epoch >= trial.epochs - schedule.constant_epochs:
+        return schedule.constant_lr
+    length = trial.epochs - schedule.warmup_epochs - schedule.constant_epochs
+    return lr / 2 * (1 + math.cos(math.pi * (epoch - schedule.warmup_epochs) / length))
+
+
+def _train_epoch(run: Run, progress: Progress, keeper: Keeper) -> None:
+    """What is left of one pass over the training split."""
+    epoch, size = len(progress.lines), run.trial.global_batch_size
+    for group in run.optimizer.param_groups:
+        group["lr"] = lr_at(run.trial, epoch)
+    run.network.train()
+    clock = time.perf_counter()
+    ranks = {"rank": run.group.rank, "world_size": run.group.world_size}
+    for images, labels in run.data.train_batches(run.trial.seed, epoch, size, first=progress.batch, **ranks):
+        count = min(size, len(run.data.train) - progress.batch * size)
+        progress.loss_sum += train_step(run, images, labels, count)
+        progress.batch += 1
+        progress.num_updates += 1
+        now = time.perf_counter()
+        progress.train_seconds, clock = progress.train_seconds + now - clock, now
+        keeper.after_step(progress)
+
+
+def _end_epoch(run: Run, progress: Progress, keeper: Keeper) -> Line:
+    """Evaluate, and write the epoch down; ``progress`` then stands before the next one."""
+    val = _evaluate(run, "val", progress, keeper)
+    epoch, num_images = len(progress.lines), len(run.data.train)
+    line: Line = {
+        "epoch": epoch,
+        "step": progress.num_updates,
+        "timestamp": time.time(),
+        "lr": lr_at(run.trial, epoch),
+        "train/loss": float(run.group.sum_(progress.loss_sum)) / num_images,
+        "val/loss": val.loss,
+        "val/top1": val.top1,
+        "sparsity": _num_removed(run) / max(sum(param.numel() for param in _masked(run)), 1),
+        "images_per_second": num_images / progress.train_seconds,
+    }
+    progress.lines.append(line)
+    progress.batch, progress.train_seconds = 0, 0.0
+    progress.loss_sum = torch.zeros_like(progress.loss_sum)
+    return line
+
+
+def _evaluate(run: Run, split: SplitName, progress: Progress, keeper: Keeper) -> Evaluation:
+    run.group.share_buffers(run.model)
+    run.model.eval()
+    return evaluate(run.predict, run.data, split, group=run.group, between=lambda: keeper.in_evaluation(progress))
+
+
+def _finished(run: Run, progress: Progress) -> bool:
+    return len(progress.lines) == run.trial.epochs and _is_finite(progress.lines)
+
+
+def _is_finite(lines: list[Line]) -> bool:
+    return not lines or (math.isfinite(lines[-1]["train/loss"]) and math.isfinite(lines[-1]["val/loss"]))
+
+
+def _num_params(run: Run) -> int:
+    return sum(param.numel() for param in run.model.parameters())
+
+
+def _masked(run: Run) -> list[Tensor]:
+    groups = run.optimizer.param_groups if run.optimizer.masked else []
+    return [param for group in groups if group["sparsity"] is not None for param in group["params"]]
+
+
+def _num_removed(run: Run) -> int:
+    """Weights that the masks remove now, counted."""
+    return sum(int((~run.optimizer.mask(param)).sum()) for param in _masked(run))
+
+
+def _state_bytes(run: Run) -> int:
+    """Bytes of live training state: parameters, their gradients and the optimizer's tensors, each storage once."""
+    params = list(run.model.parameters())
+    tensors = [*params, *(t for state in run.optimizer.state.values() for t in state.values() if isinstance(t, Tensor))]
+    live = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return sum(live.values()) + sum(param.nbytes for param in params if param.requires_grad)
+
+
+def _result(run: Run, progress: Progress, test: Evaluation | None, seconds: float) -> Result:
+    lines = progress.lines
+    last = {key: value if math.isfinite(value) else None for key, value in lines[-1].items() if "/" in key}
+    tested = {"test/top1": test.top1, "test/loss": test.loss} if test else {}
+    return Result(
+        trial_id=run.trial.trial_id,
+        status="done" if _finished(run, progress) else "diverged",
+        config=run.trial.model_dump(mode="json"),
+        metrics={**last, **tested},
+        test_predictions=test.predictions if test else None,
+        num_epochs=len(lines),
+        num_updates=progress.num_updates,
+        params_total=_num_params(run),
+        params_kept=_num_params(run) - _num_removed(run),
+        state_bytes_per_weight=_state_bytes(run) / _num_params(run),
+        peak_memory_mb=provenance.peak_memory_mb(run.device),
+        seconds=seconds,
+        started_at=progress.started_at,
+        data_id=run.data.data_id,
+        code_id=provenance.code_id(),
+        git_commit=provenance.git_commit(),
+        versions=provenance.versions(),
+        host=socket.gethostname(),
+        device=provenance.device_name(run.device),
+    )

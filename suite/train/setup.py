@@ -1,0 +1,109 @@
+"""What a trial trains, drawn from its seed; nothing is inherited from the process."""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from suite import methods, models
+from suite.config import InputError, Trial
+from suite.data.arrays import ArrayData
+from suite.distributed import ALONE, Group, Place
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of parameters and images
+_MOST_SHAPES = 64  # of batches that a compiled network meets: full and short ones, of three splits
+
+
+@dataclass
+class Run:
+    """What one process of a trial trains. ``network`` is the model as it is trained: with averaged gradients."""
+
+    trial: Trial
+    data: ArrayData
+    model: nn.Module
+    network: nn.Module
+    optimizer: Any
+    device: torch.device
+    group: Group
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Logits (B, classes) of images (B, C, H, W), without an exchange between ranks."""
+        return self.through(self.model, images)
+
+    def through(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """What a network makes of images, in the trial's precision and memory format; float32 at least."""
+        images = self.prepared(images)
+        with self._autocast():
+            logits = network(images)
+        return logits.float() if logits.dtype == torch.bfloat16 else logits
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Images as the network takes them."""
+        images = images.to(_DTYPES[self.trial.precision])
+        return images.contiguous(memory_format=torch.channels_last) if self.trial.channels_last else images
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.trial.precision != "bf16":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+def settle(trial: Trial, place: Place | None = None) -> torch.device:
+    """Set threads, seed, determinism and rounding; nothing is inherited from the process. Returns the device.
+
+    Raises:
+        InputError: the trial asks for a GPU and torch sees none.
+    """
+    torch.set_num_threads(trial.threads)
+    torch.manual_seed(trial.seed)
+    torch.set_float32_matmul_precision("high" if trial.tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = trial.tf32
+    torch.backends.cudnn.benchmark = not trial.deterministic
+    torch.backends.cudnn.deterministic = trial.deterministic
+    torch.use_deterministic_algorithms(trial.deterministic and trial.resources.gpus > 0, warn_only=True)
+    if trial.compile:
+        torch._dynamo.reset()  # what earlier trials of this process compiled
+        torch._dynamo.config.recompile_limit = _MOST_SHAPES
+    if trial.resources.gpus == 0:
+        return torch.device("cpu")
+    if trial.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
+    if not torch.cuda.is_available():
+        raise InputError(f"resources.gpus: {trial.resources.gpus}: torch {torch.__version__} sees no GPU here; set 0")
+    return torch.device("cuda", (place.local_rank if place else 0) % torch.cuda.device_count())
+
+
+def build(trial: Trial, arrays: ArrayData, device: torch.device, group: Group = ALONE) -> Run:
+    """The model and optimizer of a trial, drawn from its seed: equal on all ranks."""
+    cls = methods.get(trial.method.name)
+    affine = trial.model.norm_affine
+    model = models.build(
+        trial.model.name,
+        num_classes=arrays.num_classes,
+        image_size=arrays.image_size,
+        in_channels=arrays.in_channels,
+        width_mult=trial.model.width_mult,
+        norm_affine=not cls.masked if affine is None else affine,
+    )
+    if trial.sync_batch_norm:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    model.to(device, _DTYPES[trial.precision])
+    if trial.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing in torch's own types
+    params = methods.prunable(model) if cls.masked else list(model.named_parameters())
+    trained = {name for name, _ in params}
+    for name, param in model.named_parameters():
+        param.requires_grad_(name in trained)  # what the method does not touch needs no gradient
+    optimizer = cls(params, seed=trial.seed, **trial.method.model_dump(exclude={"name"}))
+    if trial.compile:
+        model.compile(dynamic=False)  # a shape of its own each: what is compiled does not depend on which came first
+    run = Run(trial, arrays, model, model, optimizer, device, group)
+    if group.world_size > 1:
+        images, _ = next(arrays.train_batches(trial.seed, 0, trial.global_batch_size, world_size=group.world_size))
+        part = images[: max(1, len(images) // trial.accumulation_steps)]
+        run.network = group.wrap(model, lambda network: run.through(network, part))
+    return run
