@@ -12,12 +12,13 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from suite import launch, lease
+from suite import launch
 from suite.config import InputError, Trial
 from suite.ledger import Ledger
 from suite.stopping import Stopped
@@ -71,6 +72,7 @@ def run(
     from ray.tune.progress_reporter import TrialProgressCallback
 
     _displays[:] = [display]
+    _started.clear()
     _ended.clear()
     with _cluster(ray) as scratch:
         _check_resources(ray.cluster_resources(), trials)
@@ -85,8 +87,8 @@ def run(
                 storage_path=str(scratch), verbose=0, callbacks=[_callback(TrialProgressCallback, str(stop))]
             ),
         ).fit()
-    if not trials.keys() <= _ended:  # Tune takes Ctrl-C as "start no more" and returns
-        raise KeyboardInterrupt
+        if stop.exists() or not trials.keys() <= _ended:  # Tune takes Ctrl-C as "start no more" and returns
+            raise KeyboardInterrupt
 
 
 def _resources(config: dict[str, Any]) -> dict[str, float]:
@@ -104,6 +106,8 @@ def _trainable(config: dict[str, Any]) -> None:
 
     cell = config["cell"]
     trial, stop = Trial.model_validate(cell["trial"]), Path(cell["stop"])
+    if stop.exists():
+        return
     reported, looked = _Throttle(_REPORT_SECONDS), _Throttle(_LOOK_SECONDS)
 
     def report(line: dict[str, Any]) -> None:
@@ -154,29 +158,45 @@ def _callback(base: type, stop: str) -> Any:
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             _tell("ended", trial)
 
-        def on_experiment_end(self, trials: Any, **info: Any) -> None:  # after Ctrl-C too, before Tune kills the rest
-            running = [trial for trial in trials if not trial.is_finished()]
-            _let_them_save(Path(stop), [Path(trial.config["cell"]["folder"]) for trial in running])
+        def setup(self, **info: Any) -> None:  # once Tune has its own answer to Ctrl-C
+            if threading.current_thread() is threading.main_thread():
+                _asked.clear()
+                end_now = signal.getsignal(signal.SIGINT)
+                signal.signal(signal.SIGINT, lambda *event: _ask(Path(stop), lambda: end_now(*event)))  # type: ignore
+
+        def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
+            if _asked and (_started <= _ended or time.monotonic() > _asked[0].until):
+                _asked.pop().end_now()
 
     return Callback()
 
 
-def _let_them_save(stop: Path, folders: list[Path]) -> None:
-    """Ask the trials that still run to stop, and wait until they have."""
+@dataclass
+class _Asked:
+    """That the sweep was asked to end: it does when its running trials have saved themselves."""
+
+    until: float
+    end_now: Callable[[], Any]
+
+
+def _ask(stop: Path, end_now: Callable[[], Any]) -> None:
+    if stop.exists():  # a second Ctrl-C does not wait
+        end_now()
+        return
     stop.touch()
-    end = time.monotonic() + _SAVE_SECONDS
-    while time.monotonic() < end and any(map(lease.is_running, folders)):
-        time.sleep(_LOOK_SECONDS / 2)
+    _asked.append(_Asked(time.monotonic() + _SAVE_SECONDS, end_now))
 
 
 _displays: list[Display] = []  # the one of the sweep that runs
-_ended: set[str] = set()  # its trials whose attempt is over
+_started: set[str] = set()  # its trials
+_ended: set[str] = set()  # those of them whose attempt is over
+_asked: list[_Asked] = []  # to end
 
 
 def _tell(event: str, trial: Any, *told: Any) -> None:
     trial_id = Path(trial.config["cell"]["folder"]).name
-    if event == "ended":
-        _ended.add(trial_id)
+    if event != "epoch":
+        {"started": _started, "ended": _ended}[event].add(trial_id)
     getattr(_displays[-1], event)(trial_id, *told)
 
 

@@ -24,6 +24,10 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--hits", type=int, default=1, help="signals that each trial of tests/test_kills.py takes")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     required = os.environ.get("SUITE_REQUIRE", "").split(",")
     for marker, (there, reason) in NEEDS.items():

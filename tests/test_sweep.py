@@ -5,28 +5,21 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
+import faults
 import mlflow
 import pytest
 from made_up import made
 from sweeping import ROOT, results, run_sweep, start_sweep, write_sweep
 
 from suite import records
+from suite.launch import inline
 from suite.ledger import Ledger
 from suite.sweepfile import load_sweep
 from suite.tracking import store_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
-
-
-def wait_for(what: Callable[[], object], seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "did not come about in time"
-        time.sleep(0.1)
 
 
 def test_a_sweep_from_yaml_to_table_figure_and_mlflow(tmp_path: Path) -> None:
@@ -78,21 +71,9 @@ def check_store(folder: Path, trial_ids: object) -> None:
         assert [(point.step, point.value) for point in history] == [(line["step"], line["val/top1"]) for line in lines]
 
 
-def children(pid: int) -> list[int]:
-    """All descendants of a process."""
-    found = []
-    for task in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(task.read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(task.parent.name))
-        except OSError:
-            continue
-    return found + [inner for child in found for inner in children(child)]
-
-
 def trial_process(sweep_pid: int) -> int | None:
     """A worker of Ray that runs a trial now."""
-    for pid in children(sweep_pid):
+    for pid in faults.children(sweep_pid):
         try:
             title = Path(f"/proc/{pid}/cmdline").read_text()
         except OSError:
@@ -106,7 +87,7 @@ def test_a_killed_trial_is_run_again_by_the_next_call_and_no_other(tmp_path: Pat
     file = write_sweep(tmp_path / "tiny.yaml", epochs=30)
     process = start_sweep(file, cwd=tmp_path)
     try:
-        wait_for(lambda: list(tmp_path.glob("results/trials/*/metrics.jsonl")))
+        faults.wait_for(lambda: list(tmp_path.glob("results/trials/*/metrics.jsonl")))
         victim = trial_process(process.pid)
         assert victim is not None
         os.kill(victim, signal.SIGKILL)
@@ -116,7 +97,7 @@ def test_a_killed_trial_is_run_again_by_the_next_call_and_no_other(tmp_path: Pat
     first = results(tmp_path)
     assert process.returncode == 1, output
     assert len(first) == 5, output
-    assert "unfinished:" in output and "the same command runs it again" in output
+    assert "unfinished:" in output and "the same command goes on with it" in output
     assert "| 1 of 2" in output and "- unfinished: " in output  # the table names what is missing
 
     code, output = run_sweep(file, cwd=tmp_path)
@@ -127,6 +108,7 @@ def test_a_killed_trial_is_run_again_by_the_next_call_and_no_other(tmp_path: Pat
     (missing,) = second.keys() - first.keys()
     lines = records.read_metrics(tmp_path / "results/trials" / missing)
     assert [line["epoch"] for line in lines] == list(range(30))
+    assert not faults.left_over(tmp_path / "results/trials" / missing)
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
@@ -134,7 +116,7 @@ def test_ctrl_c_and_term_end_cleanly_and_the_next_call_goes_on(tmp_path: Path, s
     file = write_sweep(tmp_path / "tiny.yaml", epochs=40)
     process = start_sweep(file, cwd=tmp_path)
     try:
-        wait_for(lambda: results(tmp_path))
+        faults.wait_for(lambda: results(tmp_path))
         os.killpg(process.pid, stop) if stop == signal.SIGINT else process.send_signal(stop)
         output, _ = process.communicate(timeout=60)
     finally:
@@ -143,10 +125,17 @@ def test_ctrl_c_and_term_end_cleanly_and_the_next_call_goes_on(tmp_path: Path, s
     assert "the same command goes on from here" in output and "Traceback" not in output
     first = results(tmp_path)
     assert 0 < len(first) < 6
+    saved = {path.parts[-3] for path in tmp_path.glob("results/trials/*/attempt-*/checkpoint-*.pt")}
+    assert saved and not saved & first.keys()
     code, output = run_sweep(file, cwd=tmp_path)
     assert code == 0, output
     second = results(tmp_path)
     assert {trial_id: second[trial_id] for trial_id in first} == first and len(second) == 6
+    trial_id = min(saved)
+    gone_on, quiet = tmp_path / "results/trials" / trial_id, tmp_path / "quiet"
+    assert "going on from step" in (gone_on / records.LOG).read_text()
+    inline.run(load_sweep(file).trials[trial_id], quiet, data_dir=None)
+    assert faults.records_of(gone_on) == faults.records_of(quiet)
 
 
 def test_a_failed_trial_is_named_and_runs_again_only_when_asked(tmp_path: Path) -> None:
