@@ -7,21 +7,26 @@ Gradients are averaged by torch's DistributedDataParallel; everything else here 
 import contextlib
 import os
 import re
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import FileStore, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
 from suite.config import InputError
+from suite.stopping import Stopped
 
 RENDEZVOUS = "SUITE_RENDEZVOUS"  # environment: the file through which ranks of one machine find each other
 _FIRST_PORT, _NUM_PORTS = 20000, 20000
+_MEETING_SECONDS = 1800.0  # for all ranks to come
+_CONNECT = timedelta(seconds=3)
 
 
 class PeerLost(Exception):
@@ -165,11 +170,12 @@ ALONE = Group(Place())
 
 
 @contextlib.contextmanager
-def join(place: Place, device: torch.device) -> Iterator[Group]:
+def join(place: Place, device: torch.device, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Group]:
     """Be one of the ranks of a trial.
 
     Raises:
-        PeerLost: another rank ended before its time.
+        PeerLost: another rank ended before its time, or did not come.
+        Stopped: asked to, while the others were not there yet.
     """
     if place.world_size == 1:
         yield Group(place)
@@ -178,7 +184,8 @@ def join(place: Place, device: torch.device) -> Iterator[Group]:
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        dist.init_process_group(backend, rank=place.rank, world_size=place.world_size, **_meeting(place))
+        store = _met(place, should_stop)
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world_size)
         yield Group(place)
         dist.barrier()  # a rank that closes its connections early looks like a dead one
     except RuntimeError as error:  # gloo and NCCL raise no class of their own
@@ -188,15 +195,44 @@ def join(place: Place, device: torch.device) -> Iterator[Group]:
     dist.destroy_process_group()  # not after an error: it would wait for those who are gone
 
 
-def _meeting(place: Place, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """Where ranks meet: a file, torchrun's store, or a port of the SLURM step's first node."""
+def _met(place: Place, should_stop: Callable[[], bool]) -> Store:
+    """A store that all ranks have come to. Waiting is done here, where a signal is heard, not inside of torch."""
+    end = time.monotonic() + _MEETING_SECONDS
+    store, arrived = None, 0
+    while arrived < place.world_size:
+        if should_stop():
+            raise Stopped("stopped before all ranks were there; the same command goes on")
+        if time.monotonic() > end:
+            raise PeerLost(f"rank {place.rank}: {arrived} of {place.world_size} ranks came in {_MEETING_SECONDS:.0f} s")
+        if store is None:
+            store = _store(place)
+            arrived = store.add("arrived", 1) if store else 0
+        else:
+            arrived = store.add("arrived", 0)
+            time.sleep(0.02)
+    assert store is not None
+    return PrefixStore("group", store)
+
+
+def _store(place: Place, environ: Mapping[str, str] = os.environ) -> Store | None:
+    """Where ranks meet: a file, torchrun's store, or a port of the SLURM step's first node; None: not there yet."""
     if RENDEZVOUS in environ:
-        return {"store": dist.FileStore(environ[RENDEZVOUS], place.world_size)}  # type: ignore[attr-defined]
+        return FileStore(environ[RENDEZVOUS], place.world_size)
     if "MASTER_ADDR" in environ:
-        return {"init_method": "env://"}
-    number = int(environ["SLURM_JOB_ID"]) * 31 + int(environ["SLURM_STEP_ID"])
-    host = first_host(environ["SLURM_STEP_NODELIST"])
-    return {"init_method": f"tcp://{host}:{_FIRST_PORT + number % _NUM_PORTS}"}
+        host, port = environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
+        serves = place.rank == 0 and environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    else:
+        host = first_host(environ["SLURM_STEP_NODELIST"])
+        port = _FIRST_PORT + (int(environ["SLURM_JOB_ID"]) * 31 + int(environ["SLURM_STEP_ID"])) % _NUM_PORTS
+        serves = place.rank == 0
+    try:
+        store = TCPStore(host, port, place.world_size, serves, timeout=_CONNECT, wait_for_workers=False)
+    except dist.DistError:
+        if serves:
+            raise
+        return None
+    store.set_timeout(timedelta(seconds=_MEETING_SECONDS))
+    return PrefixStore(environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
 
 
 def first_host(nodes: str) -> str:

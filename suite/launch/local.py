@@ -23,8 +23,9 @@ from suite.stopping import UNFINISHED, Stopped, StopRequest
 MOST_RESTARTS = 3  # in a row, without a newer checkpoint
 _GRACE_SECONDS = 5.0  # for the others, once a rank is gone
 _STOP_SECONDS = 60.0  # to save and leave
-_POLL_SECONDS = 0.05
+_POLL_SECONDS, _LOOK_SECONDS = 0.05, 0.5
 _BAD_INPUT = 2
+_NUM_WORDS = 20  # lines of what a rank said
 _LOOPBACK = {"linux": "lo"}.get(sys.platform, "lo0")
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,10 @@ def run(
             before = _newest_checkpoint(folder)
             with tempfile.TemporaryDirectory(prefix="suite-ranks-") as scratch:
                 ranks = _Ranks(trial, folder, Path(scratch), data_dir, take_over)
-                ranks.wait(stop, _Followed(folder, on_epoch))
+                try:
+                    ranks.wait(stop, _Followed(folder, on_epoch))
+                finally:
+                    ranks.end()
             if (result := read_result(folder)) is not None:
                 remove_attempts(folder)  # rank 0 may have been killed just before it did
                 return result
@@ -76,28 +80,22 @@ class _Ranks:
         command = [sys.executable, "-m", "suite.train", str(config), "--folder", str(folder)]
         command += ["--data-dir", str(data_dir.absolute())] if data_dir else []
         command += ["--take-over"] if take_over else []
-        self._said = [(scratch / f"rank-{rank}.txt").open("w+") for rank in range(trial.processes)]
+        self._said = [scratch / f"rank-{rank}.txt" for rank in range(trial.processes)]
         self._processes = [
-            subprocess.Popen(
-                command,
-                env=_environment(rank, trial.processes, scratch / "meeting"),
-                stdin=subprocess.PIPE,  # its end tells a rank that we are gone
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-                start_new_session=True,  # Ctrl-C is for us; we ask the ranks
-            )
+            _start(command, said, _environment(rank, trial.processes, scratch / "meeting"))
             for rank, said in enumerate(self._said)
         ]
         self.why = ""
+        self._words: list[str] = []
 
     def wait(self, stop: StopRequest, followed: "_Followed") -> None:
         """Return when all have ended; where one is gone or a stop is asked for, the others have some time."""
         deadline, told = float("inf"), False
-        while any(process.poll() is None for process in self._processes):
+        while None in (codes := [process.poll() for process in self._processes]):
             if stop.asked and not told:
                 told, deadline = True, min(deadline, time.monotonic() + _STOP_SECONDS)
                 self._send(signal.SIGTERM)
-            if any(process.returncode for process in self._processes):
+            if any(codes):
                 self.why = self.why or self._first_words()
                 deadline = min(deadline, time.monotonic() + _GRACE_SECONDS)
             if time.monotonic() > deadline:
@@ -105,21 +103,26 @@ class _Ranks:
             followed.look()
             time.sleep(_POLL_SECONDS)
         self.why = self.why or self._first_words()
-        followed.look()
-        for process, said in zip(self._processes, self._said, strict=True):
+        followed.look(now=True)
+        self._words = [path.read_text(errors="replace") for path in self._said]
+        sys.stderr.write("".join(self._words))
+
+    def end(self) -> None:
+        """No rank outlives us, whatever has happened."""
+        self._send(signal.SIGKILL)
+        for process in self._processes:
+            process.wait()
             if process.stdin:
                 process.stdin.close()
-            said.seek(0)
-            sys.stderr.write(said.read())
 
     def raise_what_they_said(self, folder: Path) -> None:
         """Raise where the trial itself, or its input, is at fault."""
         codes = [process.returncode for process in self._processes]
         if _BAD_INPUT in codes:
-            raise InputError(*self._words(codes.index(_BAD_INPUT)))
+            raise InputError(*self._words[codes.index(_BAD_INPUT)].splitlines()[-_NUM_WORDS:])
         if 1 in codes:
             failure = read_failure(folder)
-            raise RuntimeError(failure.error if failure else "\n".join(self._words(codes.index(1))))
+            raise RuntimeError(failure.error if failure else self._words[codes.index(1)][-2000:])
 
     def _first_words(self) -> str:
         """Which rank ended first, and how."""
@@ -133,10 +136,6 @@ class _Ranks:
                 return f"rank {rank} {how}"
         return "all ranks have ended"
 
-    def _words(self, rank: int) -> list[str]:
-        self._said[rank].seek(0)
-        return self._said[rank].read().splitlines()[-20:] or ["it said nothing"]
-
     def _send(self, number: signal.Signals) -> None:
         for process in self._processes:
             if process.poll() is None:
@@ -148,12 +147,28 @@ class _Followed:
 
     def __init__(self, folder: Path, on_epoch: Callable[[Line], None]) -> None:
         self._folder, self._on_epoch, self._next = folder, on_epoch, 0
+        self._looked = float("-inf")
 
-    def look(self) -> None:
-        """Tell what is new."""
+    def look(self, *, now: bool = False) -> None:
+        """Tell what is new; not more often than a shared folder likes."""
+        if time.monotonic() - self._looked < _LOOK_SECONDS and not now:
+            return
+        self._looked = time.monotonic()
         for line in read_metrics(self._folder)[self._next :]:
             self._next += 1
             self._on_epoch(line)  # type: ignore[arg-type] # what is not finite is None here
+
+
+def _start(command: list[str], said: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    with said.open("wb") as file:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,  # its end tells a rank that we are gone
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            start_new_session=True,  # Ctrl-C is for us; we ask the ranks
+        )
 
 
 def _environment(rank: int, processes: int, meeting: Path) -> dict[str, str]:

@@ -86,11 +86,11 @@ def _end_with_our_launcher() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def guarded() -> int:
+def guarded(argv: Sequence[str] | None = None) -> int:
     """``main``, with the exit status of a trial that did not end."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
-        return main()
+        return main(argv)
     except (Stopped, TakenOver, distributed.PeerLost) as error:
         print(error, file=sys.stderr)
         return UNFINISHED

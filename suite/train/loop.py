@@ -47,7 +47,7 @@ def train(
     place = distributed.place(trial.processes)
     device = settle(trial, place)
     provenance.reset_peak_memory(device)  # a worker process may have had other trials before
-    with distributed.join(place, device) as group:
+    with distributed.join(place, device, should_stop) as group:
         run = build(trial, data.load(trial.dataset, data_dir=data_dir, device=device), device, group)
         keeper = Keeper(run, folder, should_stop)
         progress = keeper.resume()
