@@ -32,13 +32,18 @@ class _Hashing(io.RawIOBase):
 
     def __init__(self, file: io.BufferedWriter) -> None:
         self._file, self._hash = file, hashlib.sha256()
+        self.error: OSError | None = None
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
         self._hash.update(data)
-        return self._file.write(data)
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
     def digest(self) -> bytes:
         """SHA-256 of all bytes so far."""
@@ -112,7 +117,12 @@ def _write(file: io.BufferedWriter, state: Mapping[str, Any], identity: Mapping[
     hashing = _Hashing(file)
     hashing.write(_MAGIC)
     hashing.write(json.dumps(dict(identity)).encode() + b"\n")
-    torch.save(dict(state), hashing)  # type: ignore[arg-type] # it asks for no more than write()
+    try:
+        torch.save(dict(state), hashing)  # type: ignore[arg-type] # it asks for no more than write()
+    except RuntimeError:
+        if hashing.error:  # torch says something else where it could not write
+            raise hashing.error from None
+        raise
     file.write(hashing.digest())
 
 

@@ -7,12 +7,14 @@ our own clock.
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from suite.config import InputError
 from suite.records import RESULT, attempt_number, listed, newest_attempt, write_whole
+from suite.stopping import Stopped
 
 OWNER, HEARTBEAT = "owner.json", "heartbeat"
 PATIENCE_SECONDS = 60.0  # how long an owner elsewhere may be silent, and one here is waited for
@@ -72,16 +75,24 @@ class Lease:
         self._beating.start()
 
     @classmethod
-    def take(cls, trial_folder: Path, *, patience: float = PATIENCE_SECONDS, take_over: bool = False) -> "Lease":
+    def take(
+        cls,
+        trial_folder: Path,
+        *,
+        patience: float = PATIENCE_SECONDS,
+        take_over: bool = False,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> "Lease":
         """Hold a trial: a new one, one that was left, or one whose owner is dead.
 
         Args:
             trial_folder: made where it is missing.
             patience: seconds to wait for a living owner to end, and for one elsewhere to give a sign of life.
             take_over: take it from a living owner too; that one then ends by itself.
+            should_stop: asked while it waits.
 
         Raises:
-            Busy: its owner is alive.
+            Busy: its owner is alive; Stopped: as asked, before there was anything to save.
         """
         trial_folder.mkdir(parents=True, exist_ok=True)
         while True:
@@ -92,7 +103,7 @@ class Lease:
             else:
                 number = attempt_number(held) + 1
                 if not take_over:
-                    _wait_for_end(held, patience)
+                    _wait_for_end(held, patience, should_stop)
                 taken = _succeed(held, number)
             if taken:
                 return cls(trial_folder, number)
@@ -167,25 +178,40 @@ def is_running(trial_folder: Path) -> bool:
 def _make_first(trial_folder: Path) -> bool:
     """Make attempt-1 with its owner in it, in one step; False where another was quicker."""
     fresh = trial_folder / f".attempt-{secrets.token_hex(8)}"
-    fresh.mkdir()
-    write_whole(fresh / OWNER, Owner.here(1).model_dump_json())
     try:
-        fresh.rename(trial_folder / "attempt-1")  # fails where there is one, since it holds a file
-    except OSError:
-        shutil.rmtree(fresh)
+        fresh.mkdir()
+        write_whole(fresh / OWNER, Owner.here(1).model_dump_json())
+        return _becomes(fresh, trial_folder / "attempt-1")
+    except FileNotFoundError:  # cleaned up by one who left a final trial
         return False
-    return True
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _succeed(held: Path, number: int) -> bool:
     """Take an attempt over; False where another was quicker."""
     folder = held.with_name(f"attempt-{number}")
     try:
-        held.rename(folder)
+        if not _becomes(held, folder):
+            return False
         write_whole(folder / OWNER, Owner.here(number).model_dump_json())
     except FileNotFoundError:
         return False
     return True
+
+
+def _becomes(folder: Path, attempt: Path) -> bool:
+    """Rename a folder to what is then the newest attempt; False where there is such a one, or a newer one."""
+    try:
+        folder.rename(attempt)  # fails where there is one, since it holds a file
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    if newest_attempt(attempt.parent) == attempt:
+        return True
+    shutil.rmtree(attempt, ignore_errors=True)  # we looked long ago: others have begun, left and gone on since
+    return False
 
 
 def _owner(held: Path) -> Owner | None:
@@ -197,7 +223,7 @@ def _owner(held: Path) -> Owner | None:
     return owner if owner.attempt == attempt_number(held) else None
 
 
-def _wait_for_end(held: Path, patience: float) -> None:
+def _wait_for_end(held: Path, patience: float, should_stop: Callable[[], bool]) -> None:
     """Return once the owner of an attempt is known to be dead, or has moved on; raise Busy where it lives on."""
     end, first = time.monotonic() + patience, _heartbeat(held)
     while held.exists():
@@ -206,11 +232,13 @@ def _wait_for_end(held: Path, patience: float) -> None:
         if state == "gone":
             return
         moved = _heartbeat(held) != first
-        if time.monotonic() >= end or (state == "unknown" and moved):
+        if time.monotonic() >= end or (owner and state == "unknown" and moved):
             if state == "unknown" and not moved:
                 return
             who = f"process {owner.pid} on {owner.host}" if owner else "another process"
             raise Busy(f"{held.parent}: {who} runs this trial: wait for it or stop it; --take-over takes it from there")
+        if should_stop():
+            raise Stopped(f"{held.parent}: stopped while another process runs this trial")
         time.sleep(min(0.2, patience))
 
 
@@ -231,7 +259,7 @@ def _boot() -> str:
 def _start_of(pid: int) -> str | None:
     """When a living process began; None where there is none."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except FileNotFoundError:
         return _signalled(pid) if not Path("/proc/self/stat").exists() else None
     except ProcessLookupError:

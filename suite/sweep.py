@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from suite import cli, launch, records
+from suite import cli, launch, lease, records
 from suite.config import InputError
 from suite.ledger import Ledger
 from suite.plan import Plan, make_plan
@@ -106,6 +106,8 @@ def _show_failures(plan: Plan, ledger: Ledger) -> None:
         folder = ledger.folder(trial_id)
         if state == "failed" and (failure := records.read_failure(folder)):
             console.print(f"failed: {failure.error}: {folder / records.FAILURE}; --retry-failed runs it again")
+        elif state == "unfinished" and lease.is_running(folder):
+            console.print(f"unfinished: {folder}: another process runs it; the same command looks again")
         elif state == "unfinished":
             console.print(f"unfinished: {folder}: its process was stopped or killed; the same command goes on with it")
 

@@ -34,7 +34,7 @@ def run(
     with StopRequest(should_stop) as stop:
         if distributed.place(trial.processes).rank:
             return train(trial, folder, data_dir=data_dir, should_stop=lambda: stop.asked)
-        with Lease.take(folder, take_over=take_over) as lease, logging_to(folder):
+        with Lease.take(folder, take_over=take_over, should_stop=lambda: stop.asked) as lease, logging_to(folder):
             if (found := read_result(folder)) is not None:  # another process finished it while we waited
                 return found
             return _attempt(trial, lease, stop, data_dir, on_epoch)
