@@ -200,6 +200,8 @@ class Trial(Settings):
         processes = info.data.get("processes", 1)
         if processes > 1 and resources.gpus not in (0, processes):
             raise ValueError(f"gpus must be 0 or one for each of the {processes} processes")
+        if processes == 1 and resources.gpus > 1:
+            raise ValueError("gpus must be at most 1 for one process; processes says how many there are")
         return resources
 
     @field_validator("sync_batch_norm")

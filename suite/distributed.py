@@ -5,8 +5,10 @@ Gradients are averaged by torch's DistributedDataParallel; everything else here 
 """
 
 import contextlib
+import gc
 import os
 import re
+import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -71,7 +73,11 @@ def started_as(environ: Mapping[str, str] = os.environ) -> Place:
         names = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS")
     else:
         return Place()
-    return Place(*(int(environ[name]) for name in names))
+    try:
+        return Place(*(int(environ[name]) for name in names))
+    except (KeyError, ValueError):
+        told = ", ".join(f"{name}={environ.get(name, '(unset)')}" for name in names)
+        raise InputError(f"environment: {told}: all of them must be whole numbers, or none be set") from None
 
 
 class Group:
@@ -111,7 +117,9 @@ class Group:
         dist.broadcast(size, src=0)
         if size < 0:
             return None
-        tensor = torch.frombuffer(bytearray(data or bytes(int(size))), dtype=torch.uint8)
+        tensor = torch.zeros(int(size), dtype=torch.uint8)
+        if data:
+            tensor = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         dist.broadcast(tensor, src=0)
         return tensor.numpy().tobytes()
 
@@ -187,6 +195,7 @@ def join(place: Place, device: torch.device, should_stop: Callable[[], bool] = l
         store = _met(place, should_stop)
         dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world_size)
         yield Group(place)
+        gc.collect()  # a network that outlives its group keeps torch waiting, now and then for ever
         dist.barrier()  # a rank that closes its connections early looks like a dead one
     except RuntimeError as error:  # gloo and NCCL raise no class of their own
         if isinstance(error, dist.DistError) or re.search(r"gloo|NCCL|Connection (reset|closed)", str(error)):
@@ -226,10 +235,13 @@ def _store(place: Place, environ: Mapping[str, str] = os.environ) -> Store | Non
         port = _FIRST_PORT + (int(environ["SLURM_JOB_ID"]) * 31 + int(environ["SLURM_STEP_ID"])) % _NUM_PORTS
         serves = place.rank == 0
     try:
+        if not serves:  # TCPStore itself prints a stack trace where nobody listens yet
+            socket.create_connection((host, port), timeout=_CONNECT.seconds).close()
         store = TCPStore(host, port, place.world_size, serves, timeout=_CONNECT, wait_for_workers=False)
-    except dist.DistError:
+    except (dist.DistError, OSError):
         if serves:
             raise
+        time.sleep(0.2)
         return None
     store.set_timeout(timedelta(seconds=_MEETING_SECONDS))
     return PrefixStore(environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
@@ -246,5 +258,5 @@ def _hash(tensor: Tensor) -> Tensor:
     flat = tensor.detach().contiguous().flatten()
     kinds = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     bits = flat.view(kinds[flat.element_size()]).long()
-    weights = torch.arange(1, len(bits) + 1, device=bits.device) * 0x9E3779B97F4A7C1
+    weights = (2 * torch.arange(len(bits), device=bits.device) + 1) * 0x9E3779B97F4A7C1  # odd: no bit is lost
     return (bits * weights).sum().cpu()

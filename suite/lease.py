@@ -61,7 +61,7 @@ class Owner(BaseModel):
             return "gone"
         if (self.host, self.boot) != (socket.gethostname(), _boot()):
             return "unknown"
-        return "alive" if _start_of(self.pid) == self.started else "gone"
+        return "alive" if _start_of(self.pid) in (self.started, "") else "gone"
 
 
 class Lease:
@@ -94,8 +94,8 @@ class Lease:
         Raises:
             Busy: its owner is alive; Stopped: as asked, before there was anything to save.
         """
-        trial_folder.mkdir(parents=True, exist_ok=True)
         while True:
+            trial_folder.mkdir(parents=True, exist_ok=True)
             held = newest_attempt(trial_folder)
             if held is None:
                 number = 1
@@ -177,15 +177,19 @@ def is_running(trial_folder: Path) -> bool:
 
 def _make_first(trial_folder: Path) -> bool:
     """Make attempt-1 with its owner in it, in one step; False where another was quicker."""
-    fresh = trial_folder / f".attempt-{secrets.token_hex(8)}"
+    fresh, first = trial_folder / f".attempt-{secrets.token_hex(8)}", trial_folder / "attempt-1"
     try:
         fresh.mkdir()
         write_whole(fresh / OWNER, Owner.here(1).model_dump_json())
-        return _becomes(fresh, trial_folder / "attempt-1")
+        if _becomes(fresh, first):
+            return True
+        if not fresh.exists():
+            shutil.rmtree(first, ignore_errors=True)
     except FileNotFoundError:  # cleaned up by one who left a final trial
-        return False
+        pass
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+    return False
 
 
 def _succeed(held: Path, number: int) -> bool:
@@ -201,17 +205,15 @@ def _succeed(held: Path, number: int) -> bool:
 
 
 def _becomes(folder: Path, attempt: Path) -> bool:
-    """Rename a folder to what is then the newest attempt; False where there is such a one, or a newer one."""
+    """Rename a folder to what is then the newest attempt; False where there is a newer one, or this one."""
     try:
         folder.rename(attempt)  # fails where there is one, since it holds a file
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             return False
         raise
-    if newest_attempt(attempt.parent) == attempt:
-        return True
-    shutil.rmtree(attempt, ignore_errors=True)  # we looked long ago: others have begun, left and gone on since
-    return False
+    newest = newest_attempt(attempt.parent)  # we looked long ago: others may have begun, left and gone on since
+    return newest is None or attempt_number(newest) <= attempt_number(attempt)
 
 
 def _owner(held: Path) -> Owner | None:
@@ -257,21 +259,20 @@ def _boot() -> str:
 
 
 def _start_of(pid: int) -> str | None:
-    """When a living process began; None where there is none."""
+    """When a living process began, "" where the system does not tell; None where there is none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except FileNotFoundError:
-        return _signalled(pid) if not Path("/proc/self/stat").exists() else None
-    except ProcessLookupError:
-        return None
+    except (FileNotFoundError, ProcessLookupError):
+        return "" if _answers(pid) else None
     return None if fields[0] in "ZX" else fields[19]  # a zombie has ended
 
 
-def _signalled(pid: int) -> str | None:
+def _answers(pid: int) -> bool:
+    """A process is there, though /proc does not show it: no Linux, or one that hides the processes of others."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return None
+        return False
     except PermissionError:
-        pass
-    return "alive"
+        return True
+    return True

@@ -31,7 +31,7 @@ class Ledger:
     def result(self, trial: Trial) -> records.Result | None:
         """The final record of a trial, if it has one and was run with these very settings."""
         found = records.read_result(self.folder(trial.trial_id))
-        return found if found is not None and _same_settings(found, trial) else None
+        return found if found is not None and same_settings(found, trial) else None
 
     def state(self, trial: Trial) -> State:
         """What has become of a trial.
@@ -42,7 +42,7 @@ class Ledger:
         folder = self.folder(trial.trial_id)
         found = records.read_result(folder)
         if found is not None:
-            return found.status if _same_settings(found, trial) else "differs"
+            return found.status if same_settings(found, trial) else "differs"
         if (folder / records.FAILURE).exists():
             return "failed"
         return "unfinished" if folder.exists() else "missing"
@@ -74,7 +74,8 @@ class Ledger:
             yield
 
 
-def _same_settings(result: records.Result, trial: Trial) -> bool:
+def same_settings(result: records.Result, trial: Trial) -> bool:
+    """A result was made with the settings of this trial, as far as they can change numbers."""
     try:
         ran = Trial.model_validate(result.config)  # a setting added since then takes its default
     except ValidationError:

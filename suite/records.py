@@ -73,12 +73,12 @@ class Writer:
     def __init__(self, folder: Path, lines: Sequence[Line] = ()) -> None:
         self.folder = folder
         # A new file even where it says the same: an old attempt may hold the old one open.
-        write_whole(folder / METRICS, "".join(map(_json_line, lines)))
+        write_whole(folder / METRICS, "".join(map(line_text, lines)))
 
     def epoch(self, line: Line) -> None:
         """Append one epoch's line: at once readable, and whole."""
         with (self.folder / METRICS).open("a") as file:
-            file.write(_json_line(line))
+            file.write(line_text(line))
 
     def finish(self, result: Result) -> None:
         """Write the result: from here on the trial is final."""
@@ -127,6 +127,15 @@ def read_metrics(folder: Path) -> list[dict[str, float | None]]:
         raise InputError(f"{path}: is garbled ({error}): move its folder away, and the trial runs again") from None
 
 
+def last_words(folder: Path) -> str | None:
+    """The last line of a trial's log, without its time."""
+    try:
+        lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    return lines[-1].partition(" ")[2].partition(" ")[2] if lines else None
+
+
 def newest_attempt(folder: Path) -> Path | None:
     """The folder of the attempt that runs, or ran last; None where there is none."""
     found = [path for path in listed(folder) if _ATTEMPT.fullmatch(path.name)]
@@ -159,7 +168,8 @@ def write_whole(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _json_line(line: Line) -> str:
+def line_text(line: Line) -> str:
+    """One epoch as it stands in ``metrics.jsonl``."""
     return json.dumps({key: _finite(value) for key, value in line.items()}) + "\n"
 
 

@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+TAKEN_OVER = 76  # exit status of a process whose trial another one has taken over: do not
 UNFINISHED = 75  # exit status of a process that left a trial unfinished: run it again (EX_TEMPFAIL of sysexits.h)
 
 

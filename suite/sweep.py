@@ -12,7 +12,7 @@ import yaml
 
 from suite import cli, launch, lease, records
 from suite.config import InputError
-from suite.ledger import Ledger
+from suite.ledger import FINAL, Ledger
 from suite.plan import Plan, make_plan
 from suite.sweepfile import Sweep
 
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "stopped: what is done is kept, running trials are saved; the same command goes on from here"
             )
             return 130
+        _tidy(plan, ledger)
         plan = make_plan(sweep, ledger)
     files = _report(sweep, ledger)
     _publish(sweep, ledger, args.tracking_uri, files)
@@ -76,6 +77,13 @@ def _run(plan: Plan, ledger: Ledger, args: argparse.Namespace) -> None:
         tune.run(plan.to_run, ledger, data_dir=args.data_dir, display=display, launcher=args.launcher)
 
 
+def _tidy(plan: Plan, ledger: Ledger) -> None:
+    """Remove the checkpoints of trials that were killed just before they would have done it themselves."""
+    for trial_id, trial in plan.to_run.items():
+        if ledger.state(trial) in FINAL:
+            lease.remove_attempts(ledger.folder(trial_id))
+
+
 def _report(sweep: Sweep, ledger: Ledger) -> list[Path]:
     from analysis import figures, tables
     from suite.progress import console
@@ -109,7 +117,8 @@ def _show_failures(plan: Plan, ledger: Ledger) -> None:
         elif state == "unfinished" and lease.is_running(folder):
             console.print(f"unfinished: {folder}: another process runs it; the same command looks again")
         elif state == "unfinished":
-            console.print(f"unfinished: {folder}: its process was stopped or killed; the same command goes on with it")
+            said = records.last_words(folder) or "its process was stopped or killed"
+            console.print(f"unfinished: {folder}: {said}; the same command goes on with it")
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ def run(
     from ray.tune.progress_reporter import TrialProgressCallback
 
     _displays[:] = [display]
+    _skipped.clear()
     _started.clear()
     _ended.clear()
     with _cluster(ray) as scratch:
@@ -191,13 +192,17 @@ _displays: list[Display] = []  # the one of the sweep that runs
 _started: set[str] = set()  # its trials
 _ended: set[str] = set()  # those of them whose attempt is over
 _asked: list[_Asked] = []  # to end
+_skipped: set[str] = set()  # trials that came up after that
 
 
 def _tell(event: str, trial: Any, *told: Any) -> None:
     trial_id = Path(trial.config["cell"]["folder"]).name
+    if _asked and event == "started":
+        _skipped.add(trial_id)  # it will see that the sweep ends, and return
     if event != "epoch":
         {"started": _started, "ended": _ended}[event].add(trial_id)
-    getattr(_displays[-1], event)(trial_id, *told)
+    if trial_id not in _skipped:
+        getattr(_displays[-1], event)(trial_id, *told)
 
 
 @cache
@@ -221,6 +226,7 @@ def _import_ray() -> Any:
 def _cluster(ray: Any) -> Iterator[Path]:
     """A Ray of our own, its files in a folder that is removed at the end."""
     scratch = Path(tempfile.mkdtemp(prefix="suite-ray-"))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(
             address="local",
@@ -236,6 +242,9 @@ def _cluster(ray: Any) -> Iterator[Path]:
         yield scratch
     finally:
         ray.shutdown()
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -4,14 +4,16 @@ A test that needs something the machine may lack carries its marker and is skipp
 $SUITE_REQUIRE (with commas between) must be there: their tests then fail instead.
 """
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from disks import mounted
 
 from suite.config import InputError
 from suite.sweepfile import Sweep, load_sweep
@@ -44,6 +46,13 @@ def _one_thread() -> None:
 def repository() -> Path:
     """The root of the checkout."""
     return Path(__file__).parents[1]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Makes a real disk of some KiB, in pages of 4."""
+    with contextlib.ExitStack() as mounts:
+        yield lambda size: mounts.enter_context(mounted(tmp_path / "disk", size))
 
 
 @pytest.fixture

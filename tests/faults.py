@@ -38,7 +38,7 @@ def trial_of(method: str, **changes: Any) -> Trial:
     return Trial.model_validate({**settings, **changes})
 
 
-def start(trial: Trial, results: Path, *flags: str) -> subprocess.Popen[bytes]:
+def start(trial: Trial, results: Path, *flags: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """``python -m suite.train``, as a user would: its records go into ``results``."""
     config = results / f"{trial.trial_id}.json"
     config.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def start(trial: Trial, results: Path, *flags: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "suite.train", str(config), "--results", str(results), *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with (results / "said.txt").open("a") as said:
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=said, cwd=results)
+        return subprocess.Popen(command, env=environment, stdout=stdout, stderr=said, cwd=results)
 
 
 def folder_of(trial: Trial, results: Path) -> Path:
@@ -110,7 +110,7 @@ def hit(pids: list[int], number: signal.Signals) -> None:
             continue
 
 
-def wait_for(what: Callable[[], object], seconds: float = 60.0, every: float = 0.02) -> float:
+def wait_for(what: Callable[[], object], seconds: float = 120.0, every: float = 0.02) -> float:
     """Seconds until something came about; it must."""
     begun = time.monotonic()
     while not what():

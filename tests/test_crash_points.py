@@ -79,7 +79,7 @@ def run_apart(trial: Trial, folder: Path, *deaths: Death) -> int | None:
     context.set_forkserver_preload(["torch", "sklearn.datasets", "suite.launch.inline"])
     process = context.Process(target=run, args=(trial.model_dump(mode="json"), folder, list(deaths)))
     process.start()
-    process.join(60)
+    process.join(240)  # in seconds: the machine may be busy
     process.kill()
     return process.exitcode
 

@@ -19,12 +19,12 @@ import pytest
 from suite import methods
 from suite.config import Trial
 from suite.records import newest_attempt
+from suite.stopping import TAKEN_OVER, UNFINISHED
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
 TARGETS = ("all", "one rank", "launcher")
 MOMENTS = ("starting", "running", "saving", "stopping")
 EPOCHS = 12
-UNFINISHED = 75
 
 
 @dataclass
@@ -145,7 +145,7 @@ def test_a_trial_that_two_owners_claim_has_one_result(quiet: Callable[[Trial], A
         try:
             faults.wait_for(lambda: newest_attempt(folder) != attempt)
             first.send_signal(signal.SIGCONT)
-            assert first.wait(faults.LONGEST_SECONDS) == UNFINISHED
+            assert first.wait(faults.LONGEST_SECONDS) == TAKEN_OVER
             assert second.wait(60) == 0
         finally:
             second.kill()
@@ -166,7 +166,7 @@ def test_an_owner_that_wakes_when_all_is_over_writes_nothing(quiet: Callable[[Tr
         assert faults.start(trial, tmp_path, "--take-over").wait(60) == 0
         before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
         first.send_signal(signal.SIGCONT)
-        assert first.wait(faults.LONGEST_SECONDS) == UNFINISHED
+        assert first.wait(faults.LONGEST_SECONDS) == TAKEN_OVER
     finally:
         first.kill()
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before

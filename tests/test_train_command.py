@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from suite import cli, lease
 from suite.config import InputError, Trial
 from suite.launch import inline, local
 from suite.ledger import Ledger
-from suite.records import read_failure, read_result, write_failure
+from suite.records import last_words, read_failure, read_result, write_failure
 from suite.stopping import UNFINISHED
 from suite.train import __main__ as command
 
@@ -31,7 +32,7 @@ def write(trial: Trial | dict[str, Any], name: str = "trial.json") -> str:
 
 
 def run(*arguments: str) -> int:
-    return cli.run(lambda: command.guarded(arguments))
+    return cli.run(lambda: command.main(arguments))
 
 
 def refuse(*args: Any, **kwargs: Any) -> None:
@@ -94,6 +95,7 @@ def test_a_trial_of_a_sweep_by_its_id(capsys: pytest.CaptureFixture[str]) -> Non
         ({"seed": [1, 2]}, "trial.json: seed: a list: one trial has one value; lists belong into a sweep"),
         ({"processes": 3}, "trial.json: global_batch_size: 64: must be a multiple of 3 processes x 1 accumulation"),
         ({"processes": 2, "resources": {"gpus": 1}}, "must be 0 or one for each of the 2 processes"),
+        ({"resources": {"gpus": 4}}, "must be at most 1 for one process"),
         ({"sync_batch_norm": True}, "sync_batch_norm: true: must be false without GPUs"),
     ],
 )
@@ -102,6 +104,29 @@ def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], change: dict[
     error = capsys.readouterr().err
     assert told in error and len(error.splitlines()) == 1
     assert not Path("results").exists()
+
+
+def test_a_result_of_another_trial_is_not_taken_for_this_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(write(faults.trial_of("weights", epochs=1)), "--folder", "here") == 0
+    assert run(write(faults.trial_of("weights", epochs=1, seed=4)), "--folder", "here") == 2
+    assert "here: holds a result made with other settings" in capsys.readouterr().err
+
+
+def test_what_a_killed_owner_did_not_clean_up_goes_at_the_next_call() -> None:
+    file = write(faults.trial_of("weights", epochs=1))
+    assert run(file, "--folder", "here") == 0
+    Path("here/attempt-3").mkdir()
+    assert run(file, "--folder", "here") == 0
+    assert faults.left_over(Path("here")) == []
+
+
+def test_a_reader_that_leaves_does_not_harm_the_trial(tmp_path: Path) -> None:
+    trial = faults.trial_of("weights")
+    process = faults.start(trial, tmp_path, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert Ledger(tmp_path).state(trial) == "done"
 
 
 def test_no_such_file(capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +150,7 @@ def test_a_trial_that_raises(capsys: pytest.CaptureFixture[str], monkeypatch: py
     monkeypatch.setattr(inline, "train", refuse)
     trial = faults.trial_of("weights")
     assert run(write(trial)) == 1
-    assert "failed: AssertionError: it was run again; " in capsys.readouterr().err
+    assert "failed: AssertionError: it was run again; results/trials/" in capsys.readouterr().err
     failure = read_failure(Ledger(Path("results")).folder(trial.trial_id))
     assert failure is not None and failure.error == "AssertionError: it was run again"
 
@@ -155,18 +180,34 @@ def test_ranks_that_always_die_are_given_up(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(RuntimeError, match="rank 1 was ended by SIGKILL; given up after 3 restarts without a newer"):
         local.run(faults.trial_of("weights", processes=2), folder, data_dir=None)
     assert (folder / "log.txt").read_text().count("starting again from the newest checkpoint") == 3
+    failure = read_failure(folder)
+    assert failure is not None and "given up after 3 restarts" in failure.error
 
 
 def test_what_is_wrong_with_the_input_of_ranks(tmp_path: Path) -> None:
-    """Told as it is, once, and not tried again; a failure of an earlier attempt is not taken for it."""
+    """Told as it is and not tried again; a failure of an earlier attempt is not taken for it, and gone."""
     trial = faults.trial_of("weights", processes=2, dataset={"name": "cifar10"})
     folder = tmp_path / "trial"
     folder.mkdir()
     write_failure(folder, trial.trial_id, RuntimeError("of an earlier attempt"))
-    with pytest.raises((RuntimeError, InputError), match="--download"):
+    with pytest.raises(InputError, match="--download"):
         local.run(trial, folder, data_dir=tmp_path)
-    failure = read_failure(folder)
-    assert failure is not None and "--download" in failure.error
+    assert read_failure(folder) is None
+    assert "--download" in (last_words(folder) or "")
+
+
+def test_a_rank_that_raises_fails_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raising = tmp_path / "site" / "sitecustomize.py"
+    raising.parent.mkdir()
+    raising.write_text(
+        "import os, sys\nif os.environ.get('RANK') == '1': print('no luck', file=sys.stderr); os._exit(1)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(raising.parent))
+    monkeypatch.setattr(local, "_GRACE_SECONDS", 0.1)
+    with pytest.raises(RuntimeError, match="no luck"):
+        local.run(faults.trial_of("weights", processes=2), tmp_path / "trial", data_dir=None)
+    failure = read_failure(tmp_path / "trial")
+    assert failure is not None and failure.error == "RuntimeError: no luck"
 
 
 def test_one_process_can_be_a_group_of_its_own(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from suite import distributed
 from suite.config import InputError, Trial
-from suite.launch import logging_to
+from suite.launch import log, logging_to
 from suite.lease import Lease, TakenOver
 from suite.records import FAILURE, METRICS, RESULT, Line, Result, read_result, write_failure
 from suite.stopping import Stopped, StopRequest
 from suite.train import train
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_NOT_ITS_FAULT = (Stopped, TakenOver, distributed.PeerLost)
+_NOT_ITS_FAULT = (Stopped, TakenOver, InputError, distributed.PeerLost)
 
 
 def run(
@@ -33,7 +33,9 @@ def run(
     """
     with StopRequest(should_stop) as stop:
         if distributed.place(trial.processes).rank:
-            return train(trial, folder, data_dir=data_dir, should_stop=lambda: stop.asked)
+            # A result means that rank 0 will not come: another process has finished the trial.
+            ended = (folder / RESULT).exists
+            return train(trial, folder, data_dir=data_dir, should_stop=lambda: stop.asked or ended())
         with Lease.take(folder, take_over=take_over, should_stop=lambda: stop.asked) as lease, logging_to(folder):
             if (found := read_result(folder)) is not None:  # another process finished it while we waited
                 return found
@@ -47,11 +49,13 @@ def _attempt(
         lease.check()
         return stop.asked
 
-    (lease.trial_folder / FAILURE).unlink(missing_ok=True)
+    for old in (FAILURE, METRICS):
+        (lease.trial_folder / old).unlink(missing_ok=True)
     try:
         result = train(trial, lease.folder, data_dir=data_dir, on_epoch=on_epoch, should_stop=should_stop)
         lease.publish(METRICS, RESULT)
-    except _NOT_ITS_FAULT:
+    except _NOT_ITS_FAULT as error:
+        log.info("%s", error)
         raise
     except Exception as error:
         _explain(trial, lease, error)

@@ -3,6 +3,7 @@
 The processes meet through a file in a private folder and talk over the loopback interface: nothing listens elsewhere.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -16,9 +17,9 @@ from pathlib import Path
 
 from suite.config import InputError, Trial
 from suite.launch import logging_to
-from suite.lease import remove_attempts
-from suite.records import Line, Result, newest_attempt, read_failure, read_metrics, read_result
-from suite.stopping import UNFINISHED, Stopped, StopRequest
+from suite.lease import TakenOver, remove_attempts
+from suite.records import Line, Result, newest_attempt, read_failure, read_metrics, read_result, write_failure
+from suite.stopping import TAKEN_OVER, UNFINISHED, Stopped, StopRequest
 
 MOST_RESTARTS = 3  # in a row, without a newer checkpoint
 _GRACE_SECONDS = 5.0  # for the others, once a rank is gone
@@ -43,50 +44,65 @@ def run(
 
     Raises:
         Stopped: as asked; saved.
+        TakenOver: by another process; Busy: another process runs it.
         InputError: what a rank found wrong with its input.
-        RuntimeError: the trial raised, or its processes died four times without a newer checkpoint.
+        RuntimeError: the trial raised, or its processes died four times without a newer checkpoint; its folder says so.
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    fruitless = 0
+    followed, fruitless = _Followed(folder, on_epoch), 0
     with StopRequest(should_stop) as stop, logging_to(folder):
         while True:
             before = _newest_checkpoint(folder)
-            with tempfile.TemporaryDirectory(prefix="suite-ranks-") as scratch:
-                ranks = _Ranks(trial, folder, Path(scratch), data_dir, take_over)
-                try:
-                    ranks.wait(stop, _Followed(folder, on_epoch))
-                finally:
-                    ranks.end()
+            with tempfile.TemporaryDirectory(prefix="suite-ranks-") as scratch, _Ranks(Path(scratch)) as ranks:
+                ranks.start(trial, folder, data_dir, take_over)
+                ranks.wait(stop, followed)
             if (result := read_result(folder)) is not None:
                 remove_attempts(folder)  # rank 0 may have been killed just before it did
                 return result
-            ranks.raise_what_they_said(folder)
+            ranks.raise_what_they_said(trial, folder)
             if stop.asked:
                 raise Stopped("stopped; the same command goes on from there")
             fruitless = 0 if _newest_checkpoint(folder) > before else fruitless + 1
             if fruitless > MOST_RESTARTS:
-                raise RuntimeError(f"{ranks.why}; given up after {MOST_RESTARTS} restarts without a newer checkpoint")
+                what = f"{ranks.why}; given up after {MOST_RESTARTS} restarts without a newer checkpoint"
+                raise _failed(trial, folder, what)
             log.warning("%s: starting again from the newest checkpoint", ranks.why)
             take_over = False
 
 
 class _Ranks:
-    """The processes of one attempt."""
+    """The processes of one attempt; none outlives the block in which they are used."""
 
-    def __init__(self, trial: Trial, folder: Path, scratch: Path, data_dir: Path | None, take_over: bool) -> None:
-        config = scratch / "trial.json"
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._words: list[str] = []
+        self.why = ""  # the attempt ended
+
+    def __enter__(self) -> "_Ranks":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, seconds in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, None)):
+            self._send(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                for process in self._processes:
+                    process.wait(seconds)
+        for process in self._processes:
+            if process.stdin:
+                process.stdin.close()
+
+    def start(self, trial: Trial, folder: Path, data_dir: Path | None, take_over: bool) -> None:
+        """Start all ranks."""
+        config = self._scratch / "trial.json"
         config.write_text(json.dumps(trial.model_dump(mode="json")))
         command = [sys.executable, "-m", "suite.train", str(config), "--folder", str(folder)]
         command += ["--data-dir", str(data_dir.absolute())] if data_dir else []
         command += ["--take-over"] if take_over else []
-        self._said = [scratch / f"rank-{rank}.txt" for rank in range(trial.processes)]
-        self._processes = [
-            _start(command, said, _environment(rank, trial.processes, scratch / "meeting"))
-            for rank, said in enumerate(self._said)
-        ]
-        self.why = ""
-        self._words: list[str] = []
+        for rank in range(trial.processes):
+            environment = _environment(rank, trial.processes, self._scratch / "meeting")
+            self._processes.append(_start(command, self._said(rank), environment))
 
     def wait(self, stop: StopRequest, followed: "_Followed") -> None:
         """Return when all have ended; where one is gone or a stop is asked for, the others have some time."""
@@ -95,51 +111,51 @@ class _Ranks:
             if stop.asked and not told:
                 told, deadline = True, min(deadline, time.monotonic() + _STOP_SECONDS)
                 self._send(signal.SIGTERM)
-            if any(codes):
-                self.why = self.why or self._first_words()
+            if any(code is not None for code in codes):  # they end together, or something is wrong
+                self.why = self.why or self._first_to_end()
                 deadline = min(deadline, time.monotonic() + _GRACE_SECONDS)
             if time.monotonic() > deadline:
                 self._send(signal.SIGKILL)
             followed.look()
             time.sleep(_POLL_SECONDS)
-        self.why = self.why or self._first_words()
+        self.why = self.why or self._first_to_end()
         followed.look(now=True)
-        self._words = [path.read_text(errors="replace") for path in self._said]
+        self._words = [self._said(rank).read_text(errors="replace") for rank in range(len(self._processes))]
         sys.stderr.write("".join(self._words))
 
-    def end(self) -> None:
-        """No rank outlives us, whatever has happened."""
-        self._send(signal.SIGKILL)
-        for process in self._processes:
-            process.wait()
-            if process.stdin:
-                process.stdin.close()
-
-    def raise_what_they_said(self, folder: Path) -> None:
-        """Raise where the trial itself, or its input, is at fault."""
+    def raise_what_they_said(self, trial: Trial, folder: Path) -> None:
+        """Raise where the attempt was taken over, or the trial itself or its input is at fault."""
         codes = [process.returncode for process in self._processes]
+        if TAKEN_OVER in codes:
+            raise TakenOver(self._words[codes.index(TAKEN_OVER)].strip())
         if _BAD_INPUT in codes:
             raise InputError(*self._words[codes.index(_BAD_INPUT)].splitlines()[-_NUM_WORDS:])
         if 1 in codes:
             failure = read_failure(folder)
-            raise RuntimeError(failure.error if failure else self._words[codes.index(1)][-2000:])
+            raise RuntimeError(failure.error) if failure else _failed(trial, folder, self._words[codes.index(1)])
 
-    def _first_words(self) -> str:
-        """Which rank ended first, and how."""
-        for rank, process in enumerate(self._processes):
-            code = process.returncode
-            if code is not None and code < 0:
-                return f"rank {rank} was ended by {signal.Signals(-code).name}"
-        for rank, process in enumerate(self._processes):
-            if process.returncode:
-                how = "was asked to stop" if process.returncode == UNFINISHED else f"left with {process.returncode}"
-                return f"rank {rank} {how}"
-        return "all ranks have ended"
+    def _said(self, rank: int) -> Path:
+        return self._scratch / f"rank-{rank}.txt"
+
+    def _first_to_end(self) -> str:
+        """Which rank ended first, and how: a signal says more than what it did to the others."""
+        ended = [(rank, p.returncode) for rank, p in enumerate(self._processes) if p.returncode is not None]
+        rank, code = min(ended, key=lambda end: (end[1] >= 0, end[1] == 0, end[0]))
+        if code < 0:
+            return f"rank {rank} was ended by {signal.Signals(-code).name}"
+        return f"rank {rank} was asked to stop" if code == UNFINISHED else f"rank {rank} left with status {code}"
 
     def _send(self, number: signal.Signals) -> None:
         for process in self._processes:
             if process.poll() is None:
                 process.send_signal(number)
+
+
+def _failed(trial: Trial, folder: Path, what: str) -> RuntimeError:
+    """The error of a trial, kept in its folder."""
+    error = RuntimeError(what.strip()[-2000:])
+    write_failure(folder, trial.trial_id, error)
+    return error
 
 
 class _Followed:

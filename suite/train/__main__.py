@@ -1,11 +1,11 @@
 """Run one trial: ``python -m suite.train CONFIG.json``, or the id of a trial of a sweep.
 
 Under torchrun, or as a task of a SLURM step, this process is one of the trial's ``processes``; else those are started
-here. Exit status: 0 the trial is final; 1 it raised; 2 bad input; 75 unfinished, saved; 130 Ctrl-C, saved.
+here. Exit status: 0 the trial is final; 1 it raised; 2 bad input; 75 unfinished, saved; 76 taken over by another
+process; 130 Ctrl-C, saved.
 """
 
 import argparse
-import json
 import logging
 import os
 import signal
@@ -17,10 +17,10 @@ from pathlib import Path
 from suite import cli, distributed, launch, sweepfile
 from suite.config import InputError, Trial
 from suite.launch import inline
-from suite.lease import TakenOver
-from suite.ledger import Ledger
-from suite.records import FAILURE, Line, Result, read_result
-from suite.stopping import UNFINISHED, Stopped
+from suite.lease import TakenOver, is_running, remove_attempts
+from suite.ledger import Ledger, same_settings
+from suite.records import FAILURE, Line, Result, line_text, read_result
+from suite.stopping import TAKEN_OVER, UNFINISHED, Stopped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,25 +28,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     trial = _trial(args)
     folder = args.folder or Ledger(args.results).folder(trial.trial_id)
-    if args.folder is None and Ledger(args.results).state(trial) == "differs":
-        raise InputError(f"{folder}: holds a result made with other settings: move it away, or give --results")
-    member = distributed.started_as().world_size > 1  # the group is there already: be one of it
-    rank = distributed.started_as().rank if member else 0
     if "SUITE_RENDEZVOUS" in os.environ:
         _end_with_our_launcher()
-    if (result := read_result(folder)) is None:
-        run = inline.run if member else launch.get(args.launcher, trial)
-        result = run(
-            trial,
-            folder,
-            data_dir=args.data_dir,
-            on_epoch=_print_line,
-            should_stop=lambda: False,
-            take_over=args.take_over,
-        )
-    if rank == 0:
+    result = _finished(folder, trial)
+    if result is None:
+        try:
+            result = _run(args, trial, folder)
+        except (Stopped, distributed.PeerLost) as error:
+            return _say(error, UNFINISHED)
+        except TakenOver as error:
+            return _say(error, TAKEN_OVER)
+        except (InputError, OSError):
+            raise
+        except Exception as error:
+            where = f"; {folder / FAILURE} says where" if (folder / FAILURE).exists() else ""
+            return _say(f"failed: {type(error).__name__}: {error}{where}", 1)
+    if not _is_member(trial) or distributed.started_as().rank == 0:
         _print_result(result, folder)
     return 0
+
+
+def _run(args: argparse.Namespace, trial: Trial, folder: Path) -> Result:
+    run = inline.run if _is_member(trial) else launch.get(args.launcher, trial)
+    return run(
+        trial,
+        folder,
+        data_dir=args.data_dir,
+        on_epoch=_print_line,
+        should_stop=lambda: False,
+        take_over=args.take_over,
+    )
+
+
+def _is_member(trial: Trial) -> bool:
+    """This process is one of a group that is there already."""
+    return trial.processes > 1 and distributed.started_as().world_size > 1
+
+
+def _finished(folder: Path, trial: Trial) -> Result | None:
+    """The result of an earlier call."""
+    if (result := read_result(folder)) is None:
+        return None
+    if not same_settings(result, trial):
+        raise InputError(f"{folder}: holds a result made with other settings: move it away, or give another folder")
+    if not is_running(folder):
+        remove_attempts(folder)  # of an owner that was killed just before it did
+    return result
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -67,12 +94,25 @@ def _trial(args: argparse.Namespace) -> Trial:
 
 
 def _print_line(line: Line) -> None:
-    print(json.dumps(line), flush=True)
+    _print(line_text(line).rstrip())
 
 
 def _print_result(result: Result, folder: Path) -> None:
-    print(result.model_dump_json(exclude={"test_predictions", "config"}))
-    print(f"{result.status}: {folder}", file=sys.stderr)
+    _print(result.model_dump_json(exclude={"test_predictions", "config"}))
+    if "SUITE_RENDEZVOUS" not in os.environ:
+        print(f"{result.status}: {folder}", file=sys.stderr)
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader has left; the trial is worth more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(what: object, status: int) -> int:
+    print(what, file=sys.stderr)
+    return status
 
 
 def _end_with_our_launcher() -> None:
@@ -86,21 +126,6 @@ def _end_with_our_launcher() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def guarded(argv: Sequence[str] | None = None) -> int:
-    """``main``, with the exit status of a trial that did not end."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
-    try:
-        return main(argv)
-    except (Stopped, TakenOver, distributed.PeerLost) as error:
-        print(error, file=sys.stderr)
-        return UNFINISHED
-    except InputError:
-        raise
-    except Exception as error:
-        logging.getLogger("suite").debug("it raised", exc_info=True)
-        print(f"failed: {type(error).__name__}: {error}; {FAILURE} says where", file=sys.stderr)
-        return 1
-
-
 if __name__ == "__main__":
-    sys.exit(cli.run(guarded))
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    sys.exit(cli.run(main))

@@ -147,6 +147,7 @@ class Keeper:
             "data_id": run.data.data_id,
             "code_id": provenance.code_id(),
             "torch": torch.__version__,
+            "device": run.device.type,
         }
 
     def _equal_tensors(self) -> dict[str, Tensor]:

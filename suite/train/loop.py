@@ -47,22 +47,26 @@ def train(
     place = distributed.place(trial.processes)
     device = settle(trial, place)
     provenance.reset_peak_memory(device)  # a worker process may have had other trials before
+    arrays = data.load(trial.dataset, data_dir=data_dir, device=device)
     with distributed.join(place, device, should_stop) as group:
-        run = build(trial, data.load(trial.dataset, data_dir=data_dir, device=device), device, group)
-        keeper = Keeper(run, folder, should_stop)
-        progress = keeper.resume()
-        writer = Writer(folder, progress.lines) if group.rank == 0 else None
-        while len(progress.lines) < trial.epochs and _is_finite(progress.lines):
-            _train_epoch(run, progress, keeper)
-            line = _end_epoch(run, progress, keeper)
-            if writer:
-                writer.epoch(line)
-            on_epoch(line)
-            keeper.after_epoch(progress)
-        test = _evaluate(run, "test", progress, keeper) if _finished(run, progress) and trial.evaluate_test else None
-        result = _result(run, progress, test, keeper.seconds(progress))
+        return _train(build(trial, arrays, device, group), folder, on_epoch, should_stop)
+
+
+def _train(run: Run, folder: Path, on_epoch: Callable[[Line], None], should_stop: Callable[[], bool]) -> Result:
+    trial, keeper = run.trial, Keeper(run, folder, should_stop)
+    progress = keeper.resume()
+    writer = Writer(folder, progress.lines) if run.group.rank == 0 else None
+    while len(progress.lines) < trial.epochs and _is_finite(progress.lines):
+        _train_epoch(run, progress, keeper)
+        line = _end_epoch(run, progress, keeper)
         if writer:
-            writer.finish(result)
+            writer.epoch(line)
+        on_epoch(line)
+        keeper.after_epoch(progress)
+    test = _evaluate(run, "test", progress, keeper) if _finished(run, progress) and trial.evaluate_test else None
+    result = _result(run, progress, test, keeper.seconds(progress))
+    if writer:
+        writer.finish(result)
     return result
 
 

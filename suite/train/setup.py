@@ -20,11 +20,15 @@ _MOST_SHAPES = 64  # of batches that a compiled network meets: full and short on
 
 @dataclass
 class Run:
-    """What one process of a trial trains. ``network`` is the model as it is trained: with averaged gradients."""
+    """What one process of a trial trains.
+
+    ``forward`` is the model, compiled where the trial says so; ``network`` is that with averaged gradients.
+    """
 
     trial: Trial
     data: ArrayData
     model: nn.Module
+    forward: nn.Module
     network: nn.Module
     optimizer: Any
     device: torch.device
@@ -32,7 +36,7 @@ class Run:
 
     def predict(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, C, H, W), without an exchange between ranks."""
-        return self.through(self.model, images)
+        return self.through(self.forward, images)
 
     def through(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """What a network makes of images, in the trial's precision and memory format; float32 at least."""
@@ -74,7 +78,18 @@ def settle(trial: Trial, place: Place | None = None) -> torch.device:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
     if not torch.cuda.is_available():
         raise InputError(f"resources.gpus: {trial.resources.gpus}: torch {torch.__version__} sees no GPU here; set 0")
-    return torch.device("cuda", (place.local_rank if place else 0) % torch.cuda.device_count())
+    return torch.device("cuda", _device_number(place or Place()))
+
+
+def _device_number(place: Place) -> int:
+    num = torch.cuda.device_count()
+    if num == 1 and "RANK" not in os.environ:
+        return 0  # a task of a SLURM step may see no GPU but its own
+    if place.local_rank >= num:
+        raise InputError(
+            f"resources.gpus: {place.local_rank + 1} processes on this machine need one each, it has {num}"
+        )
+    return place.local_rank
 
 
 def build(trial: Trial, arrays: ArrayData, device: torch.device, group: Group = ALONE) -> Run:
@@ -99,11 +114,43 @@ def build(trial: Trial, arrays: ArrayData, device: torch.device, group: Group = 
     for name, param in model.named_parameters():
         param.requires_grad_(name in trained)  # what the method does not touch needs no gradient
     optimizer = cls(params, seed=trial.seed, **trial.method.model_dump(exclude={"name"}))
-    if trial.compile:
-        model.compile(dynamic=False)  # a shape of its own each: what is compiled does not depend on which came first
-    run = Run(trial, arrays, model, model, optimizer, device, group)
+    run = Run(trial, arrays, model, model, model, optimizer, device, group)
+    _check_smallest_part(run)
+    if trial.compile:  # each shape for itself: what is compiled does not depend on which came first
+        run.forward = run.network = torch.compile(model, dynamic=False)  # type: ignore[assignment]
     if group.world_size > 1:
         images, _ = next(arrays.train_batches(trial.seed, 0, trial.global_batch_size, world_size=group.world_size))
         part = images[: max(1, len(images) // trial.accumulation_steps)]
-        run.network = group.wrap(model, lambda network: run.through(network, part))
+        run.network = group.wrap(run.forward, lambda network: run.through(network, part))
     return run
+
+
+def _check_smallest_part(run: Run) -> None:
+    """Raise InputError where a last batch is dealt out so small that batch norm has one value per channel."""
+    trial, num = run.trial, len(run.data.train)
+    last = num % trial.global_batch_size or min(num, trial.global_batch_size)
+    parts = num_parts(trial, last)
+    if 1 not in {size for share in _dealt(last, trial.processes) for size in _dealt(share, parts)}:
+        return
+    before = [buffer.clone() for buffer in run.model.buffers()]
+    try:
+        with torch.no_grad():
+            run.predict(run.data.train.images[:1].float())
+    except ValueError as error:
+        raise InputError(
+            f"global_batch_size: {trial.global_batch_size}: the last of {num} images come to a process one alone, "
+            f"which {trial.model.name} cannot normalize ({error}): choose another size"
+        ) from None
+    for buffer, value in zip(run.model.buffers(), before, strict=True):
+        buffer.copy_(value)
+
+
+def num_parts(trial: Trial, count: int) -> int:
+    """In how many parts each rank goes through its share of a batch of ``count`` images: the same on all ranks."""
+    share = -(-count // trial.processes)
+    return -(-share // (trial.global_batch_size // (trial.processes * trial.accumulation_steps)))
+
+
+def _dealt(num: int, among: int) -> set[int]:
+    """Sizes of nearly equal shares."""
+    return {num // among, -(-num // among)}

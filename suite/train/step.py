@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from suite.train.setup import Run
+from suite.train.setup import Run, num_parts
 
 
 def train_step(run: Run, images: Tensor, labels: Tensor, count: int) -> Tensor:
@@ -18,8 +18,8 @@ def train_step(run: Run, images: Tensor, labels: Tensor, count: int) -> Tensor:
     """
     run.optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), dtype=torch.float64, device=run.device)
-    size = max(1, -(-len(labels) // run.trial.accumulation_steps))
-    parts = list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
+    num = num_parts(run.trial, count)
+    parts = list(zip(torch.tensor_split(images, num), torch.tensor_split(labels, num), strict=True))
     for number, (some, theirs) in enumerate(parts, start=1):
         with run.group.without_sync(run.network, number < len(parts)):
             loss = _loss(run, some, theirs)

@@ -84,6 +84,43 @@ def test_ranks_share_out_each_batch(augment: str) -> None:
             assert torch.equal(labels, all_labels[rank::4])
 
 
+@pytest.mark.parametrize("augment", ["none", "crop", "protocol"])
+@pytest.mark.parametrize(("rank", "world_size"), [(0, 1), (0, 3), (2, 3)])
+def test_an_epoch_can_be_begun_at_any_batch(augment: str, rank: int, world_size: int) -> None:
+    arrays = toy(augment)
+    whole = list(arrays.train_batches(1, 2, 9, rank=rank, world_size=world_size))
+    assert len(whole) == 6  # the last of 5 images
+    for first in range(len(whole) + 1):
+        rest = list(arrays.train_batches(1, 2, 9, first=first, rank=rank, world_size=world_size))
+        assert len(rest) == len(whole) - first
+        for (images, labels), (all_images, all_labels) in zip(rest, whole[first:], strict=True):
+            assert torch.equal(images, all_images)
+            assert torch.equal(labels, all_labels)
+
+
+@pytest.mark.parametrize("world_size", range(1, 13))
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
+def test_ranks_share_out_a_split_in_order(world_size: int, batch_size: int) -> None:
+    arrays = toy()
+    for split, expected in (("val", range(50, 60)), ("train", range(50))):
+        shares = [
+            list(arrays.batches(split, batch_size, rank=rank, world_size=world_size)) for rank in range(world_size)
+        ]
+        assert [number for share in shares for number in numbers(arrays, share)] == list(expected)
+        assert {len(share) for share in shares} == {-(-max(map(count, shares)) // batch_size)}  # as many batches each
+        assert max(map(count, shares)) - min(map(count, shares)) <= 1
+        for share in shares:
+            sizes = [len(labels) for _, labels in share]
+            assert sizes == sorted(sizes, reverse=True)  # full ones, a short one, an empty one
+            assert all(size == batch_size for size in sizes[:-2])
+            assert all(images.shape == (len(labels), 3, 8, 8) for images, labels in share)
+            assert [int(label) for _, labels in share for label in labels] == [n % 7 for n in numbers(arrays, share)]
+
+
+def count(share: list[tuple[Tensor, Tensor]]) -> int:
+    return sum(len(labels) for _, labels in share)
+
+
 @pytest.mark.parametrize("augment", ["crop", "protocol"])
 def test_an_augmented_image_depends_on_seed_epoch_and_index_only(augment: str) -> None:
     arrays = toy(augment)
