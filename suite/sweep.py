@@ -117,8 +117,8 @@ def _show_failures(plan: Plan, ledger: Ledger) -> None:
         elif state == "unfinished" and lease.is_running(folder):
             console.print(f"unfinished: {folder}: another process runs it; the same command looks again")
         elif state == "unfinished":
-            said = records.last_words(folder) or "its process was stopped or killed"
-            console.print(f"unfinished: {folder}: {said}; the same command goes on with it")
+            said = records.last_words(folder) or "its process was killed; the same command goes on with it"
+            console.print(f"unfinished: {folder}: {said}")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def run(
         KeyboardInterrupt: Ctrl-C; running trials have saved themselves and stopped.
     """
     for trial in trials.values():
-        launch.get(launcher, trial)
+        launch.check(launcher, trial)
     ray = _import_ray()
     from ray import tune
     from ray.tune.progress_reporter import TrialProgressCallback

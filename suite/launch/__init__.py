@@ -34,13 +34,18 @@ def get(name: str | None, trial: Trial) -> Launcher:
     """The launcher of a trial: by default inline for one process, local for more.
 
     Raises:
-        InputError: it cannot run that many.
+        InputError: as ``check``.
     """
+    check(name, trial)
+    name = name or ("inline" if trial.processes == 1 else "local")
+    run: Launcher = importlib.import_module(f"suite.launch.{name}").run  # only inline needs torch
+    return run
+
+
+def check(name: str | None, trial: Trial) -> None:
+    """Raise InputError where the launcher cannot run as many processes as the trial has."""
     if name == "inline" and trial.processes > 1:
         raise InputError(f"--launcher inline: runs 1 process, the trial has processes: {trial.processes}; use local")
-    name = name or ("inline" if trial.processes == 1 else "local")
-    run: Launcher = importlib.import_module(f"suite.launch.{name}").run
-    return run
 
 
 @contextlib.contextmanager
