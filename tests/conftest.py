@@ -21,6 +21,7 @@ from suite.sweepfile import Sweep, load_sweep
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "chromium": (lambda: shutil.which("chromium") is not None, "no chromium (Debian package chromium)"),
+    "compiler": (lambda: shutil.which("g++") is not None, "no C++ compiler (Debian package g++)"),
     "fashion_mnist": (FASHION_MNIST.exists, "no Fashion-MNIST (Debian package dataset-fashion-mnist)"),
     "gpu": (torch.cuda.is_available, "torch sees no CUDA GPU"),
 }

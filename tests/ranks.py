@@ -62,7 +62,7 @@ def environment(**more: object) -> dict[str, str]:
 
 
 def on_ranks(world_size: int, function: Callable[..., Any], scratch: Path, **arguments: Any) -> list[Any]:
-    """Call a test module's function in ``world_size`` new processes, and return what it gave on each.
+    """Call a function of a module of tests in ``world_size`` new processes, and return what it gave on each.
 
     It may return tensors, numbers, texts, and lists and dictionaries of them; ``arguments`` go there as JSON.
     """
@@ -73,7 +73,8 @@ def on_ranks(world_size: int, function: Callable[..., Any], scratch: Path, **arg
         | {distributed.RENDEZVOUS: str(scratch / f"meeting-{number}")}
         for rank in range(world_size)
     ]
-    target = [Path(inspect.getfile(function)).stem, function.__name__, json.dumps(arguments)]
+    module = ".".join(Path(inspect.getfile(function)).relative_to(ROOT / "tests").with_suffix("").parts)
+    target = [module, function.__name__, json.dumps(arguments)]
     run_together([[__file__, *target, str(path)] for path in found], places, scratch)
     return [torch.load(path, weights_only=True) for path in found]
 
