@@ -13,7 +13,7 @@ test: .venv/installed-test
 	$(BIN)/python -m pytest
 
 test-long: .venv/installed-test
-	$(BIN)/python -m pytest tests/test_kills.py -k fire --hits 8 -s
+	$(BIN)/python -m pytest tests/test_kills.py -k fire --hits 6 -s
 
 check: .venv/installed-check
 	$(BIN)/ruff check

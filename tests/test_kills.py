@@ -156,7 +156,12 @@ def test_a_trial_that_two_owners_claim_has_one_result(quiet: Callable[[Trial], A
     assert not faults.left_over(folder)
 
 
-def test_an_owner_that_wakes_when_all_is_over_writes_nothing(quiet: Callable[[Trial], Any], tmp_path: Path) -> None:
+def written(folder: Path) -> dict[str, int]:
+    """When each record was written."""
+    return {name: (folder / name).stat().st_mtime_ns for name in ("metrics.jsonl", "result.json")}
+
+
+def test_an_owner_that_wakes_when_all_is_over_touches_no_record(quiet: Callable[[Trial], Any], tmp_path: Path) -> None:
     trial = trial_of("iterand", 1)
     folder = faults.folder_of(trial, tmp_path)
     first = faults.start(trial, tmp_path)
@@ -164,12 +169,13 @@ def test_an_owner_that_wakes_when_all_is_over_writes_nothing(quiet: Callable[[Tr
         faults.wait_for(lambda: faults.newest_checkpoint(folder))
         first.send_signal(signal.SIGSTOP)
         assert faults.start(trial, tmp_path, "--take-over").wait(60) == 0
-        before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+        before = written(folder)
         first.send_signal(signal.SIGCONT)
         assert first.wait(faults.LONGEST_SECONDS) == TAKEN_OVER
     finally:
         first.kill()
-    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert written(folder) == before
+    assert not faults.left_over(folder)
     assert faults.records_of(folder) == quiet(trial)
 
 

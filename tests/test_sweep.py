@@ -111,12 +111,16 @@ def test_a_killed_trial_is_run_again_by_the_next_call_and_no_other(tmp_path: Pat
     assert not faults.left_over(tmp_path / "results/trials" / missing)
 
 
+def unfinished(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("results/trials/*") if not (path / records.RESULT).exists()]
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_term_end_cleanly_and_the_next_call_goes_on(tmp_path: Path, stop: signal.Signals) -> None:
     file = write_sweep(tmp_path / "tiny.yaml", epochs=40)
     process = start_sweep(file, cwd=tmp_path)
     try:
-        faults.wait_for(lambda: results(tmp_path))
+        faults.wait_for(lambda: results(tmp_path) and any(map(records.read_metrics, unfinished(tmp_path))))
         os.killpg(process.pid, stop) if stop == signal.SIGINT else process.send_signal(stop)
         output, _ = process.communicate(timeout=60)
     finally:
