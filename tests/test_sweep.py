@@ -14,7 +14,7 @@ from made_up import made
 from sweeping import ROOT, results, run_sweep, start_sweep, write_sweep
 
 from suite import records
-from suite.launch import inline
+from suite.launch import inline, local
 from suite.ledger import Ledger
 from suite.sweepfile import load_sweep
 from suite.tracking import store_uri
@@ -155,6 +155,20 @@ def test_a_failed_trial_is_named_and_runs_again_only_when_asked(tmp_path: Path) 
     assert code == 0, output
     assert results(tmp_path).keys() == {failed, *others}
     assert not (ledger.folder(failed) / records.FAILURE).exists()
+
+
+def test_trials_of_two_processes_and_a_launcher_that_cannot_run_them(tmp_path: Path) -> None:
+    file = write_sweep(tmp_path / "tiny.yaml", seeds=(1,))
+    options = (file, "--only", "method=iterand", "--set", "processes=2")
+    code, output = run_sweep(*options, "--launcher", "inline", cwd=tmp_path)
+    assert code == 2 and "--launcher inline: runs 1 process, the trial has processes: 2; use local" in output
+    code, output = run_sweep(*options, cwd=tmp_path)
+    assert code == 0, output
+    (trial,) = load_sweep(file, only=["method=iterand"], sets=["processes=2"]).trials.values()
+    local.run(trial, tmp_path / "by itself", data_dir=None)
+    ran = tmp_path / "results/trials" / trial.trial_id
+    assert faults.records_of(ran) == faults.records_of(tmp_path / "by itself")
+    assert not faults.left_over(ran)
 
 
 def test_a_mistake_starts_nothing(tmp_path: Path) -> None:
