@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     trial = _trial(args)
     folder = args.folder or Ledger(args.results).folder(trial.trial_id)
-    if "SUITE_RENDEZVOUS" in os.environ:
+    if distributed.RENDEZVOUS in os.environ:
         _end_with_our_launcher()
     result = _finished(folder, trial)
     if result is None:
@@ -99,7 +99,7 @@ def _print_line(line: Line) -> None:
 
 def _print_result(result: Result, folder: Path) -> None:
     _print(result.model_dump_json(exclude={"test_predictions", "config"}))
-    if "SUITE_RENDEZVOUS" not in os.environ:
+    if distributed.RENDEZVOUS not in os.environ:
         print(f"{result.status}: {folder}", file=sys.stderr)
 
 
