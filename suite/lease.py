@@ -3,7 +3,7 @@
 An attempt writes only inside ``attempt-N``. Whoever takes a trial over renames that folder to ``attempt-(N + 1)``,
 which one caller alone can do: from then on every write of the old attempt misses its folder, and it ends by itself.
 Clocks of two machines are never compared: an owner elsewhere is dead when its heartbeat stands still for a while by
-our own clock.
+our own clock, or when its cluster says that its job is over.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from suite.config import InputError
 from suite.records import RESULT, attempt_number, listed, newest_attempt, write_whole
+from suite.slurm import controller
 from suite.stopping import Stopped
 
 OWNER, HEARTBEAT = "owner.json", "heartbeat"
@@ -38,7 +39,7 @@ class TakenOver(Exception):
 
 
 class Owner(BaseModel):
-    """Who runs a trial: ``released`` where nobody does any more."""
+    """Who runs a trial: ``released`` where nobody does any more. ``job`` is its SLURM job, in its run ``restarts``."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,19 +49,25 @@ class Owner(BaseModel):
     pid: int
     started: str  # ticks from boot to the start of the process: tells it from a later one of the same pid
     released: bool = False
+    job: str = ""
+    restarts: str = ""
 
     @classmethod
     def here(cls, attempt: int) -> "Owner":
         """This process."""
         pid = os.getpid()
-        return cls(attempt=attempt, host=socket.gethostname(), boot=_boot(), pid=pid, started=_start_of(pid) or "")
+        job, restarts = _job()
+        began = _start_of(pid) or ""
+        host, boot = socket.gethostname(), _boot()
+        return cls(attempt=attempt, host=host, boot=boot, pid=pid, started=began, job=job, restarts=restarts)
 
     def state(self) -> Literal["alive", "gone", "unknown"]:
         """What this machine can say about the owner."""
         if self.released:
             return "gone"
         if (self.host, self.boot) != (socket.gethostname(), _boot()):
-            return "unknown"
+            job, restarts = _job()
+            return "gone" if self.job and self.job == job and self.restarts != restarts else "unknown"
         return "alive" if _start_of(self.pid) in (self.started, "") else "gone"
 
 
@@ -228,9 +235,13 @@ def _owner(held: Path) -> Owner | None:
 def _wait_for_end(held: Path, patience: float, should_stop: Callable[[], bool]) -> None:
     """Return once the owner of an attempt is known to be dead, or has moved on; raise Busy where it lives on."""
     end, first = time.monotonic() + patience, _heartbeat(held)
+    asked = False
     while held.exists():
         owner = _owner(held)
         state = owner.state() if owner else "unknown"
+        if owner and owner.job and state == "unknown" and not asked:
+            asked = True
+            state = "gone" if controller.is_over(owner.job) else state
         if state == "gone":
             return
         moved = _heartbeat(held) != first
@@ -249,6 +260,12 @@ def _heartbeat(held: Path) -> str | None:
         return (held / HEARTBEAT).read_text()
     except OSError:
         return None
+
+
+def _job() -> tuple[str, str]:
+    """The SLURM job that we are part of, and how often it was begun before; twice "" where there is none."""
+    job = os.environ.get("SLURM_JOB_ID", "")
+    return job, job and os.environ.get("SLURM_RESTART_COUNT", "0")
 
 
 def _boot() -> str:

@@ -1,49 +1,14 @@
-"""Where a number comes from: versions, code, commit, device, memory."""
+"""Where a number comes from: versions, device, memory. (Code and commit: ``suite.source``.)"""
 
-import hashlib
 import platform
 import resource
-import subprocess
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 import torch
 
-_HERE = Path(__file__).parent
-_TRAINING_CODE = (
-    "methods",
-    "models",
-    "data",
-    "train",
-    "evaluate.py",
-    "distributed.py",
-    "config.py",
-)  # what can change numbers
 _PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
-
-
-@cache
-def code_id() -> str:
-    """First 16 hex digits of SHA-256 over the source that training imports."""
-    digest = hashlib.sha256()
-    for part in _TRAINING_CODE:
-        path = _HERE / part
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(f"{file.relative_to(_HERE).as_posix()}\0".encode() + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
-
-
-@cache
-def git_commit() -> str | None:
-    """The commit of this checkout, with ``-dirty`` where files differ from it; None outside a checkout."""
-    if not (_HERE.parent / ".git").exists():
-        return None
-    command = ["git", "-C", str(_HERE.parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 @cache

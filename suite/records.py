@@ -147,6 +147,12 @@ def attempt_number(attempt: Path) -> int:
     return int(attempt.name.rpartition("-")[2])
 
 
+def newest_checkpoint(folder: Path) -> str:
+    """The name of a trial's newest checkpoint, "" where it has none; names of later ones compare as greater."""
+    attempt = newest_attempt(folder)
+    return max((path.name for path in listed(attempt) if path.match("checkpoint-*.pt")), default="") if attempt else ""
+
+
 def listed(folder: Path) -> list[Path]:
     """What a folder holds: nothing where there is none."""
     try:
@@ -156,11 +162,16 @@ def listed(folder: Path) -> list[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all, into a folder that exists: temporary name, fsync, rename."""
+    """Write a text file whole or not at all, into a folder that exists: temporary name, fsync, rename."""
+    write_whole_bytes(path, text.encode())
+
+
+def write_whole_bytes(path: Path, content: bytes) -> None:
+    """``write_whole``, of bytes."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

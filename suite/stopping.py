@@ -12,7 +12,12 @@ UNFINISHED = 75  # exit status of a process that left a trial unfinished: run it
 
 
 class Stopped(Exception):
-    """A trial was asked to stop, saved itself and left; the same command goes on from there."""
+    """A trial was asked to stop, saved itself and left; the same command goes on from there.
+
+    ``signum`` is the signal that asked for it, where one did.
+    """
+
+    signum: int | None = None
 
 
 class StopRequest:
@@ -40,6 +45,8 @@ class StopRequest:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if isinstance(error, Stopped):
+            error.signum = self.signum
         if isinstance(error, Stopped) and self.signum == signal.SIGINT:
             raise KeyboardInterrupt from error  # now that all is saved, Ctrl-C means what it always does
 

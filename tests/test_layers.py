@@ -15,7 +15,21 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(file for package in ("suite", "analysis") for file in (ROOT / package).rglob("*.py"))
 
 BASE = frozenset(  # no torch
-    {"config", "grid", "problems", "yaml_text", "sweepfile", "records", "stopping", "lease", "ledger", "plan", "cli"}
+    [
+        "config",
+        "grid",
+        "problems",
+        "yaml_text",
+        "sweepfile",
+        "records",
+        "source",
+        "slurm",
+        "stopping",
+        "lease",
+        "ledger",
+        "plan",
+        "cli",
+    ]
 )
 ABOVE = {  # what each part may import besides itself and BASE
     "methods": set(),

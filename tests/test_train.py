@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from suite import data, methods, models, provenance, train
+from suite import data, methods, models, provenance, source, train
 from suite.config import InputError, Trial
 from suite.launch import inline
 from suite.ledger import Ledger
@@ -159,7 +159,7 @@ def test_predictions_give_the_test_accuracy(ran: dict[str, Any], method: str) ->
 def test_where_the_numbers_come_from(ran: dict[str, Any]) -> None:
     result, *_ = ran["weights"]
     assert result.data_id == data.load(trial_of("weights").dataset, data_dir=None, device="cpu").data_id
-    assert result.code_id == provenance.code_id()
+    assert result.code_id == source.code_id()
     assert {"python", "torch", "numpy"} <= result.versions.keys()
     assert result.versions["torch"] == torch.__version__
     assert result.host

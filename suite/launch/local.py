@@ -17,8 +17,9 @@ from pathlib import Path
 
 from suite.config import InputError, Trial
 from suite.launch import logging_to
+from suite.launch.followed import Followed
 from suite.lease import TakenOver, remove_attempts
-from suite.records import Line, Result, newest_attempt, read_failure, read_metrics, read_result, write_failure
+from suite.records import Line, Result, newest_checkpoint, read_failure, read_result, write_failure
 from suite.stopping import TAKEN_OVER, UNFINISHED, Stopped, StopRequest
 
 MOST_RESTARTS = 3  # in a row, without a newer checkpoint
@@ -50,10 +51,10 @@ def run(
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    followed, fruitless = _Followed(folder, on_epoch), 0
+    followed, fruitless = Followed(folder, on_epoch, _LOOK_SECONDS), 0
     with StopRequest(should_stop) as stop, logging_to(folder):
         while True:
-            before = _newest_checkpoint(folder)
+            before = newest_checkpoint(folder)
             with tempfile.TemporaryDirectory(prefix="suite-ranks-") as scratch, _Ranks(Path(scratch)) as ranks:
                 ranks.start(trial, folder, data_dir, take_over)
                 ranks.wait(stop, followed)
@@ -63,7 +64,7 @@ def run(
             ranks.raise_what_they_said(trial, folder)
             if stop.asked:
                 raise Stopped("stopped; the same command goes on from there")
-            fruitless = 0 if _newest_checkpoint(folder) > before else fruitless + 1
+            fruitless = 0 if newest_checkpoint(folder) > before else fruitless + 1
             if fruitless > MOST_RESTARTS:
                 what = f"{ranks.why}; given up after {MOST_RESTARTS} restarts without a newer checkpoint"
                 raise _failed(trial, folder, what)
@@ -104,7 +105,7 @@ class _Ranks:
             environment = _environment(rank, trial.processes, self._scratch / "meeting")
             self._processes.append(_start(command, self._said(rank), environment))
 
-    def wait(self, stop: StopRequest, followed: "_Followed") -> None:
+    def wait(self, stop: StopRequest, followed: Followed) -> None:
         """Return when all have ended; where one is gone or a stop is asked for, the others have some time."""
         deadline, told = float("inf"), False
         while None in (codes := [process.poll() for process in self._processes]):
@@ -158,23 +159,6 @@ def _failed(trial: Trial, folder: Path, what: str) -> RuntimeError:
     return error
 
 
-class _Followed:
-    """The epochs of a running trial, each told once."""
-
-    def __init__(self, folder: Path, on_epoch: Callable[[Line], None]) -> None:
-        self._folder, self._on_epoch, self._next = folder, on_epoch, 0
-        self._looked = float("-inf")
-
-    def look(self, *, now: bool = False) -> None:
-        """Tell what is new; not more often than a shared folder likes."""
-        if time.monotonic() - self._looked < _LOOK_SECONDS and not now:
-            return
-        self._looked = time.monotonic()
-        for line in read_metrics(self._folder)[self._next :]:
-            self._next += 1
-            self._on_epoch(line)  # type: ignore[arg-type] # what is not finite is None here
-
-
 def _start(command: list[str], said: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     with said.open("wb") as file:
         return subprocess.Popen(
@@ -198,9 +182,3 @@ def _environment(rank: int, processes: int, meeting: Path) -> dict[str, str]:
         "NCCL_SOCKET_IFNAME": _LOOPBACK,
         "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
     }
-
-
-def _newest_checkpoint(folder: Path) -> str:
-    """Its name, which begins with its step: later ones compare as greater."""
-    attempt = newest_attempt(folder)
-    return max((path.name for path in attempt.glob("checkpoint-*.pt")), default="") if attempt else ""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite import checkpoint, provenance
+from suite import checkpoint, source
 from suite.records import Line
 from suite.stopping import Stopped
 from suite.train.setup import Run
@@ -145,7 +145,7 @@ class Keeper:
         return {
             "trial_id": run.trial.trial_id,
             "data_id": run.data.data_id,
-            "code_id": provenance.code_id(),
+            "code_id": source.code_id(),
             "torch": torch.__version__,
             "device": run.device.type,
         }

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from suite import data, distributed, provenance
+from suite import data, distributed, provenance, source
 from suite.config import Trial
 from suite.data.arrays import SplitName
 from suite.evaluate import Evaluation, evaluate
@@ -175,8 +175,8 @@ def _result(run: Run, progress: Progress, test: Evaluation | None, seconds: floa
         seconds=seconds,
         started_at=progress.started_at,
         data_id=run.data.data_id,
-        code_id=provenance.code_id(),
-        git_commit=provenance.git_commit(),
+        code_id=source.code_id(),
+        git_commit=source.git_commit(),
         versions=provenance.versions(),
         host=socket.gethostname(),
         device=provenance.device_name(run.device),

@@ -15,7 +15,7 @@ import torch
 from checkpoint.states import IDENTITY, MAGIC, flip, save, step_read, tiny
 from disks import names
 
-from suite import checkpoint, data, provenance, train
+from suite import checkpoint, data, source, train
 
 
 def placed(place: str, path: Path) -> int:
@@ -179,7 +179,7 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, kind: str) -> None:
         torch.save(evil, payload, _use_new_zipfile_serialization=kind == "torch's format")
     trial = tiny("weights")
     data_id = data.load(trial.dataset, data_dir=None, device="cpu").data_id
-    code_id = provenance.code_id()
+    code_id = source.code_id()
     identity = {
         "trial_id": trial.trial_id,
         "data_id": data_id,

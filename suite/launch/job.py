@@ -1,0 +1,82 @@
+"""What a SLURM job runs, in every one of its tasks. submitit calls it; the code is the frozen copy of the sweep."""
+
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from suite.config import InputError, Trial
+from suite.records import write_failure, write_whole
+from suite.slurm import controller
+from suite.slurm.record import MOST_FRUITLESS, count_allocation
+from suite.stopping import Stopped, StopRequest
+
+_INPUT = "input-problems.txt"
+_SIGNAL_SECONDS = 1.0  # within which all ranks of a job have heard the same signal
+
+
+def run_trial(settings: str, folder: str, data_dir: str | None) -> None:
+    """Run a trial, or go on with it; where the job's time is over or its node is wanted, put the job back in the queue.
+
+    Args:
+        settings: of the trial, as JSON.
+        folder: of the trial, on shared storage.
+        data_dir: where data sets lie.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    trial, where = Trial.model_validate_json(settings), Path(folder)
+    with StopRequest() as early:  # torch takes a while to load; a signal that comes meanwhile is not lost
+        from suite.launch import inline
+
+        if _is_first() and not _may_begin(trial, where):
+            sys.exit(1)
+        try:
+            inline.run(trial, where, data_dir=Path(data_dir) if data_dir else None, should_stop=lambda: early.asked)
+        except Stopped as stopped:
+            print(stopped, flush=True)
+            _requeue(stopped.signum or early.signum, early)
+        except InputError as error:
+            _tell_problems(error)
+            raise
+
+
+def input_problems(folder: str) -> list[str] | None:
+    """What a job found wrong with its input, if that was why it ended."""
+    try:
+        return (Path(folder) / _INPUT).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+
+
+def _may_begin(trial: Trial, folder: Path) -> bool:
+    """False where allocation after allocation has led nowhere: the trial fails then."""
+    fruitless = count_allocation(folder)
+    if fruitless < MOST_FRUITLESS:
+        return True
+    what = (
+        f"given up after {fruitless} allocations in a row without a newer checkpoint; job {os.environ['SLURM_JOB_ID']}"
+    )
+    write_failure(folder, trial.trial_id, RuntimeError(what))
+    return False
+
+
+def _requeue(signum: int | None, early: StopRequest) -> None:
+    """Put this job back into the queue; not after TERM: it is being cancelled, or SLURM requeues it itself."""
+    if not _is_first():
+        return
+    time.sleep(_SIGNAL_SECONDS)
+    if signal.SIGTERM in (signum, early.signum):
+        return
+    if controller.requeue(os.environ["SLURM_JOB_ID"]):
+        print("put back into the queue", flush=True)
+
+
+def _tell_problems(error: InputError) -> None:
+    if _is_first():
+        write_whole(Path(os.environ["SUBMITIT_FOLDER"]) / _INPUT, str(error))
+
+
+def _is_first() -> bool:
+    return os.environ.get("SLURM_PROCID", "0") == "0"

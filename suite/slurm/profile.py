@@ -1,0 +1,141 @@
+"""Cluster profiles: what a cluster is asked for, as data. A file ``slurm/NAME.yaml``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+
+from suite.config import Count, InputError, Positive, Settings
+from suite.problems import explain, short
+from suite.yaml_text import parse
+
+_SHIPPED = Path(__file__).parents[1] / "profiles"  # where the wheel puts them
+_HERE = Path("slurm")
+_OURS = {  # sbatch parameters that the suite decides
+    "comment", "job-name", "output", "error", "nodes", "ntasks", "ntasks-per-node", "gpus-per-node", "requeue",
+    "no-requeue", "signal", "open-mode", "array", "chdir", "export",
+}  # fmt: skip
+_KEYS = {  # those that have a key here
+    "partition": "partition", "account": "account", "qos": "qos", "constraint": "constraint", "mem": "memory_gb",
+    "time": "timeout_min", "cpus-per-task": "cpus_per_task",
+}  # fmt: skip
+
+
+class Environment(Settings):
+    """Where a job's Python comes from.
+
+    ``venv``: ``python`` as it lies on shared storage (unset: the one that submits). ``archive``: a tar file with
+    ``bin/python`` in it, unpacked to node-local scratch once per node. ``image``: ``launch`` is the line that starts
+    Python in a container.
+    """
+
+    kind: Literal["venv", "archive", "image"] = "venv"
+    python: str | None = None
+    archive: str | None = None
+    launch: str | None = None
+
+    @field_validator("archive", "launch")
+    @classmethod
+    def _belongs(cls, value: str | None, info: ValidationInfo) -> str | None:
+        kind = {"archive": "archive", "launch": "image"}[str(info.field_name)]
+        if value is not None and info.data.get("kind") != kind:
+            raise ValueError(f"belongs to kind: {kind}")
+        return value
+
+
+class DriverSettings(Settings):
+    """The small job in which Ray runs and from which trials are submitted, with ``--driver job``."""
+
+    partition: str | None = None  # unset: as the trials
+    cpus_per_task: Count = 2
+    memory_gb: Positive | None = 4.0
+    timeout_min: Count = 1440
+
+
+class Profile(Settings):
+    """What each job asks for. Sizes are of one node; a trial says how many processes and GPUs it has.
+
+    ``nodes``: over how many each trial is spread (unset: as few as hold it), or one allocation of packed ones has.
+    ``tasks_per_node``, ``gpus_per_node``: at most. ``timeout_min`` may be shorter than a trial: it goes on in the next
+    allocation. ``signal_seconds``: how long before the time limit a trial saves itself. ``extra``: more parameters of
+    sbatch. ``setup``: lines of shell before Python. ``shared``: results must lie below it. ``pack``: trials in one job.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    nodes: Count | None = None
+    tasks_per_node: Count = 1
+    gpus_per_node: Annotated[int, Field(ge=0)] = 0
+    cpus_per_task: Count = 1
+    memory_gb: Positive | None = None
+    timeout_min: Count = 60
+    signal_seconds: Annotated[int, Field(ge=1)] = 90
+    extra: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    setup: list[str] = Field(default_factory=list)
+    shared: str | None = None
+    scratch: str = "${TMPDIR:-/tmp}"
+    environment: Environment = Environment()
+    max_live_jobs: Count = 32
+    status_every_seconds: Annotated[float, Field(ge=30)] = 30.0  # the controller serves others too
+    pack: Count = 1
+    driver: DriverSettings = DriverSettings()
+
+    @field_validator("environment")
+    @classmethod
+    def _complete(cls, environment: Environment) -> Environment:
+        needs = {"archive": "archive", "image": "launch"}.get(environment.kind)
+        if needs and getattr(environment, needs) is None:
+            raise ValueError(f"kind: {environment.kind} needs {needs}")
+        return environment
+
+    @field_validator("extra")
+    @classmethod
+    def _not_ours(cls, extra: dict[str, object]) -> dict[str, object]:
+        for key in extra:
+            plain = key.replace("_", "-").lstrip("-")
+            if plain in _OURS:
+                raise ValueError(f"{key} is decided by the suite")
+            if plain in _KEYS:
+                raise ValueError(f"{key} has a key of its own: {_KEYS[plain]}")
+        return extra
+
+    def check_place(self, folder: Path) -> None:
+        """Raise InputError where compute nodes would not see a folder."""
+        if self.shared is not None and not folder.absolute().is_relative_to(Path(self.shared).absolute()):
+            raise InputError(
+                f"--results {folder}: compute nodes may not see it: must lie below shared: {self.shared}, as in "
+                f"--results {Path(self.shared) / 'results'}"
+            )
+
+
+def load_profile(name: str | None) -> Profile:
+    """Read a profile: a path, or the name of a file in ``slurm/``.
+
+    Raises:
+        InputError: with one line for each mistake.
+    """
+    path = _find(name)
+    raw = parse(path.read_text(encoding="utf-8"), str(path))
+    if raw is None:
+        raw = {}
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: {short(raw)}: a profile must be a mapping")
+    try:
+        return Profile.model_validate(raw)
+    except ValidationError as error:
+        lines = (explain(e, Profile, raw, {}) for e in error.errors())
+        raise InputError(*(f"{path}: {line}" for line in lines if line)) from None
+
+
+def _find(name: str | None) -> Path:
+    if name is not None:
+        given = Path(name)
+        tried = [given, *(folder / f"{name}.yaml" for folder in (_HERE, _SHIPPED))]
+        for path in tried:
+            if path.is_file():
+                return path
+    there = sorted({path.stem for folder in (_HERE, _SHIPPED) for path in folder.glob("*.yaml")})
+    asked = "is needed with --launcher slurm" if name is None else f"{name}: no such file or profile"
+    raise InputError(f"--profile: {asked}; there are: {', '.join(there) or 'none in slurm/'}; or give a path")

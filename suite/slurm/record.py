@@ -1,0 +1,98 @@
+"""The job of a trial, kept in the trial's folder: whoever comes later finds the job and submits no second one."""
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from suite.records import listed, newest_checkpoint, write_whole
+from suite.slurm.controller import Job
+
+JOB, ALLOCATIONS = "job.json", "allocations"
+MOST_FRUITLESS = 3  # allocations in a row without a newer checkpoint
+
+
+class JobRecord(BaseModel):
+    """A job as it was submitted; ``id`` is None from before that until SLURM has said it.
+
+    ``token`` tells it from every other job: it stands in the job's comment. ``folder`` holds its log.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    token: str
+    folder: str
+    about: str  # the trial_id, or "pack"
+    id: str | None = None
+    cancelled: bool = False  # by us
+
+    @classmethod
+    def new(cls, name: str, about: str, folder: Path) -> "JobRecord":
+        """A job that is about to be submitted; its log goes below ``folder``."""
+        token = secrets.token_hex(6)
+        return cls(name=name, token=token, about=about, folder=str(folder / f"job-{token}"))
+
+    @property
+    def comment(self) -> str:
+        """What the job carries: what it runs, and the token."""
+        return f"{self.about} {self.token}"
+
+    def is_(self, job: Job) -> bool:
+        """A job of the queue is this one: ids alone begin again on a new cluster, comments are lost on some."""
+        return job.comment == self.comment or (job.id == self.id and job.name == self.name)
+
+    def found_in(self, jobs: dict[str, Job]) -> Job | None:
+        """This job among those that the controller knows; None where it knows it no more, or never did."""
+        if self.id is not None:
+            job = jobs.get(self.id)
+            return job if job is not None and self.is_(job) else None
+        return next((job for job in jobs.values() if self.is_(job)), None)
+
+    def last_lines(self, number: int = 5) -> list[str]:
+        """The end of what the job said on its standard error, where there is any, else of its output."""
+        for pattern in ("*_log.err", "*_log.out"):
+            files = sorted(Path(self.folder).glob(pattern))
+            lines = [line for file in files for line in file.read_text(errors="replace").splitlines() if line.strip()]
+            if lines:
+                return lines[-number:]
+        return []
+
+
+def read_job(trial_folder: Path) -> JobRecord | None:
+    """The job of a trial; None where it has none, or the file is garbled."""
+    try:
+        return JobRecord.model_validate_json((trial_folder / JOB).read_text(encoding="utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError):
+        return None
+
+
+def write_job(trial_folder: Path, record: JobRecord) -> None:
+    """Keep the job of a trial."""
+    trial_folder.mkdir(parents=True, exist_ok=True)
+    write_whole(trial_folder / JOB, record.model_dump_json())
+
+
+def forget_job(trial_folder: Path) -> None:
+    """Remove what jobs left in the folder of a trial that is final."""
+    for path in listed(trial_folder):
+        if path.name in (JOB, ALLOCATIONS):
+            path.unlink(missing_ok=True)
+        elif path.name.startswith("job-") and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def count_allocation(trial_folder: Path) -> int:
+    """Note that an allocation begins; returns how many in a row before it made no newer checkpoint."""
+    path, now = trial_folder / ALLOCATIONS, newest_checkpoint(trial_folder)
+    before = path.read_text().splitlines() if path.exists() else []
+    with path.open("a") as file:
+        file.write(f"{now}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fruitless = 0
+    while fruitless < len(before) and before[-1 - fruitless] == now:
+        fruitless += 1
+    return fruitless

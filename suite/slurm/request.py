@@ -1,0 +1,106 @@
+"""From a trial and a profile to what one job asks for."""
+
+import math
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from suite.config import InputError, Trial
+from suite.slurm.profile import Profile
+
+
+@dataclass(frozen=True)
+class Request:
+    """Nodes of one job, and what each has."""
+
+    nodes: int
+    tasks_per_node: int
+    cpus_per_task: int
+    gpus_per_node: int
+
+    def gpu_hours(self, profile: Profile) -> float:
+        """GPU-hours of one allocation that uses all its time."""
+        return self.nodes * self.gpus_per_node * profile.timeout_min / 60
+
+
+def request_for(trial: Trial, profile: Profile) -> Request:
+    """What the job of one trial asks for.
+
+    Raises:
+        InputError: the trial does not fit on the nodes of the profile.
+    """
+    processes, gpus = trial.processes, math.ceil(trial.resources.gpus)
+    nodes = profile.nodes or math.ceil(processes / profile.tasks_per_node)
+    if processes % nodes or processes // nodes > profile.tasks_per_node:
+        raise InputError(
+            f"processes: {processes}: cannot be spread evenly over {nodes} nodes with at most tasks_per_node: "
+            f"{profile.tasks_per_node}; set nodes or tasks_per_node of the profile, or processes"
+        )
+    per_node = math.ceil(gpus / nodes)
+    if per_node > profile.gpus_per_node:
+        raise InputError(
+            f"resources.gpus: {trial.resources.gpus:g}: {per_node} on each node, the profile has gpus_per_node: "
+            f"{profile.gpus_per_node}"
+        )
+    cpus = max(profile.cpus_per_task, trial.threads)
+    return Request(nodes, processes // nodes, cpus, per_node)
+
+
+def request_for_pack(profile: Profile) -> Request:
+    """What the job of packed trials asks for: whole nodes, one task on each, in which Ray places the trials."""
+    cpus = profile.cpus_per_task * profile.tasks_per_node
+    return Request(profile.nodes or 1, 1, cpus, profile.gpus_per_node)
+
+
+def parameters(request: Request, profile: Profile, *, name: str, comment: str) -> dict[str, Any]:
+    """The parameters of submitit for a job of trials."""
+    given = {
+        "partition": profile.partition,
+        "account": profile.account,
+        "qos": profile.qos,
+        "constraint": profile.constraint,
+        "mem": profile.memory_gb and _memory(profile.memory_gb),
+        "gpus_per_node": request.gpus_per_node or None,
+    }
+    return {
+        **{key: value for key, value in given.items() if value is not None},
+        "job_name": name,
+        "comment": comment,
+        "nodes": request.nodes,
+        "ntasks_per_node": request.tasks_per_node,
+        "cpus_per_task": request.cpus_per_task,
+        "time": profile.timeout_min,
+        "signal_delay_s": profile.signal_seconds,
+        "wckey": None,
+        # srun takes none of its CPUs from sbatch since SLURM 22.05; a rank that dies must not strand the others
+        "srun_args": [f"--cpus-per-task={request.cpus_per_task}", "--kill-on-bad-exit=1"],
+        "additional_parameters": {"requeue": True, **profile.extra},
+    }
+
+
+def driver_parameters(profile: Profile, *, name: str, comment: str) -> dict[str, Any]:
+    """The parameters of submitit for the job of a driver: small, and no GPU."""
+    driver = profile.driver
+    small = profile.model_copy(
+        update={
+            "partition": driver.partition or profile.partition,
+            "memory_gb": driver.memory_gb,
+            "timeout_min": driver.timeout_min,
+        }
+    )
+    return parameters(Request(1, 1, driver.cpus_per_task, 0), small, name=name, comment=comment)
+
+
+def setup_lines(profile: Profile, archive: str) -> list[str]:
+    """Lines of shell before Python starts: the profile's, then our code before any that is installed."""
+    code = shlex.quote(archive)
+    return [
+        *profile.setup,
+        f'export SUITE_SCRATCH="{profile.scratch}"',
+        f"export PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}}",
+        "export PYTHONSAFEPATH=1  # not the folder it was submitted from",
+    ]
+
+
+def _memory(gigabytes: float) -> str:
+    return f"{round(gigabytes * 1024)}M"

@@ -1,0 +1,67 @@
+"""What jobs of one sweep have in common, handed to whoever submits them."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from suite import source
+from suite.slurm.environment import python_command
+from suite.slurm.profile import Profile
+
+_OF_A_JOB = ("SLURM_", "SRUN_", "SUBMITIT_", "PMI", "PMIX_")  # of the job that we are in ourselves, if any
+_OF_THE_CLUSTER = ("SLURM_CONF",)
+
+
+class Site(BaseModel):
+    """A profile with the frozen code, the command of Python, and where the state of the queue is read.
+
+    ``variables``: names of the environment that jobs get; what Ray adds in its workers is not among them.
+    ``leave``: a file that says: the sweep ends, jobs go on.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    sweep: str
+    profile: Profile
+    archive: Path
+    python: str
+    variables: list[str]
+    results: Path
+    queue: Path
+    leave: Path
+
+    @classmethod
+    def prepare(cls, sweep: str, profile: Profile, results: Path, scratch: Path) -> "Site":
+        """Freeze the code below ``results``; ``scratch`` is of this sweep's driver."""
+        results = results.absolute()
+        code = results / "code"
+        return cls(
+            sweep=sweep,
+            profile=profile,
+            archive=source.freeze(code),
+            python=python_command(profile, code),
+            variables=clean(os.environ),
+            results=results,
+            queue=scratch / "queue.json",
+            leave=scratch / "stop",
+        )
+
+
+def clean(names: Iterable[str]) -> list[str]:
+    """The names of an environment without those that tell about the job we are in."""
+    return [name for name in names if name in _OF_THE_CLUSTER or not name.startswith(_OF_A_JOB)]
+
+
+@contextmanager
+def only(variables: list[str]) -> Iterator[None]:
+    """An environment of these variables alone, while it is entered."""
+    before = dict(os.environ)
+    for name in before.keys() - set(variables):
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(before)
