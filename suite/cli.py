@@ -27,7 +27,8 @@ def sweep_parser(prog: str, description: str) -> argparse.ArgumentParser:
 
 def load(args: argparse.Namespace) -> tuple[Sweep, Ledger]:
     """The sweep and the ledger that the arguments name."""
-    return load_sweep(args.file, only=args.only, sets=args.set), Ledger(args.results)
+    sweep = load_sweep(args.file, only=args.only, sets=args.set)
+    return sweep, Ledger(args.results, sweep.scheduler)
 
 
 def report_folder(sweep: Sweep, ledger: Ledger) -> Path:

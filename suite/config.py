@@ -138,6 +138,18 @@ class CheckpointSettings(Settings):
     max_time_share: Annotated[float, Field(gt=0, le=1)] = 0.01
 
 
+class SchedulerSettings(Settings):
+    """Which trials of a sweep are stopped early: with ``fifo`` none.
+
+    ``asha``: at ``grace_epochs``, and each ``reduction_factor`` times as many, a trial goes on only if its ``val/top1``
+    is among the best 1 / ``reduction_factor`` of those that have come so far (Li et al. 2020).
+    """
+
+    name: Literal["fifo", "asha"] = "fifo"
+    grace_epochs: Count = 1
+    reduction_factor: Annotated[int, Field(ge=2)] = 4
+
+
 def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
@@ -146,6 +158,8 @@ Method = Annotated[WeightsSettings | EdgePopupSettings | IteRandSettings, Field(
 Model = Annotated[ConvSettings | ResNetSettings, Field(discriminator="name")]
 DatasetBlock = Annotated[DigitsSettings | GreyImageSettings | CifarSettings, Field(discriminator="name")]
 Dataset = Annotated[DatasetBlock, BeforeValidator(_named)]  # `dataset: digits` is `dataset: {name: digits}`
+
+Scheduler = Annotated[SchedulerSettings, BeforeValidator(_named)]  # `scheduler: asha`
 
 
 class Trial(Settings):

@@ -11,18 +11,19 @@ from typing import Literal
 from pydantic import ValidationError
 
 from suite import records
-from suite.config import InputError, Trial, identity
+from suite.config import InputError, SchedulerSettings, Trial, identity
 
-# done and diverged are final; failed raised; unfinished was stopped or killed; differs was run with other settings.
-State = Literal["done", "diverged", "failed", "unfinished", "missing", "differs"]
-FINAL: tuple[State, ...] = ("done", "diverged")
+# done and diverged are final; failed raised; unfinished was left or killed; differs was run with other settings;
+# stopped early by the scheduler of this sweep: final for it, and unfinished for every other one.
+State = Literal["done", "diverged", "stopped", "failed", "unfinished", "missing", "differs"]
+FINAL: tuple[State, ...] = ("done", "diverged", "stopped")
 
 
 class Ledger:
     """The results folder: its trials, their states, and who may run them."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, scheduler: SchedulerSettings | None = None) -> None:
+        self.root, self.scheduler = root, scheduler or SchedulerSettings()
 
     def folder(self, trial_id: str) -> Path:
         """Where the records of a trial live."""
@@ -45,6 +46,9 @@ class Ledger:
             return found.status if same_settings(found, trial) else "differs"
         if (folder / records.FAILURE).exists():
             return "failed"
+        stopped = records.read_stopped(folder)
+        if stopped is not None and stopped.scheduler == self.scheduler.model_dump():
+            return "stopped"
         return "unfinished" if folder.exists() else "missing"
 
     @contextmanager

@@ -1,7 +1,8 @@
 """The files of one trial and their formats: the truth, which needs no server and can be copied.
 
 ``result.json`` (with config and provenance, written last), ``metrics.jsonl`` (a line an epoch),
-``failure.json`` (in place of a result, where the trial raised), ``log.txt`` (where there was something to say).
+``failure.json`` (in place of a result, where the trial raised), ``stopped.json`` (where a scheduler stopped it),
+``log.txt`` (where there was something to say).
 While it runs, and where it was left unfinished, an ``attempt-N`` folder holds what it has so far.
 """
 
@@ -21,7 +22,7 @@ from suite.config import InputError
 
 Record = TypeVar("Record", bound=BaseModel)
 Line = dict[str, float | int]
-RESULT, METRICS, FAILURE, LOG = "result.json", "metrics.jsonl", "failure.json", "log.txt"
+RESULT, METRICS, FAILURE, STOPPED, LOG = "result.json", "metrics.jsonl", "failure.json", "stopped.json", "log.txt"
 _ATTEMPT = re.compile(r"attempt-(\d+)")
 
 
@@ -62,6 +63,15 @@ class Failure(BaseModel):
     at: float
 
 
+class StoppedEarly(BaseModel):
+    """What ``stopped.json`` holds: the scheduler that stopped a trial after so many epochs."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    scheduler: dict[str, Any]
+    epochs: int
+
+
 class Writer:
     """Writes the records of one attempt at a trial into ``folder``: those of an earlier one there make way.
 
@@ -94,6 +104,11 @@ def write_failure(folder: Path, trial_id: str, error: BaseException) -> None:
     write_whole(folder / FAILURE, failure.model_dump_json(indent=1))
 
 
+def write_stopped(folder: Path, stopped: StoppedEarly) -> None:
+    """Leave which scheduler stopped a trial, in its folder: the trial sees it, saves itself and leaves."""
+    write_whole(folder / STOPPED, stopped.model_dump_json())
+
+
 def read_result(folder: Path) -> Result | None:
     """The result of a trial, or None where it has none.
 
@@ -101,6 +116,11 @@ def read_result(folder: Path) -> Result | None:
         InputError: the file is garbled.
     """
     return _read(folder / RESULT, Result)
+
+
+def read_stopped(folder: Path) -> StoppedEarly | None:
+    """Which scheduler stopped a trial, or None where none did."""
+    return _read(folder / STOPPED, StoppedEarly)
 
 
 def read_failure(folder: Path) -> Failure | None:

@@ -58,13 +58,13 @@ def frozen_archive() -> Path | None:
     return _HERE.parent if _HERE.parent.is_file() else None
 
 
-def freeze(folder: Path) -> Path:
+def freeze(folder: Path, *, write: bool = True) -> Path:
     """A copy of the running code that later edits do not touch: ``folder/HASH.zip``, to stand first in PYTHONPATH."""
     if (archive := frozen_archive()) is not None:
         return archive
     content = _zipped()
     path = folder / f"{hashlib.sha256(content).hexdigest()[:16]}.zip"
-    if not path.exists():
+    if write and not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_whole_bytes(path, content)
     return path

@@ -10,35 +10,62 @@ from pathlib import Path
 
 import yaml
 
-from suite import cli, launch, lease, records
+from suite import cli, driver, launch, lease, records
 from suite.config import InputError
-from suite.ledger import FINAL, Ledger
+from suite.ledger import Ledger
 from suite.plan import Plan, make_plan
+from suite.slurm import controller
+from suite.slurm.profile import Profile, find_profile, load_profile
+from suite.slurm.record import JOB, forget_job
 from suite.sweepfile import Sweep
+
+_LEFT_HERE = "running trials are saved; the same command goes on from here"
+_LEFT_THERE = "jobs go on; the same command follows them, `scancel` ends them: they carry the name {}.TRIAL_ID"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing of a sweep, then show and publish its results."""
     args = _parse(argv)
     sweep, ledger = cli.load(args)
+    profile = _profile(args, sweep, ledger)
     from suite import progress  # rich: not before a mistake in the file can be told
 
     if args.dry_run:
-        progress.show_plan(sweep, make_plan(sweep, ledger, retry_failed=args.retry_failed), ledger)
+        plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
+        progress.show_plan(sweep, plan, ledger)
+        if profile is not None:
+            progress.console.print(driver.preview(sweep, ledger, plan, profile))
         return 0
+    if profile is not None:
+        _check_cluster()
+        plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
+        if plan.to_run and driver.chosen(args.driver, profile, len(plan.to_run)) == "job":
+            _prepare_data(plan, args)
+            _keep_resolved(sweep, ledger)
+            progress.console.print(driver.submit(sweep, ledger, profile, args))
+            return 0
+    if args.part:
+        plan = make_plan(sweep, ledger)
+        _run(plan, sweep, ledger, args, None)
+        return 0 if make_plan(sweep, ledger).complete else 1
+    return _run_here(sweep, ledger, args, profile)
+
+
+def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> int:
+    from suite import progress
+
     with ledger.running():
         plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
         progress.show_counts(plan, ledger)
         _keep_resolved(sweep, ledger)
         try:
-            _run(plan, ledger, args)
+            _run(plan, sweep, ledger, args, profile)
         except KeyboardInterrupt:
-            progress.console.print(
-                "stopped: what is done is kept, running trials are saved; the same command goes on from here"
-            )
+            told = _LEFT_HERE if profile is None else _LEFT_THERE.format(sweep.name)
+            progress.console.print(f"stopped: what is done is kept, {told}")
             return 130
-        _tidy(plan, ledger)
         plan = make_plan(sweep, ledger)
+        _tidy(plan, ledger)
     files = _report(sweep, ledger)
     _publish(sweep, ledger, args.tracking_uri, files)
     _show_failures(plan, ledger)
@@ -49,39 +76,86 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.sweep_parser("python -m suite.sweep", "Run the trials of a sweep that are not done yet.")
     parser.add_argument("--dry-run", action="store_true", help="print the trials and run nothing")
     parser.add_argument("--launcher", choices=launch.LAUNCHERS, help="default: inline for one process, else local")
+    parser.add_argument("--profile", metavar="NAME", help="of the cluster, for slurm: slurm/NAME.yaml, or a path")
+    parser.add_argument(
+        "--driver", choices=("here", "job"), help="for slurm: where to submit from; default: here up to 16 live jobs"
+    )
     parser.add_argument("--retry-failed", action="store_true", help="run trials again that raised")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets; default: $SUITE_DATA, else data")
     parser.add_argument("--download", action="store_true", help="fetch data sets that are missing")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server; default: mlflow.db in the results folder")
+    parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)  # of a sweep, in a job of packed trials
     return parser.parse_args(argv)
+
+
+def _profile(args: argparse.Namespace, sweep: Sweep, ledger: Ledger) -> Profile | None:
+    """The profile of the cluster, where trials are to be jobs; that they fit is checked before anything is queued."""
+    if args.launcher != "slurm":
+        for flag in ("profile", "driver"):
+            if getattr(args, flag) is not None:
+                raise InputError(f"--{flag} {getattr(args, flag)}: belongs to --launcher slurm")
+        return None
+    args.profile_path = find_profile(args.profile)
+    profile = load_profile(args.profile_path)
+    profile.check_place(ledger.root)
+    if profile.pack > 1 and sweep.scheduler.name != "fifo":
+        raise InputError(
+            f"{args.profile_path}: pack: {profile.pack}: must be 1 for a sweep with scheduler: {sweep.scheduler.name}"
+        )
+    driver.check_fit(sweep, profile)
+    return profile
+
+
+def _check_cluster() -> None:
+    from suite.launch import slurm
+
+    controller.check_here()
+    slurm.check_installed()
+
+
+def _prepare_data(plan: Plan, args: argparse.Namespace) -> None:
+    from suite import data
+
+    for settings in {trial.dataset for trial in plan.to_run.values()}:
+        data.prepare(settings, data_dir=args.data_dir, download=args.download)
 
 
 def _keep_resolved(sweep: Sweep, ledger: Ledger) -> None:
     """Keep the trials as planned, each with all its settings: a sweep file too."""
     trials = [trial.model_dump(mode="json") for trial in sweep.trials.values()]
-    file = {"name": sweep.name, "description": sweep.description, "grid": trials}
+    scheduler = sweep.scheduler.model_dump(mode="json")
+    file = {"name": sweep.name, "description": sweep.description, "scheduler": scheduler, "grid": trials}
     folder = ledger.root / "sweeps"
     folder.mkdir(parents=True, exist_ok=True)
     records.write_whole(folder / f"{sweep.label}.yaml", yaml.safe_dump(file, sort_keys=False))
 
 
-def _run(plan: Plan, ledger: Ledger, args: argparse.Namespace) -> None:
+def _run(plan: Plan, sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> None:
     if not plan.to_run:
         return
-    from suite import data, tune
+    from suite import tune
     from suite.progress import SweepDisplay
 
-    for settings in {trial.dataset for trial in plan.to_run.values()}:
-        data.prepare(settings, data_dir=args.data_dir, download=args.download)
+    _prepare_data(plan, args)
     with SweepDisplay(plan.to_run, ledger) as display:
-        tune.run(plan.to_run, ledger, data_dir=args.data_dir, display=display, launcher=args.launcher)
+        tune.run(
+            plan.to_run,
+            ledger,
+            data_dir=args.data_dir,
+            display=display,
+            launcher=args.launcher,
+            profile=profile,
+            sweep=sweep.name,
+        )
 
 
 def _tidy(plan: Plan, ledger: Ledger) -> None:
-    """Remove the checkpoints of trials that were killed just before they would have done it themselves."""
-    for trial_id, trial in plan.to_run.items():
-        if ledger.state(trial) in FINAL:
-            lease.remove_attempts(ledger.folder(trial_id))
+    """Remove what trials needed that were killed, or whose driver was, just before it would have been removed."""
+    for trial_id, state in plan.states.items():
+        folder = ledger.folder(trial_id)
+        if state in ("done", "diverged") and any(path.is_dir() or path.name == JOB for path in records.listed(folder)):
+            lease.remove_attempts(folder)
+            forget_job(folder)
 
 
 def _report(sweep: Sweep, ledger: Ledger) -> list[Path]:

@@ -4,13 +4,13 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from suite.config import InputError, Settings, Trial
+from suite.config import InputError, Scheduler, SchedulerSettings, Settings, Trial
 from suite.grid import Flat, Key, expand, lay_over, lists_in, nest, num_combinations
 from suite.problems import choices, explain, short
 from suite.yaml_text import parse
@@ -25,6 +25,7 @@ class SweepFile(Settings):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     description: str = ""
+    scheduler: Scheduler = SchedulerSettings()
     base: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, Any] | list[dict[str, Any]]
 
@@ -41,6 +42,7 @@ class Sweep:
     description: str
     path: Path
     trials: dict[str, Trial]
+    scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ class Option:
 
     def keep(self, trials: dict[str, Trial], flats: list[Flat]) -> dict[str, Trial]:
         """The trials that pass this filter; where none does, an InputError says which values there are."""
-        kept = {i: trial for i, trial in trials.items() if _lookup(trial.model_dump(), self.key) in self.values}
+        if self.key == ("trial_id",):
+            kept = {i: trial for i, trial in trials.items() if i in self.values}
+        else:
+            kept = {i: trial for i, trial in trials.items() if _lookup(trial.model_dump(), self.key) in self.values}
         if kept:
             return kept
         known = [*(nest(flat) for flat in flats), *(trial.model_dump() for trial in trials.values())]
@@ -105,7 +110,8 @@ def load_sweep(path: str | Path, only: Sequence[str] = (), sets: Sequence[str] =
         raise InputError(*(f"{path}: {problem}" for problem in dict.fromkeys(problems)))
     for option in filters:
         trials = option.keep(trials, flats)
-    return Sweep(raw["name"], _label(raw["name"], only, sets), raw.get("description", ""), path, trials)
+    top = SweepFile.model_validate(raw)
+    return Sweep(top.name, _label(top.name, only, sets), top.description, path, trials, top.scheduler)
 
 
 def load_trial(path: Path) -> Trial:
@@ -169,7 +175,7 @@ def _check_top(raw: dict[str, Any]) -> list[str]:
                 problems.append(f"grid: {short(raw['grid'])}: must be a block or a list of blocks; keys must be words")
             elif e["loc"][0] == "base":
                 problems.append(f"base: {short(raw['base'])}: must be a block; keys must be words")
-            elif line := explain({**e, "loc": e["loc"][:1]}, SweepFile, raw, {}):
+            elif line := explain(e if e["loc"][0] == "scheduler" else {**e, "loc": e["loc"][:1]}, SweepFile, raw, {}):
                 problems.append(line)
         return problems
 

@@ -18,10 +18,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from suite import launch
+from suite import early_stop, launch, worker
 from suite.config import InputError, Trial
+from suite.launch.sweep_job import RAY_ADDRESS
 from suite.ledger import Ledger
-from suite.stopping import Stopped
+from suite.records import StoppedEarly, write_stopped
+from suite.slurm.profile import Profile
+from suite.slurm.site import Site
+from suite.slurm.watch import Queue, Watch
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new display prints a table whatever verbose says
@@ -31,9 +35,9 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing large passes through Ray
-_REPORT_SECONDS = 0.5
-_LOOK_SECONDS = 0.2  # between two looks whether the sweep stops
 _SAVE_SECONDS = 60.0  # for trials to save themselves when it does
+_MOST_EPOCHS = 10**9  # that a scheduler lets a trial have: the trial knows itself when it is done
+_CPUS_TO_FOLLOW = 0.001  # that following a job takes: max_live_jobs is the limit
 
 
 class Display(Protocol):
@@ -56,91 +60,120 @@ def run(
     data_dir: Path | None,
     display: Display,
     launcher: str | None = None,
+    profile: Profile | None = None,
+    sweep: str = "",
 ) -> None:
-    """Run ``trials`` on this machine, as many at once as its CPUs and GPUs allow; returns when none is left.
+    """Run ``trials``, as many at once as there are CPUs and GPUs here, or jobs the profile allows.
 
     A trial that raises or is killed does not stop the others: ask the ledger afterwards.
 
+    Args:
+        trials: by trial_id.
+        ledger: where their records go; its scheduler may stop some early.
+        data_dir: where data sets lie.
+        display: is told how they go.
+        launcher: see ``suite.launch``.
+        profile: of the cluster, for the launcher ``slurm``.
+        sweep: stands in the names of jobs.
+
     Raises:
-        InputError: ray is not installed, a trial asks for more than the machine has, or the launcher cannot run it.
-        KeyboardInterrupt: Ctrl-C; running trials have saved themselves and stopped.
+        InputError: ray is not installed, a trial asks for more than there is, or the launcher cannot run it.
+        KeyboardInterrupt: Ctrl-C; trials that ran here have saved themselves and stopped, jobs of a cluster go on.
     """
     for trial in trials.values():
-        launch.check(launcher, trial)
+        launch.check(launcher, trial, profile)
     ray = _import_ray()
-    from ray import tune
-    from ray.tune.progress_reporter import TrialProgressCallback
-
     _displays[:] = [display]
     _skipped.clear()
     _started.clear()
     _ended.clear()
-    with _cluster(ray) as scratch:
-        _check_resources(ray.cluster_resources(), trials)
+    with _cluster(ray) as scratch, _site(sweep, profile, ledger, scratch) as site:
+        if site is None:
+            _check_resources(ray.cluster_resources(), trials)
         stop = scratch / "stop"
-        rest = {"data_dir": data_dir and str(data_dir.absolute()), "launcher": launcher, "stop": str(stop)}
-        cells = [{**_cell(trial_id, trial, ledger), **rest} for trial_id, trial in trials.items()]
-        tune.Tuner(
-            tune.with_resources(_trainable, _resources),
-            param_space={"cell": tune.grid_search(cells)},
-            tune_config=tune.TuneConfig(reuse_actors=True),
-            run_config=tune.RunConfig(
-                storage_path=str(scratch), verbose=0, callbacks=[_callback(TrialProgressCallback, str(stop))]
-            ),
-        ).fit()
+        rest = {
+            "root": str(ledger.root.absolute()),
+            "data_dir": data_dir and str(data_dir.absolute()),
+            "launcher": launcher,
+            "stop": str(stop),
+            "site": site and site.model_dump(mode="json"),
+            "every_epoch": ledger.scheduler.name != "fifo",
+        }
+        cells = [{"trials": worker.settings_of(unit, trials), **rest} for unit in _units(trials, ledger, site)]
+        _fit(cells, ledger, scratch, stop, site.profile.max_live_jobs if site else None)
         if stop.exists() or not trials.keys() <= _ended:  # Tune takes Ctrl-C as "start no more" and returns
             raise KeyboardInterrupt
 
 
+def _fit(cells: list[dict[str, Any]], ledger: Ledger, scratch: Path, stop: Path, most: int | None) -> None:
+    from ray import tune
+    from ray.tune.progress_reporter import TrialProgressCallback
+
+    callbacks = [_callback(TrialProgressCallback, str(stop))]
+    tune.Tuner(
+        tune.with_resources(_trainable, _resources),
+        param_space={"cell": tune.grid_search(cells)},
+        tune_config=tune.TuneConfig(reuse_actors=True, scheduler=_scheduler(ledger), max_concurrent_trials=most),
+        run_config=tune.RunConfig(storage_path=str(scratch), verbose=0, callbacks=callbacks),
+    ).fit()
+
+
+def _scheduler(ledger: Ledger) -> Any:
+    """Tune's scheduler, with its decisions written into the folders of the trials."""
+    settings = ledger.scheduler
+    if settings.name == "fifo":
+        return None
+    from ray.tune.schedulers import AsyncHyperBandScheduler
+
+    def stop(trial: Any, epochs: int) -> None:
+        for trial_id in trial.config["cell"]["trials"]:
+            write_stopped(ledger.folder(trial_id), StoppedEarly(scheduler=settings.model_dump(), epochs=epochs))
+
+    return early_stop.gently(AsyncHyperBandScheduler)(
+        stop,
+        time_attr=early_stop.EPOCHS,
+        metric=early_stop.METRIC,
+        mode="max",
+        grace_period=settings.grace_epochs,
+        reduction_factor=settings.reduction_factor,
+        max_t=_MOST_EPOCHS,
+        stop_last_trials=False,
+    )
+
+
+@contextlib.contextmanager
+def _site(sweep: str, profile: Profile | None, ledger: Ledger, scratch: Path) -> Iterator[Site | None]:
+    """What jobs of a cluster have in common, while the state of its queue is watched."""
+    if profile is None:
+        yield None
+        return
+    site = Site.prepare(sweep, profile, ledger.root, scratch)
+    with Watch(site.queue, profile.status_every_seconds):
+        yield site
+
+
+def _units(trials: dict[str, Trial], ledger: Ledger, site: Site | None) -> list[list[str]]:
+    """What is run as one: a trial, or a pack of them that shares a job."""
+    if site is None:
+        return [[trial_id] for trial_id in trials]
+    from suite.launch import packed
+
+    return packed.units(list(trials), ledger, Queue(site.queue).jobs(), site.profile.pack)
+
+
 def _resources(config: dict[str, Any]) -> dict[str, float]:
-    trial = Trial.model_validate(config["cell"]["trial"])
+    cell = config["cell"]
+    if cell["site"]:
+        return {"cpu": _CPUS_TO_FOLLOW}
+    trial = Trial.model_validate(next(iter(cell["trials"].values())))
     return {"cpu": trial.num_cpus, "gpu": trial.resources.gpus}
 
 
-def _cell(trial_id: str, trial: Trial, ledger: Ledger) -> dict[str, Any]:
-    return {"trial": trial.model_dump(mode="json"), "folder": str(ledger.folder(trial_id).absolute())}
-
-
 def _trainable(config: dict[str, Any]) -> None:
-    """Runs in a worker process, which takes one trial after the other."""
+    """Runs in a worker process, which takes one unit after the other."""
     from ray import tune
 
-    cell = config["cell"]
-    trial, stop = Trial.model_validate(cell["trial"]), Path(cell["stop"])
-    if stop.exists():
-        return
-    reported, looked = _Throttle(_REPORT_SECONDS), _Throttle(_LOOK_SECONDS)
-
-    def report(line: dict[str, Any]) -> None:
-        if reported.is_time():  # a report waits for the driver
-            tune.report(line)
-
-    def should_stop() -> bool:
-        return looked.is_time() and stop.exists()
-
-    with contextlib.suppress(Stopped):  # it is saved, and unfinished: the ledger says so
-        launch.get(cell["launcher"], trial)(
-            trial,
-            Path(cell["folder"]),
-            data_dir=cell["data_dir"] and Path(cell["data_dir"]),
-            on_epoch=report,
-            should_stop=should_stop,
-        )
-
-
-class _Throttle:
-    """Says yes once in a while."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds, self._last = seconds, time.monotonic()
-
-    def is_time(self) -> bool:
-        """Enough time has passed since the last yes."""
-        now = time.monotonic()
-        if now - self._last < self._seconds:
-            return False
-        self._last = now
-        return True
+    worker.run(config["cell"], tune.report)
 
 
 def _callback(base: type, stop: str) -> Any:
@@ -196,11 +229,22 @@ _skipped: set[str] = set()  # trials that came up after that
 
 
 def _tell(event: str, trial: Any, *told: Any) -> None:
-    trial_id = Path(trial.config["cell"]["folder"]).name
+    trial_ids = list(trial.config["cell"]["trials"])
+    if event == "epoch" and (of_pack := told[0].get("trial_id")):
+        trial_ids, event = [of_pack], "ended" if told[0].get("ended") else "epoch"
+    for trial_id in trial_ids:
+        _tell_of(event, trial_id, *told)
+
+
+def _tell_of(event: str, trial_id: str, *told: Any) -> None:
     if _asked and event == "started":
         _skipped.add(trial_id)  # it will see that the sweep ends, and return
     if event != "epoch":
-        {"started": _started, "ended": _ended}[event].add(trial_id)
+        seen = {"started": _started, "ended": _ended}[event]
+        if trial_id in seen:
+            return
+        seen.add(trial_id)
+        told = ()
     if trial_id not in _skipped:
         getattr(_displays[-1], event)(trial_id, *told)
 
@@ -208,12 +252,14 @@ def _tell(event: str, trial: Any, *told: Any) -> None:
 @cache
 def _import_ray() -> Any:
     """Import ray, which reads its environment then; a fresh token keeps other users of the machine out."""
-    folder = Path(tempfile.mkdtemp(prefix="suite-token-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    token = folder / "token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
-    os.environ.update(_QUIET, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
+    if RAY_ADDRESS not in os.environ:
+        folder = Path(tempfile.mkdtemp(prefix="suite-token-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        token = folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
+    os.environ.update(_QUIET)
     try:
         import ray
         from ray import tune  # noqa: F401 - may be missing where ray is not
@@ -228,15 +274,15 @@ def _cluster(ray: Any) -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix="suite-ray-"))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ray.init(
-            address="local",
-            num_cpus=len(os.sched_getaffinity(0)),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="CRITICAL",
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _temp_dir=str(scratch / "ray"),  # Ray opens it to everybody: the folder above stays ours
-        )
+        own = {
+            "num_cpus": len(os.sched_getaffinity(0)),
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "_temp_dir": str(scratch / "ray"),  # Ray opens it to everybody: the folder above stays ours
+        }
+        there = os.environ.get(RAY_ADDRESS)  # of the job that we are in
+        rest = {} if there else own
+        ray.init(address=there or "local", log_to_driver=False, logging_level="CRITICAL", **rest)
         if threading.current_thread() is threading.main_thread():  # Ray's own answer to TERM is a stack trace
             signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         yield scratch

@@ -1,16 +1,20 @@
-"""How one trial is run: ``inline`` is in this process, ``local`` as a group of processes on this machine."""
+"""How one trial is run: ``inline`` in this process, ``local`` as a group of processes here, ``slurm`` as a job."""
 
 import contextlib
 import importlib
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from suite.config import InputError, Trial
 from suite.records import LOG, Line, Result
+from suite.slurm import request
+from suite.slurm.profile import Profile
+from suite.slurm.site import Site
 
-LAUNCHERS = ("inline", "local")
+LAUNCHERS = ("inline", "local", "slurm")
 log = logging.getLogger("suite")
 
 
@@ -30,22 +34,27 @@ class Launcher(Protocol):
         """Run a trial, or go on with it, in its folder."""
 
 
-def get(name: str | None, trial: Trial) -> Launcher:
-    """The launcher of a trial: by default inline for one process, local for more.
+def get(name: str | None, trial: Trial, site: Site | None = None) -> Launcher:
+    """The launcher of a trial: by default inline for one process, local for more. ``site`` belongs to slurm.
 
     Raises:
         InputError: as ``check``.
     """
-    check(name, trial)
+    check(name, trial, site.profile if site else None)
     name = name or ("inline" if trial.processes == 1 else "local")
-    run: Launcher = importlib.import_module(f"suite.launch.{name}").run  # only inline needs torch
-    return run
+    run: Any = importlib.import_module(f"suite.launch.{name}").run  # only inline needs torch
+    launcher: Launcher = partial(run, site=site) if name == "slurm" else run
+    return launcher
 
 
-def check(name: str | None, trial: Trial) -> None:
+def check(name: str | None, trial: Trial, profile: Profile | None = None) -> None:
     """Raise InputError where the launcher cannot run as many processes as the trial has."""
     if name == "inline" and trial.processes > 1:
         raise InputError(f"--launcher inline: runs 1 process, the trial has processes: {trial.processes}; use local")
+    if name == "slurm":
+        if profile is None:
+            raise InputError("--launcher slurm: runs the trials of a sweep: python -m suite.sweep with --profile")
+        request.request_for(trial, profile)
 
 
 @contextlib.contextmanager

@@ -30,13 +30,13 @@ def run_trial(settings: str, folder: str, data_dir: str | None) -> None:
     with StopRequest() as early:  # torch takes a while to load; a signal that comes meanwhile is not lost
         from suite.launch import inline
 
-        if _is_first() and not _may_begin(trial, where):
+        if is_first() and not _may_begin(trial, where):
             sys.exit(1)
         try:
             inline.run(trial, where, data_dir=Path(data_dir) if data_dir else None, should_stop=lambda: early.asked)
         except Stopped as stopped:
             print(stopped, flush=True)
-            _requeue(stopped.signum or early.signum, early)
+            requeue(stopped.signum or early.signum, early)
         except InputError as error:
             _tell_problems(error)
             raise
@@ -62,9 +62,9 @@ def _may_begin(trial: Trial, folder: Path) -> bool:
     return False
 
 
-def _requeue(signum: int | None, early: StopRequest) -> None:
+def requeue(signum: int | None, early: StopRequest) -> None:
     """Put this job back into the queue; not after TERM: it is being cancelled, or SLURM requeues it itself."""
-    if not _is_first():
+    if not is_first():
         return
     time.sleep(_SIGNAL_SECONDS)
     if signal.SIGTERM in (signum, early.signum):
@@ -74,9 +74,10 @@ def _requeue(signum: int | None, early: StopRequest) -> None:
 
 
 def _tell_problems(error: InputError) -> None:
-    if _is_first():
+    if is_first():
         write_whole(Path(os.environ["SUBMITIT_FOLDER"]) / _INPUT, str(error))
 
 
-def _is_first() -> bool:
+def is_first() -> bool:
+    """This is the first task of its job."""
     return os.environ.get("SLURM_PROCID", "0") == "0"

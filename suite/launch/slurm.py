@@ -6,6 +6,7 @@ the trial's own records say so, and one query for all jobs (``suite.slurm.watch`
 
 import logging
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -75,7 +76,7 @@ def run(
             followed.look(now=True)
             return ended
         fruitless = 0 if newest_checkpoint(folder) > before else fruitless + 1
-        _judge(trial, folder, jobs, over, fruitless)
+        _check_hope(trial, folder, over, fruitless, judge(jobs, over, folder))
         jobs.submit(should_stop)
 
 
@@ -91,21 +92,29 @@ def _ended(folder: Path, jobs: "Jobs") -> Result | None:
     return None
 
 
-def _judge(trial: Trial, folder: Path, jobs: "Jobs", over: Job, fruitless: int) -> None:
-    """Return where a job that is over should be followed by another; else raise why not."""
+def judge(jobs: "Jobs", over: Job, folder: Path) -> str:
+    """What became of a job that is over, in one line, where another one may follow it.
+
+    Raises:
+        InputError: it found something wrong with its input; Stopped: somebody cancelled it.
+    """
     what = f"job {over.id}: {over.state}; {jobs.where()}"
+    if (problems := inside.input_problems(jobs.record.folder)) is not None:
+        raise InputError(*problems)
     with logging_to(folder):
-        if (problems := inside.input_problems(jobs.record.folder)) is not None:
-            raise InputError(*problems)
-        if over.state == "CANCELLED" and not jobs.record.cancelled:
-            log.info("%s", what)
-            raise Stopped(f"{what}; the same command submits it again")
-        if over.state == "OUT_OF_MEMORY" or fruitless >= MOST_FRUITLESS:
-            why = "" if over.state == "OUT_OF_MEMORY" else f"; given up after {fruitless} without a newer checkpoint"
-            error = RuntimeError(what + why)
-            write_failure(folder, trial.trial_id, error)
-            raise error
-        log.info("%s; submitting it again", what)
+        log.info("%s", what)
+    if over.state == "CANCELLED" and not jobs.record.cancelled:
+        raise Stopped(f"{what}; the same command submits it again")
+    return what
+
+
+def _check_hope(trial: Trial, folder: Path, over: Job, fruitless: int, what: str) -> None:
+    """Where another job would end like this one, the trial fails."""
+    if over.state == "OUT_OF_MEMORY" or fruitless >= MOST_FRUITLESS:
+        why = "" if over.state == "OUT_OF_MEMORY" else f"; given up after {fruitless} without a newer checkpoint"
+        error = RuntimeError(what + why)
+        write_failure(folder, trial.trial_id, error)
+        raise error
 
 
 class Jobs:
@@ -113,22 +122,31 @@ class Jobs:
 
     Args:
         site: what all jobs of the sweep have in common.
-        folder: of the trial: the job's record and its log go there.
+        folder: of the trial: the job's log goes there.
         about: the trial_id; stands in the job's name and comment.
         parameters: of submitit, without name and comment.
         call: the function that every task of the job runs, and its arguments.
+        keep_in: folders in which the job is written down; unset: ``folder``.
     """
 
-    def __init__(self, site: Site, folder: Path, about: str, parameters: dict[str, Any], call: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        site: Site,
+        folder: Path,
+        about: str,
+        parameters: dict[str, Any],
+        call: tuple[Any, ...],
+        keep_in: list[Path] | None = None,
+    ) -> None:
         self._site, self._folder, self._about, self._call = site, folder, about, call
-        self._parameters = parameters
+        self._parameters, self._keep_in = parameters, keep_in or [folder]
         self._queue = Queue(site.queue)
         self._since, self._passing = 0, 0
         self.record = JobRecord.new(f"{site.sweep}.{about}", about, folder)
 
     def adopt_or_submit(self, should_stop: Callable[[], bool]) -> None:
         """Follow the job that an earlier driver has submitted, where the controller still has it; else submit one."""
-        found = read_job(self._folder)
+        found = read_job(self._keep_in[0])
         job = found.found_in(self._queue.jobs()) if found else None
         if found and job and not job.over:
             self._take(found, job)
@@ -144,8 +162,9 @@ class Jobs:
             InputError: SLURM refuses it; Stopped: asked to, while SLURM would not take more jobs.
         """
         self.record = JobRecord.new(f"{self._site.sweep}.{self._about}", self._about, self._folder)
-        write_job(self._folder, self.record)
-        (self._folder / FAILURE).unlink(missing_ok=True)
+        self._keep()
+        for folder in self._keep_in:
+            (folder / FAILURE).unlink(missing_ok=True)
         while not self._submitted():
             since = self._queue.answer
             while self._queue.answer < since + 2:  # it may have gone through all the same
@@ -190,6 +209,10 @@ class Jobs:
                 return
             time.sleep(0.2)
 
+    def remove_log(self) -> None:
+        """Remove what submitit left."""
+        shutil.rmtree(self.record.folder, ignore_errors=True)
+
     def _submitted(self) -> bool:
         """Call sbatch; False where that has to be tried again."""
         parameters = {**self._parameters, "job_name": self.record.name, "comment": self.record.comment}
@@ -207,7 +230,11 @@ class Jobs:
     def _take(self, record: JobRecord, job: Job | None) -> None:
         self.record = record.model_copy(update={"id": job.id}) if job else record
         self._since = self._queue.answer
-        write_job(self._folder, self.record)
+        self._keep()
+
+    def _keep(self) -> None:
+        for folder in self._keep_in:
+            write_job(folder, self.record)
 
 
 def submit(site: Site, record: JobRecord, parameters: dict[str, Any], *call: Any) -> str:

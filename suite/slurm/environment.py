@@ -27,12 +27,13 @@ exec "$folder/bin/python" "$@"
 """
 
 
-def python_command(profile: Profile, folder: Path) -> str:
+def python_command(profile: Profile, folder: Path, *, write: bool = True) -> str:
     """What stands before Python's arguments in a job: shell words.
 
     Args:
         profile: says where Python comes from.
         folder: on shared storage, for what the command needs.
+        write: put it there.
     """
     environment = profile.environment
     if environment.kind == "image":
@@ -40,7 +41,7 @@ def python_command(profile: Profile, folder: Path) -> str:
     if environment.kind == "venv":
         return shlex.quote(environment.python or sys.executable)
     script = folder / "unpack.sh"
-    folder.mkdir(parents=True, exist_ok=True)
-    if not script.exists() or script.read_text() != _UNPACK:
+    if write:
+        folder.mkdir(parents=True, exist_ok=True)
         write_whole(script, _UNPACK)
     return shlex.join(["bash", str(script), str(Path(str(environment.archive)).absolute())])

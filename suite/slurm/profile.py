@@ -110,14 +110,16 @@ class Profile(Settings):
             )
 
 
-def load_profile(name: str | None) -> Profile:
-    """Read a profile: a path, or the name of a file in ``slurm/``.
+def load_profile(path: Path) -> Profile:
+    """Read a profile.
 
     Raises:
         InputError: with one line for each mistake.
     """
-    path = _find(name)
-    raw = parse(path.read_text(encoding="utf-8"), str(path))
+    try:
+        raw = parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text: {error}") from None
     if raw is None:
         raw = {}
     if not isinstance(raw, dict):
@@ -129,7 +131,12 @@ def load_profile(name: str | None) -> Profile:
         raise InputError(*(f"{path}: {line}" for line in lines if line)) from None
 
 
-def _find(name: str | None) -> Path:
+def find_profile(name: str | None) -> Path:
+    """The file of a profile: a path, or the name of a file in ``slurm/``.
+
+    Raises:
+        InputError: there is none; it says which there are.
+    """
     if name is not None:
         given = Path(name)
         tried = [given, *(folder / f"{name}.yaml" for folder in (_HERE, _SHIPPED))]

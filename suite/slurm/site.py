@@ -34,15 +34,15 @@ class Site(BaseModel):
     leave: Path
 
     @classmethod
-    def prepare(cls, sweep: str, profile: Profile, results: Path, scratch: Path) -> "Site":
-        """Freeze the code below ``results``; ``scratch`` is of this sweep's driver."""
+    def prepare(cls, sweep: str, profile: Profile, results: Path, scratch: Path, *, write: bool = True) -> "Site":
+        """Freeze the code below ``results``, if it may ``write``; ``scratch`` is of this sweep's driver."""
         results = results.absolute()
         code = results / "code"
         return cls(
             sweep=sweep,
             profile=profile,
-            archive=source.freeze(code),
-            python=python_command(profile, code),
+            archive=source.freeze(code, write=write),
+            python=python_command(profile, code, write=write),
             variables=clean(os.environ),
             results=results,
             queue=scratch / "queue.json",

@@ -1,0 +1,154 @@
+"""SLURM jobs in which the sweep's own command runs: for packed trials, and for the driver of a sweep."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from suite.launch.job import is_first, requeue
+from suite.records import write_whole
+from suite.slurm.site import clean
+from suite.stopping import StopRequest
+
+RAY_ADDRESS = "SUITE_RAY_ADDRESS"  # environment: a Ray that is there already
+_KEPT = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT")  # leases name the job; a trial is no task of this job's step
+_MOST_CRASHES = 3
+_STOP_SECONDS = 80.0  # for a sweep to save its trials and end
+_POLL_SECONDS = 0.5
+
+
+def run_pack(trials: list[dict[str, Any]], sweep: str, results: str, data_dir: str | None) -> None:
+    """Run trials under a Ray of this job alone, which spans its nodes; every task of the job calls it.
+
+    Args:
+        trials: their settings.
+        sweep: its name.
+        results: where records go.
+        data_dir: where data sets lie.
+    """
+    with StopRequest() as stop, _ray(stop) as environment:
+        if not is_first():
+            return
+        file = _job_folder() / "pack.yaml"
+        write_whole(file, yaml.safe_dump({"name": sweep, "grid": trials}, sort_keys=False))
+        more = ["--data-dir", data_dir] if data_dir else []
+        status = _sweep([str(file), "--results", results, "--part", *more], environment, stop)
+        print(f"the sweep ended with status {status}", flush=True)
+    if stop.asked:
+        requeue(stop.signum, stop)
+
+
+def run_driver(arguments: list[str]) -> None:
+    """Run the command of a sweep, from which its trials are submitted, until all are final; its end cancels nothing.
+
+    When its time is over it goes back into the queue; where it is killed it begins again, some times.
+    """
+    environment = {name: os.environ[name] for name in clean(os.environ)}
+    with StopRequest() as stop:
+        for _ in range(_MOST_CRASHES):
+            status = _sweep(arguments, environment, stop)
+            print(f"the sweep ended with status {status}", flush=True)
+            if stop.asked or status >= 0:
+                break
+    if stop.asked:
+        requeue(stop.signum, stop)
+
+
+def _sweep(arguments: list[str], environment: dict[str, str], stop: StopRequest) -> int:
+    """Run the sweep command; where this job is to stop, so is the sweep."""
+    process = subprocess.Popen([sys.executable, "-m", "suite.sweep", *arguments], env=environment)
+    asked = float("inf")
+    while process.poll() is None:
+        if stop.asked and asked == float("inf"):
+            asked = time.monotonic()
+            process.send_signal(signal.SIGINT)
+        if time.monotonic() > asked + _STOP_SECONDS:
+            process.kill()
+        time.sleep(_POLL_SECONDS)
+    return process.returncode
+
+
+@contextmanager
+def _ray(stop: StopRequest) -> Iterator[dict[str, str]]:
+    """A Ray over all nodes of this job, with a token, ports and a folder of its own; gives the sweep's environment."""
+    run = os.environ.get("SLURM_RESTART_COUNT", "0")
+    token, address, over = (_job_folder() / f"ray-{what}-{run}" for what in ("token", "address", "over"))
+    scratch = Path(tempfile.mkdtemp(prefix="suite-ray-", dir=os.environ["SUITE_SCRATCH"]))
+    environment = {name: os.environ[name] for name in [*clean(os.environ), *_KEPT] if name in os.environ}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
+    node = None
+    try:
+        if is_first():
+            token.touch(mode=0o600)
+            token.write_text(secrets.token_hex(32))
+            where = f"{socket.gethostbyname(socket.gethostname())}:{_free_port()}"
+            node = _start_node(
+                ["--head", f"--port={where.partition(':')[2]}", f"--temp-dir={scratch}"], where, environment
+            )
+            _wait(lambda: _listens(where), stop)
+            write_whole(address, where)
+            yield {**environment, RAY_ADDRESS: where}
+        else:
+            _wait(address.exists, stop)
+            if not stop.asked:
+                node = _start_node([f"--address={address.read_text()}"], None, environment)
+            _wait(over.exists, stop)
+            yield environment
+    finally:
+        if is_first():
+            over.touch()
+        _end(node)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _start_node(options: list[str], where: str | None, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    own = socket.gethostbyname(socket.gethostname())
+    gpus = os.environ.get("SLURM_GPUS_ON_NODE", "0")
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *options]
+    command += [f"--node-ip-address={own}", f"--num-cpus={os.environ['SLURM_CPUS_PER_TASK']}", f"--num-gpus={gpus}"]
+    command += ["--include-dashboard=false"] if where else []
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+def _wait(what: Any, stop: StopRequest) -> None:
+    while not what() and not stop.asked:
+        time.sleep(_POLL_SECONDS)
+
+
+def _listens(where: str) -> bool:
+    host, _, port = where.partition(":")
+    with suppress(OSError):
+        socket.create_connection((host, int(port)), timeout=1).close()
+        return True
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def _end(node: subprocess.Popen[bytes] | None) -> None:
+    if node is None:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(node.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            node.wait(10)
+
+
+def _job_folder() -> Path:
+    return Path(os.environ["SUBMITIT_FOLDER"])
