@@ -1,16 +1,20 @@
 # make sweep: the default study, from nothing to table and figure.   make test: every test this machine can run.
+# make test-slurm: those that need a SLURM cluster, on one that they start.
 # make test-long: many more faults; it says which, and how they went.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: sweep test test-long check clean
+.PHONY: sweep test test-slurm test-long check clean
 
 sweep: .venv/installed
 	$(BIN)/python -m suite.sweep sweeps/width_vs_acc.yaml
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest
+
+test-slurm: .venv/installed-test
+	$(BIN)/python -m pytest tests/slurm
 
 test-long: .venv/installed-test
 	$(BIN)/python -m pytest tests/test_kills.py -k fire --hits 6 -s

@@ -31,7 +31,7 @@ def check_fit(sweep: Sweep, profile: Profile) -> None:
     problems: list[str] = []
     for trial in sweep.trials.values():
         try:
-            request.request_for(trial, profile)
+            request.check_fits(trial, profile)
         except InputError as error:
             problems += error.problems
     if problems:
@@ -42,11 +42,11 @@ def preview(sweep: Sweep, ledger: Ledger, plan: Plan, profile: Profile) -> str:
     """The batch script of the first job, and what all of them ask for."""
     if not plan.to_run:
         return "no jobs: nothing is left to run"
-    requests = [request.request_for(trial, profile) for trial in plan.to_run.values()]
-    about = next(iter(plan.to_run))
-    if profile.pack > 1:
-        requests = [request.request_for_pack(profile)] * -(-len(requests) // profile.pack)
-        about = PACK
+    about = next(iter(plan.to_run)) if profile.pack == 1 else PACK
+    if profile.pack == 1:
+        requests = [request.request_for(trial, profile) for trial in plan.to_run.values()]
+    else:
+        requests = [request.request_for_pack(profile)] * -(-len(plan.to_run) // profile.pack)
     site = Site.prepare(sweep.name, profile, ledger.root, ledger.root, write=False)
     record = JobRecord.new(f"{sweep.name}.{about}", about, ledger.folder(about).absolute())
     text = slurm.script(site, record, request.parameters(requests[0], profile, name="", comment=""))

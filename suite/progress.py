@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from suite.config import InputError, Trial
 from suite.ledger import FINAL, Ledger
@@ -20,6 +20,8 @@ except ImportError as error:
     raise InputError(f"{error}: install it with: pip install rich") from None
 
 console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # paths and errors are no markup
+if not console.is_terminal:
+    console.width = 200  # where nobody looks at a terminal its width means nothing: cut no column
 _PLAIN_SECONDS = 5.0  # at most one line this often where the output is not a terminal
 
 
@@ -30,13 +32,16 @@ def label(trial: Trial) -> str:
 
 def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table."""
+    console.print(_table(title, header, rows), soft_wrap=False)
+
+
+def _table(title: str | None, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     table = Table(title=title, title_justify="left")
     for i, name in enumerate(header):
         table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    # Where nobody looks at a terminal its width means nothing: cut no column.
-    console.print(table, width=None if console.is_terminal else 200, soft_wrap=False)
+    return table
 
 
 def show_plan(sweep: Sweep, plan: Plan, ledger: Ledger) -> None:
@@ -122,3 +127,52 @@ class SweepDisplay:
             told = f"epoch {line['epoch'] + 1}/{trial.epochs}, val {line['val/top1']:.3f}" if line else "starting"
             rows.append(Text(f"  {label(trial)}: {told}"))
         return Group(self._bar, *rows)
+
+
+class Noted(Protocol):
+    """A row of a table, and what is to be said of it below the table."""
+
+    @property
+    def cells(self) -> Sequence[str]:
+        """The row."""
+
+    @property
+    def note(self) -> str | None:
+        """A line, where there is anything to say."""
+
+
+def show_noted(head: Iterable[str], title: str, header: Sequence[str], rows: Sequence[Noted]) -> None:
+    """Print lines, a table, and what is to be said of its rows."""
+    for line in head:
+        console.print(line)
+    show_table(title, header, [row.cells for row in rows])
+    for row in rows:
+        if row.note:
+            console.print(row.note)
+
+
+class Redrawn:
+    """A table that is shown again and again: in one place on a terminal, else only what is new in its head."""
+
+    def __init__(self) -> None:
+        self._said: Sequence[str] = ()
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> "Redrawn":
+        if console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+
+    def show(self, head: Sequence[str], header: Sequence[str], rows: Sequence[Noted]) -> None:
+        """Show this in place of what was there."""
+        if console.is_terminal:
+            notes = [Text(row.note) for row in rows if row.note]
+            table = _table(None, header, [row.cells for row in rows])
+            self._live.update(Group(*map(Text, head), table, *notes), refresh=True)
+        for line in head:
+            if not console.is_terminal and line not in self._said:
+                console.print(line)
+        self._said = head

@@ -99,7 +99,10 @@ def run(
             "site": site and site.model_dump(mode="json"),
             "every_epoch": ledger.scheduler.name != "fifo",
         }
-        cells = [{"trials": worker.settings_of(unit, trials), **rest} for unit in _units(trials, ledger, site)]
+        cells = [
+            {"trials": worker.settings_of(unit, trials), "packed": packed, **rest}
+            for unit, packed in _units(trials, ledger, site)
+        ]
         _fit(cells, ledger, scratch, stop, site.profile.max_live_jobs if site else None)
         if stop.exists() or not trials.keys() <= _ended:  # Tune takes Ctrl-C as "start no more" and returns
             raise KeyboardInterrupt
@@ -152,10 +155,10 @@ def _site(sweep: str, profile: Profile | None, ledger: Ledger, scratch: Path) ->
         yield site
 
 
-def _units(trials: dict[str, Trial], ledger: Ledger, site: Site | None) -> list[list[str]]:
-    """What is run as one: a trial, or a pack of them that shares a job."""
+def _units(trials: dict[str, Trial], ledger: Ledger, site: Site | None) -> list[tuple[list[str], bool]]:
+    """What is run as one: a trial, or a pack of them that shares a job (True)."""
     if site is None:
-        return [[trial_id] for trial_id in trials]
+        return [([trial_id], False) for trial_id in trials]
     from suite.launch import packed
 
     return packed.units(list(trials), ledger, Queue(site.queue).jobs(), site.profile.pack)
@@ -230,7 +233,7 @@ _skipped: set[str] = set()  # trials that came up after that
 
 def _tell(event: str, trial: Any, *told: Any) -> None:
     trial_ids = list(trial.config["cell"]["trials"])
-    if event == "epoch" and (of_pack := told[0].get("trial_id")):
+    if event == "epoch" and (of_pack := told[0].get("of_trial")):
         trial_ids, event = [of_pack], "ended" if told[0].get("ended") else "epoch"
     for trial_id in trial_ids:
         _tell_of(event, trial_id, *told)

@@ -29,7 +29,7 @@ def run(cell: Cell, report: Report) -> None:
     if not Path(cell["stop"]).exists():
         trials = {trial_id: Trial.model_validate(settings) for trial_id, settings in cell["trials"].items()}
         with contextlib.suppress(Stopped):  # it is saved, and unfinished: the ledger says so
-            (_run_one if len(trials) == 1 else _run_pack)(cell, trials, report)
+            (_run_pack if cell["packed"] else _run_one)(cell, trials, report)
 
 
 def _run_one(cell: Cell, trials: dict[str, Trial], report: Report) -> None:
@@ -57,7 +57,7 @@ def _run_pack(cell: Cell, trials: dict[str, Trial], report: Report) -> None:
         trials,
         Ledger(Path(cell["root"])),
         data_dir=_data_dir(cell),
-        tell=lambda trial_id, line: report({"trial_id": trial_id, **line}),
+        tell=lambda trial_id, line: report({"of_trial": trial_id, **line}),
         should_stop=Path(cell["stop"]).exists,
         site=Site.model_validate(cell["site"]),
     )

@@ -5,8 +5,10 @@ $SUITE_REQUIRE (with commas between) must be there: their tests then fail instea
 """
 
 import contextlib
+import functools
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,22 @@ from suite.config import InputError
 from suite.sweepfile import Sweep, load_sweep
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
+
+
+@functools.cache
+def _can_have_slurm() -> bool:
+    if os.geteuid() or not all(map(shutil.which, ("slurmctld", "slurmd", "munged", "srun", "unshare"))):
+        return False
+    command = ["unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "true"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "chromium": (lambda: shutil.which("chromium") is not None, "no chromium (Debian package chromium)"),
     "compiler": (lambda: shutil.which("g++") is not None, "no C++ compiler (Debian package g++)"),
     "fashion_mnist": (FASHION_MNIST.exists, "no Fashion-MNIST (Debian package dataset-fashion-mnist)"),
     "gpu": (torch.cuda.is_available, "torch sees no CUDA GPU"),
+    "slurm": (_can_have_slurm, "not root, or no SLURM and munge (Debian packages slurm-wlm, munge), or no namespaces"),
 }
 
 

@@ -42,11 +42,15 @@ ABOVE = {  # what each part may import besides itself and BASE
     "train": {"methods", "models", "provenance", "data", "evaluate", "distributed", "checkpoint"},
     "launch": {"train", "distributed"},
     "suite.train": {"launch", "distributed"},  # the command
-    "tune": {"launch"},
+    "early_stop": set(),
+    "worker": {"launch", "early_stop"},
+    "tune": {"launch", "early_stop", "worker"},
+    "driver": {"launch"},
     "progress": set(),
     "tracking": set(),
     "analysis": set(),
-    "sweep": {"analysis", "data", "launch", "progress", "tracking", "tune"},
+    "status": {"progress"},
+    "sweep": {"analysis", "data", "driver", "launch", "progress", "tracking", "tune"},
 }
 MAY_IMPORT = dict.fromkeys(BASE, BASE) | {part: BASE | {part} | others for part, others in ABOVE.items()}
 
@@ -58,7 +62,7 @@ ONLY_IMPORTER = {
     "nvidia": "suite/data/imagenet_dali.py",
     "torchvision": "suite/data/torchvision_shim.py",
 }
-BUILT = {"ray", "mlflow", "rich"}  # so far
+BUILT = {"ray", "mlflow", "rich", "submitit"}  # so far
 
 
 def module_of(file: Path) -> str:

@@ -54,7 +54,7 @@ def check(name: str | None, trial: Trial, profile: Profile | None = None) -> Non
     if name == "slurm":
         if profile is None:
             raise InputError("--launcher slurm: runs the trials of a sweep: python -m suite.sweep with --profile")
-        request.request_for(trial, profile)
+        request.check_fits(trial, profile)
 
 
 @contextlib.contextmanager

@@ -21,10 +21,10 @@ _LOOKS_A_SECOND = 20.0  # at folders of trials, on shared storage
 _SETTLE_SECONDS = 3.0
 
 
-def units(trial_ids: list[str], ledger: Ledger, jobs: dict[str, Job], pack: int) -> list[list[str]]:
-    """Trials that run together: those of a pack that is in the queue already, then ``pack`` at a time."""
+def units(trial_ids: list[str], ledger: Ledger, jobs: dict[str, Job], pack: int) -> list[tuple[list[str], bool]]:
+    """Trials that run together, and whether they are a pack: first those that are in the queue already, as they are."""
     live: dict[str, list[str]] = {}
-    alone, rest = [], []
+    alone, rest = list[list[str]](), list[str]()
     for trial_id in trial_ids:
         record = read_job(ledger.folder(trial_id))
         found = record.found_in(jobs) if record else None
@@ -34,7 +34,9 @@ def units(trial_ids: list[str], ledger: Ledger, jobs: dict[str, Job], pack: int)
             live.setdefault(record.token, []).append(trial_id)
         else:
             alone.append([trial_id])
-    return [*live.values(), *alone, *(rest[i : i + pack] for i in range(0, len(rest), pack))]
+    fresh = [rest[i : i + pack] for i in range(0, len(rest), pack)]
+    packed = [(unit, True) for unit in live.values()] + [(unit, pack > 1) for unit in fresh]
+    return packed + [(unit, False) for unit in alone]
 
 
 def run(

@@ -268,7 +268,7 @@ def _executor(site: Site, folder: str, parameters: dict[str, Any]) -> Any:
     _import_submitit()
     from submitit import SlurmExecutor
 
-    class Executor(SlurmExecutor):
+    class Executor(SlurmExecutor):  # type: ignore[misc]
         @classmethod
         def affinity(cls) -> int:  # a script can be shown where there is no SLURM
             return 1

@@ -46,6 +46,23 @@ def request_for(trial: Trial, profile: Profile) -> Request:
     return Request(nodes, processes // nodes, cpus, per_node)
 
 
+def check_fits(trial: Trial, profile: Profile) -> None:
+    """Raise InputError where a trial does not fit into a job of the profile."""
+    if profile.pack == 1:
+        request_for(trial, profile)
+        return
+    node = request_for_pack(profile)
+    for kind, asked, there in (
+        ("cpus", trial.num_cpus, node.cpus_per_task),
+        ("gpus", trial.resources.gpus, node.gpus_per_node),
+    ):
+        if asked > there:
+            raise InputError(
+                f"resources.{kind}: {asked:g}: more than the {there} of one node (tasks_per_node, {kind[:-1]}s_per_"
+                f"{'task' if kind == 'cpus' else 'node'} of the profile), on which a packed trial has to fit"
+            )
+
+
 def request_for_pack(profile: Profile) -> Request:
     """What the job of packed trials asks for: whole nodes, one task on each, in which Ray places the trials."""
     cpus = profile.cpus_per_task * profile.tasks_per_node
