@@ -30,12 +30,12 @@ def write_sweep(path: Path, *, epochs: int = 2, seeds: tuple[int, ...] = (1, 2),
     return path
 
 
-def start_sweep(*args: object, cwd: Path) -> subprocess.Popen[str]:
-    """The sweep command, started in a session of its own, results in ``cwd/results``."""
+def start_sweep(*args: object, cwd: Path, root: Path = ROOT) -> subprocess.Popen[str]:
+    """The sweep command of a checkout, started in a session of its own, results in ``cwd/results``."""
     return subprocess.Popen(
         [sys.executable, "-m", "suite.sweep", *map(str, args)],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(root)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -72,10 +72,9 @@ def run(
         if pack.look():
             return
         fruitless = 0 if pack.progress() != before else fruitless + 1
-        judge(pack.jobs, over, pack.folder)
+        what = judge(pack.jobs, over, pack.folder)
         if fruitless >= MOST_FRUITLESS:
-            what = f"job {over.id}: {over.state}: given up after {fruitless} that got no trial further"
-            raise RuntimeError(f"{what}; {pack.jobs.where()}")
+            raise RuntimeError(f"{what}; given up after {fruitless} that got no trial further")
         pack.jobs.submit(should_stop)
 
 

@@ -76,7 +76,9 @@ def run(
             followed.look(now=True)
             return ended
         fruitless = 0 if newest_checkpoint(folder) > before else fruitless + 1
-        _check_hope(trial, folder, over, fruitless, judge(jobs, over, folder))
+        what = judge(jobs, over, folder)
+        _check_hope(trial, folder, over, fruitless, what)
+        note(folder, f"{what}; submitting it again")
         jobs.submit(should_stop)
 
 
@@ -101,11 +103,16 @@ def judge(jobs: "Jobs", over: Job, folder: Path) -> str:
     what = f"job {over.id}: {over.state}; {jobs.where()}"
     if (problems := inside.input_problems(jobs.record.folder)) is not None:
         raise InputError(*problems)
-    with logging_to(folder):
-        log.info("%s", what)
     if over.state == "CANCELLED" and not jobs.record.cancelled:
+        note(folder, what)
         raise Stopped(f"{what}; the same command submits it again")
     return what
+
+
+def note(folder: Path, text: str) -> None:
+    """Keep a line in the log of a trial."""
+    with logging_to(folder):
+        log.info("%s", text)
 
 
 def _check_hope(trial: Trial, folder: Path, over: Job, fruitless: int, what: str) -> None:
@@ -228,6 +235,8 @@ class Jobs:
         return True
 
     def _take(self, record: JobRecord, job: Job | None) -> None:
+        if job and record.id is None:
+            _name_pickle(Path(record.folder), job.id)
         self.record = record.model_copy(update={"id": job.id}) if job else record
         self._since = self._queue.answer
         self._keep()
@@ -235,6 +244,13 @@ class Jobs:
     def _keep(self) -> None:
         for folder in self._keep_in:
             write_job(folder, self.record)
+
+
+def _name_pickle(folder: Path, job: str) -> None:
+    """Give what a job is to run the name that it looks for: submitit does so once it knows the id."""
+    named = folder / f"{job}_submitted.pkl"
+    if not named.exists() and (found := sorted(folder.glob("*.pkl"))):
+        found[-1].rename(named)
 
 
 def submit(site: Site, record: JobRecord, parameters: dict[str, Any], *call: Any) -> str:

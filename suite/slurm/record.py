@@ -52,13 +52,10 @@ class JobRecord(BaseModel):
         return next((job for job in jobs.values() if self.is_(job)), None)
 
     def last_lines(self, number: int = 5) -> list[str]:
-        """The end of what the job said on its standard error, where there is any, else of its output."""
-        for pattern in ("*_log.err", "*_log.out"):
-            files = sorted(Path(self.folder).glob(pattern))
-            lines = [line for file in files for line in file.read_text(errors="replace").splitlines() if line.strip()]
-            if lines:
-                return lines[-number:]
-        return []
+        """The end of what the job said, without what submitit says about itself."""
+        files = sorted(Path(self.folder).glob("*_log.out"))
+        lines = [line for file in files for line in file.read_text(errors="replace").splitlines()]
+        return [line for line in lines if line.strip() and not line.startswith("submitit INFO")][-number:]
 
 
 def read_job(trial_folder: Path) -> JobRecord | None:
