@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+import yaml
+
 from suite.config import InputError
 from suite.launch import slurm, sweep_job
 from suite.launch.packed import PACK
@@ -26,7 +28,7 @@ def chosen(asked: str | None, profile: Profile | None, num_trials: int) -> str:
     return asked or ("here" if jobs <= MOST_JOBS_HERE else "job")
 
 
-def check_fit(sweep: Sweep, profile: Profile) -> None:
+def check_fit(sweep: Sweep, profile: Profile, path: Path) -> None:
     """Raise InputError where a trial does not fit on the nodes of the profile."""
     problems: list[str] = []
     for trial in sweep.trials.values():
@@ -35,7 +37,7 @@ def check_fit(sweep: Sweep, profile: Profile) -> None:
         except InputError as error:
             problems += error.problems
     if problems:
-        raise InputError(*dict.fromkeys(problems))
+        raise InputError(*(f"{path}: {problem}" for problem in dict.fromkeys(problems)))
 
 
 def preview(sweep: Sweep, ledger: Ledger, plan: Plan, profile: Profile) -> str:
@@ -71,13 +73,13 @@ def submit(sweep: Sweep, ledger: Ledger, profile: Profile, args: argparse.Namesp
     forget_job(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "sweep.yaml", sweep.path.read_text(encoding="utf-8"))
-    write_whole(folder / "profile.yaml", args.profile_path.read_text(encoding="utf-8"))
+    write_whole(folder / "profile.yaml", yaml.safe_dump(profile.model_dump(mode="json")))
     record = JobRecord.new(f"{sweep.name}.driver", "driver", folder)
     write_job(folder, record)
     site = Site.prepare(sweep.name, profile, ledger.root, folder)
     parameters = request.driver_parameters(profile, name=record.name, comment=record.comment)
     try:
-        job = slurm.submit(site, record, parameters, sweep_job.run_driver, _arguments(args, folder))
+        job = slurm.submit(site, record, parameters, sweep_job.run_driver, _arguments(args, folder), str(Path.cwd()))
     except RuntimeError as error:
         raise InputError(f"sbatch: {' '.join(str(error).split())[-500:]}") from None
     write_job(folder, record.model_copy(update={"id": job}))

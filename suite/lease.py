@@ -51,23 +51,29 @@ class Owner(BaseModel):
     released: bool = False
     job: str = ""
     restarts: str = ""
+    cluster: str = ""
 
     @classmethod
     def here(cls, attempt: int) -> "Owner":
         """This process."""
         pid = os.getpid()
-        job, restarts = _job()
         began = _start_of(pid) or ""
-        host, boot = socket.gethostname(), _boot()
-        return cls(attempt=attempt, host=host, boot=boot, pid=pid, started=began, job=job, restarts=restarts)
+        owner = cls(attempt=attempt, host=socket.gethostname(), boot=_boot(), pid=pid, started=began)
+        return owner.model_copy(update=_job())
+
+    @property
+    def in_our_cluster(self) -> bool:
+        """Its job is one of the SLURM cluster that we are a job of, too: ids mean something only there."""
+        return bool(self.job) and self.cluster == _job()["cluster"]
 
     def state(self) -> Literal["alive", "gone", "unknown"]:
         """What this machine can say about the owner."""
         if self.released:
             return "gone"
         if (self.host, self.boot) != (socket.gethostname(), _boot()):
-            job, restarts = _job()
-            return "gone" if self.job and self.job == job and self.restarts != restarts else "unknown"
+            ours = _job()
+            again = self.in_our_cluster and self.job == ours["job"] and self.restarts != ours["restarts"]
+            return "gone" if again else "unknown"
         return "alive" if _start_of(self.pid) in (self.started, "") else "gone"
 
 
@@ -239,7 +245,7 @@ def _wait_for_end(held: Path, patience: float, should_stop: Callable[[], bool]) 
     while held.exists():
         owner = _owner(held)
         state = owner.state() if owner else "unknown"
-        if owner and owner.job and state == "unknown" and not asked:
+        if owner and owner.in_our_cluster and state == "unknown" and not asked:
             asked = True
             state = "gone" if controller.is_over(owner.job) else state
         if state == "gone":
@@ -262,10 +268,10 @@ def _heartbeat(held: Path) -> str | None:
         return None
 
 
-def _job() -> tuple[str, str]:
-    """The SLURM job that we are part of, and how often it was begun before; twice "" where there is none."""
-    job = os.environ.get("SLURM_JOB_ID", "")
-    return job, job and os.environ.get("SLURM_RESTART_COUNT", "0")
+def _job() -> dict[str, str]:
+    """The SLURM job that we are part of, how often it was begun before, and its cluster; "" where there is none."""
+    job, cluster = os.environ.get("SLURM_JOB_ID", ""), os.environ.get("SLURM_CLUSTER_NAME", "")
+    return {"job": job, "restarts": job and os.environ.get("SLURM_RESTART_COUNT", "0"), "cluster": cluster}
 
 
 def _boot() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from suite import cli, driver, launch, lease, records
+from suite import cli, data, driver, launch, lease, records
 from suite.config import InputError
 from suite.ledger import Ledger
 from suite.plan import Plan, make_plan
@@ -19,6 +19,7 @@ from suite.slurm.profile import Profile, find_profile, load_profile
 from suite.slurm.record import JOB, forget_job
 from suite.sweepfile import Sweep
 
+_LEFT = (JOB, records.STOPPED)
 _LEFT_HERE = "running trials are saved; the same command goes on from here"
 _LEFT_THERE = "jobs go on; the same command follows them, `scancel` ends them: they carry the name {}.TRIAL_ID"
 
@@ -98,11 +99,12 @@ def _profile(args: argparse.Namespace, sweep: Sweep, ledger: Ledger) -> Profile 
     args.profile_path = find_profile(args.profile)
     profile = load_profile(args.profile_path)
     profile.check_place(ledger.root)
+    args.data_dir = data.folder(args.data_dir)  # jobs run in another folder
     if profile.pack > 1 and sweep.scheduler.name != "fifo":
         raise InputError(
             f"{args.profile_path}: pack: {profile.pack}: must be 1 for a sweep with scheduler: {sweep.scheduler.name}"
         )
-    driver.check_fit(sweep, profile)
+    driver.check_fit(sweep, profile, args.profile_path)
     return profile
 
 
@@ -114,8 +116,6 @@ def _check_cluster() -> None:
 
 
 def _prepare_data(plan: Plan, args: argparse.Namespace) -> None:
-    from suite import data
-
     for settings in {trial.dataset for trial in plan.to_run.values()}:
         data.prepare(settings, data_dir=args.data_dir, download=args.download)
 
@@ -153,9 +153,12 @@ def _tidy(plan: Plan, ledger: Ledger) -> None:
     """Remove what trials needed that were killed, or whose driver was, just before it would have been removed."""
     for trial_id, state in plan.states.items():
         folder = ledger.folder(trial_id)
-        if state in ("done", "diverged") and any(path.is_dir() or path.name == JOB for path in records.listed(folder)):
+        if state in ("done", "diverged") and any(
+            path.is_dir() or path.name in _LEFT for path in records.listed(folder)
+        ):
             lease.remove_attempts(folder)
             forget_job(folder)
+            (folder / records.STOPPED).unlink(missing_ok=True)
 
 
 def _report(sweep: Sweep, ledger: Ledger) -> list[Path]:

@@ -17,6 +17,7 @@ from suite.yaml_text import parse
 
 MAX_TRIALS = 100_000
 _ABSENT = object()
+_ID = "trial_id"
 _SHIPPED = Path(__file__).parent / "sweeps"  # where the wheel puts the sweeps
 
 
@@ -59,7 +60,8 @@ class Option:
         key, equals, value = text.partition("=")
         if not key or not equals:
             raise InputError(f"{flag}: {text}: must be KEY=VALUE, as in {flag} model.width_mult=0.25")
-        parsed = parse(value, f"{flag} {key}")
+        # an id may look like a number
+        parsed = re.findall(r"\w+", value) if key == _ID else parse(value, f"{flag} {key}")
         if parsed == []:
             raise InputError(f"{flag} {key}: []: must have at least one value")
         return cls(f"{flag} {key}", tuple(key.split(".")), parsed if isinstance(parsed, list) else [parsed])
@@ -69,14 +71,16 @@ class Option:
         leaf = flat.get((*self.key, "name")) or flat.get(self.key)
         return leaf is None or leaf[0] in self.values
 
+    def _value(self, trial_id: str, trial: Trial) -> Any:
+        return trial_id if self.key == (_ID,) else _lookup(trial.model_dump(), self.key)
+
     def keep(self, trials: dict[str, Trial], flats: list[Flat]) -> dict[str, Trial]:
         """The trials that pass this filter; where none does, an InputError says which values there are."""
-        if self.key == ("trial_id",):
-            kept = {i: trial for i, trial in trials.items() if i in self.values}
-        else:
-            kept = {i: trial for i, trial in trials.items() if _lookup(trial.model_dump(), self.key) in self.values}
+        kept = {i: trial for i, trial in trials.items() if self._value(i, trial) in self.values}
         if kept:
             return kept
+        if self.key == (_ID,):
+            raise InputError(f"{self.flag}: {short(self.values)}: matches no trial; --dry-run lists the ids")
         known = [*(nest(flat) for flat in flats), *(trial.model_dump() for trial in trials.values())]
         seen = dict.fromkeys(
             short(value) for value in (_lookup(raw, self.key) for raw in known) if value is not _ABSENT

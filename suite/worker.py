@@ -36,18 +36,21 @@ def _run_one(cell: Cell, trials: dict[str, Trial], report: Report) -> None:
     [(trial_id, trial)] = trials.items()
     folder, stop = Ledger(Path(cell["root"])).folder(trial_id), Path(cell["stop"])
     (folder / STOPPED).unlink(missing_ok=True)
+    stopped: list[bool] = []  # by the scheduler, as seen after each report
     reported, looked = _Throttle(_REPORT_SECONDS), _Throttle(_LOOK_SECONDS)
 
     def on_epoch(line: dict[str, Any]) -> None:
         if cell["every_epoch"] or reported.is_time():  # a report waits for the driver
             report(early_stop.reported(line))
+            stopped[:] = [(folder / STOPPED).exists()]
 
     def should_stop() -> bool:
-        return looked.is_time() and (stop.exists() or (folder / STOPPED).exists())
+        return any(stopped) or (looked.is_time() and (stop.exists() or (folder / STOPPED).exists()))
 
     launch.get(cell["launcher"], trial, cell["site"] and Site.model_validate(cell["site"]))(
         trial, folder, data_dir=_data_dir(cell), on_epoch=on_epoch, should_stop=should_stop
     )
+    (folder / STOPPED).unlink(missing_ok=True)  # it was done before it could stop
 
 
 def _run_pack(cell: Cell, trials: dict[str, Trial], report: Report) -> None:

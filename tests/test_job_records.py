@@ -174,9 +174,11 @@ def test_the_last_lines_of_a_job(folder: Path, record: JobRecord) -> None:
     (logs / "7_0_log.out").write_text("".join(f"out {i}\n\n" for i in range(9)))
     assert record.last_lines() == [f"out {i}" for i in range(4, 9)]
     assert record.last_lines(1) == ["out 8"]
-    (logs / "7_0_log.err").write_text("\n  \n")  # nothing was said there
-    assert record.last_lines(1) == ["out 8"]
-    (logs / "7_0_log.err").write_bytes(b"slurmstepd: \xff error")
-    assert record.last_lines() == ["slurmstepd: \ufffd error"]
-    (logs / "7_1_log.err").write_text("rank 1\n")
-    assert record.last_lines() == ["slurmstepd: \ufffd error", "rank 1"]
+    with (logs / "7_0_log.out").open("ab") as log:
+        log.write(b"submitit INFO (now) - Loading\nslurmstepd: \xff error\n")
+    (logs / "7_1_log.out").write_text("rank 1\n")
+    assert record.last_lines(2) == ["slurmstepd: \ufffd error", "rank 1"]
+    with (logs / "7_0_log.out").open("ab") as log:
+        log.seek(10**11)  # a hole: reading it all would take minutes
+        log.write(b"\nlast\n")
+    assert record.last_lines(2) == ["last", "rank 1"]

@@ -138,7 +138,7 @@ def test_a_profile_is_found_by_name_or_path(tmp_path: Path, monkeypatch: pytest.
         # Ranges.
         ("nodes: 0", "nodes: 0: must be greater than or equal to 1"),
         ("gpus_per_node: -1", "gpus_per_node: -1: must be greater than or equal to 0"),
-        ("memory_gb: 0", "memory_gb: 0: must be greater than 0"),
+        ("memory_gb: 0", "memory_gb: 0: must be greater than or equal to 0.01"),
         ("memory_gb: .inf", "memory_gb: Infinity: must be a finite number"),
         ("signal_seconds: 0", "signal_seconds: 0: must be greater than or equal to 1"),
         ("status_every_seconds: 29.9", "status_every_seconds: 29.9: must be greater than or equal to 30"),
@@ -228,7 +228,7 @@ def test_options_that_need_each_other(command: Command, args: tuple[str, ...], l
 
 def test_a_trial_that_fits_on_no_node(command: Command) -> None:
     status, said = command("--launcher", "slurm", "--profile", "mine", "--set", "resources.gpus=1", "--dry-run")
-    assert (status, said) == (2, "resources.gpus: 1: 1 on each node, the profile has gpus_per_node: 0")
+    assert (status, said) == (2, "slurm/mine.yaml: resources.gpus: 1: 1 on each node, the profile has gpus_per_node: 0")
 
 
 def test_results_outside_of_shared_storage(command: Command, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ def prepare(settings: Dataset, *, data_dir: Path | None, download: bool) -> None
     from suite.data import sources
 
     if download:
-        sources.download(settings.name, _folder(data_dir))
-    sources.check(settings.name, _folder(data_dir))
+        sources.download(settings.name, folder(data_dir))
+    sources.check(settings.name, folder(data_dir))
 
 
 def load(settings: Dataset, *, data_dir: Path | None, device: "torch.device | str") -> "ArrayData":
@@ -38,9 +38,10 @@ def load(settings: Dataset, *, data_dir: Path | None, device: "torch.device | st
     from suite.data import sources
     from suite.data.arrays import ArrayData
 
-    source = sources.read(settings.name, _folder(data_dir))
+    source = sources.read(settings.name, folder(data_dir))
     return ArrayData.build(source, augment=settings.augment, device=device)
 
 
-def _folder(data_dir: Path | None) -> Path:
+def folder(data_dir: Path | None) -> Path:
+    """Where files are looked for."""
     return Path(data_dir or os.environ.get("SUITE_DATA") or "data").expanduser().absolute()

@@ -28,9 +28,7 @@ from suite.stopping import Stopped
 _LOOK_SECONDS = 2.0  # between two looks at a trial's folder
 _SETTLE_SECONDS = 3.0  # for records to be seen from here, once their job is over
 _LEAVE_SECONDS = 20.0  # for a job to end by itself, once its trial is final
-_BUSY = re.compile(
-    r"timed out|contact slurm|temporar|Zero Bytes|Max\w*Submit|submit limit|QOSMax|AssocMax|refused", re.I
-)
+_BUSY = re.compile(r"timed out|contact slurm|temporar|Zero Bytes|Max\w*Submit|refused", re.I)
 _PASSING = ("NODE_FAIL", "PREEMPTED")  # SLURM may be about to requeue it: believed when seen twice
 log = logging.getLogger(__name__)
 

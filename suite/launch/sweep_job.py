@@ -22,7 +22,11 @@ from suite.slurm.site import clean
 from suite.stopping import StopRequest
 
 RAY_ADDRESS = "SUITE_RAY_ADDRESS"  # environment: a Ray that is there already
-_KEPT = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT")  # leases name the job; a trial is no task of this job's step
+_KEPT = (
+    "SLURM_JOB_ID",
+    "SLURM_RESTART_COUNT",
+    "SLURM_CLUSTER_NAME",
+)  # leases name the job; a trial is no task of this job's step
 _MOST_CRASHES = 3
 _STOP_SECONDS = 80.0  # for a sweep to save its trials and end
 _POLL_SECONDS = 0.5
@@ -49,12 +53,16 @@ def run_pack(trials: list[dict[str, Any]], sweep: str, results: str, data_dir: s
         requeue(stop.signum, stop)
 
 
-def run_driver(arguments: list[str]) -> None:
+def run_driver(arguments: list[str], folder: str) -> None:
     """Run the command of a sweep, from which its trials are submitted, until all are final; its end cancels nothing.
+
+    ``folder`` is where it was called, if that is seen from here: paths of the command may be relative.
 
     When its time is over it goes back into the queue; where it is killed it begins again, some times.
     """
     environment = {name: os.environ[name] for name in clean(os.environ)}
+    if Path(folder).is_dir():
+        os.chdir(folder)
     with StopRequest() as stop:
         for _ in range(_MOST_CRASHES):
             status = _sweep(arguments, environment, stop)

@@ -97,6 +97,14 @@ def _run(*command: str) -> str | None:
 def _completed(*command: str) -> subprocess.CompletedProcess[str] | None:
     environment = {**os.environ, "LC_ALL": "C"}
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, env=environment, check=False)
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",  # names of jobs may be in any encoding
+            timeout=_SECONDS,
+            env=environment,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None

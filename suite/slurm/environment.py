@@ -4,6 +4,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from suite.config import InputError
 from suite.records import write_whole
 from suite.slurm.profile import Profile
 
@@ -34,6 +35,9 @@ def python_command(profile: Profile, folder: Path, *, write: bool = True) -> str
         profile: says where Python comes from.
         folder: on shared storage, for what the command needs.
         write: put it there.
+
+    Raises:
+        InputError: there is no such archive.
     """
     environment = profile.environment
     if environment.kind == "image":
@@ -41,7 +45,10 @@ def python_command(profile: Profile, folder: Path, *, write: bool = True) -> str
     if environment.kind == "venv":
         return shlex.quote(environment.python or sys.executable)
     script = folder / "unpack.sh"
+    archive = str(environment.archive)
     if write:
+        if not Path(archive).is_file():
+            raise InputError(f"environment.archive: {archive}: no such file; conda-pack or venv-pack make one")
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(script, _UNPACK)
-    return shlex.join(["bash", str(script), str(Path(str(environment.archive)).absolute())])
+    return shlex.join(["bash", str(script), archive])

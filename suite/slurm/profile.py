@@ -1,24 +1,27 @@
 """Cluster profiles: what a cluster is asked for, as data. A file ``slurm/NAME.yaml``."""
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from suite.config import Count, InputError, Positive, Settings
+from suite.config import Count, InputError, Settings
 from suite.problems import explain, short
 from suite.yaml_text import parse
 
 _SHIPPED = Path(__file__).parents[1] / "profiles"  # where the wheel puts them
 _HERE = Path("slurm")
 _OURS = {  # sbatch parameters that the suite decides
-    "comment", "job-name", "output", "error", "nodes", "ntasks", "ntasks-per-node", "gpus-per-node", "requeue",
-    "no-requeue", "signal", "open-mode", "array", "chdir", "export",
+    "comment", "job-name", "output", "error", "nodes", "ntasks", "ntasks-per-node", "gpus", "gpus-per-node",
+    "gpus-per-task", "gpus-per-socket", "requeue", "no-requeue", "signal", "open-mode", "array", "chdir", "export",
 }  # fmt: skip
 _KEYS = {  # those that have a key here
     "partition": "partition", "account": "account", "qos": "qos", "constraint": "constraint", "mem": "memory_gb",
     "time": "timeout_min", "cpus-per-task": "cpus_per_task",
 }  # fmt: skip
+Text = Annotated[str, Field(min_length=1)]
+Gigabytes = Annotated[float, Field(ge=0.01)]
 
 
 class Environment(Settings):
@@ -30,17 +33,17 @@ class Environment(Settings):
     """
 
     kind: Literal["venv", "archive", "image"] = "venv"
-    python: str | None = None
-    archive: str | None = None
-    launch: str | None = None
+    python: Text | None = None
+    archive: Text | None = None
+    launch: Text | None = None
 
-    @field_validator("archive", "launch")
+    @field_validator("python", "archive", "launch")
     @classmethod
     def _belongs(cls, value: str | None, info: ValidationInfo) -> str | None:
-        kind = {"archive": "archive", "launch": "image"}[str(info.field_name)]
-        if value is not None and info.data.get("kind") != kind:
+        kind = {"python": "venv", "archive": "archive", "launch": "image"}[str(info.field_name)]
+        if value is not None and info.data.get("kind", kind) != kind:
             raise ValueError(f"belongs to kind: {kind}")
-        return value
+        return str(Path(value).absolute()) if value and kind != "image" and "/" in value else value
 
 
 class DriverSettings(Settings):
@@ -48,7 +51,7 @@ class DriverSettings(Settings):
 
     partition: str | None = None  # unset: as the trials
     cpus_per_task: Count = 2
-    memory_gb: Positive | None = 4.0
+    memory_gb: Gigabytes | None = 4.0
     timeout_min: Count = 1440
 
 
@@ -69,12 +72,12 @@ class Profile(Settings):
     tasks_per_node: Count = 1
     gpus_per_node: Annotated[int, Field(ge=0)] = 0
     cpus_per_task: Count = 1
-    memory_gb: Positive | None = None
+    memory_gb: Gigabytes | None = None
     timeout_min: Count = 60
     signal_seconds: Annotated[int, Field(ge=1)] = 90
-    extra: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    extra: dict[str, Any] = Field(default_factory=dict)
     setup: list[str] = Field(default_factory=list)
-    shared: str | None = None
+    shared: Text | None = None
     scratch: str = "${TMPDIR:-/tmp}"
     environment: Environment = Environment()
     max_live_jobs: Count = 32
@@ -92,18 +95,32 @@ class Profile(Settings):
 
     @field_validator("extra")
     @classmethod
-    def _not_ours(cls, extra: dict[str, object]) -> dict[str, object]:
-        for key in extra:
+    def _not_ours(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        for key, value in extra.items():
             plain = key.replace("_", "-").lstrip("-")
+            if not re.fullmatch(r"[a-z][a-z-]+", plain):
+                raise ValueError(f"{key} must be a long option of sbatch, as exclude")
+            if not isinstance(value, str | int | float):
+                raise ValueError(f"{key} must be a text, a number or true")
             if plain in _OURS:
                 raise ValueError(f"{key} is decided by the suite")
             if plain in _KEYS:
                 raise ValueError(f"{key} has a key of its own: {_KEYS[plain]}")
         return extra
 
+    @field_validator("signal_seconds")
+    @classmethod
+    def _some_time_first(cls, seconds: int, info: ValidationInfo) -> int:
+        minutes = info.data.get("timeout_min")
+        if minutes is not None and seconds >= 60 * minutes:
+            raise ValueError(
+                f"must be less than timeout_min: {minutes}: a trial needs time before it is to save itself"
+            )
+        return seconds
+
     def check_place(self, folder: Path) -> None:
         """Raise InputError where compute nodes would not see a folder."""
-        if self.shared is not None and not folder.absolute().is_relative_to(Path(self.shared).absolute()):
+        if self.shared is not None and not folder.resolve().is_relative_to(Path(self.shared).resolve()):
             raise InputError(
                 f"--results {folder}: compute nodes may not see it: must lie below shared: {self.shared}, as in "
                 f"--results {Path(self.shared) / 'results'}"

@@ -11,6 +11,7 @@ from suite.records import listed, newest_checkpoint, write_whole
 from suite.slurm.controller import Job
 
 JOB, ALLOCATIONS = "job.json", "allocations"
+_LAST_BYTES = 16384  # of a log, in which its last lines are looked for
 MOST_FRUITLESS = 3  # allocations in a row without a newer checkpoint
 
 
@@ -54,8 +55,14 @@ class JobRecord(BaseModel):
     def last_lines(self, number: int = 5) -> list[str]:
         """The end of what the job said, without what submitit says about itself."""
         files = sorted(Path(self.folder).glob("*_log.out"))
-        lines = [line for file in files for line in file.read_text(errors="replace").splitlines()]
+        lines = [line.strip("\0") for file in files for line in _end(file).splitlines()]
         return [line for line in lines if line.strip() and not line.startswith("submitit INFO")][-number:]
+
+
+def _end(file: Path) -> str:
+    with file.open("rb") as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_BYTES))
+        return log.read().decode(errors="replace")
 
 
 def read_job(trial_folder: Path) -> JobRecord | None:

@@ -42,7 +42,7 @@ def request_for(trial: Trial, profile: Profile) -> Request:
             f"resources.gpus: {trial.resources.gpus:g}: {per_node} on each node, the profile has gpus_per_node: "
             f"{profile.gpus_per_node}"
         )
-    cpus = max(profile.cpus_per_task, trial.threads)
+    cpus = max(profile.cpus_per_task, trial.threads, math.ceil(trial.num_cpus / processes))
     return Request(nodes, processes // nodes, cpus, per_node)
 
 

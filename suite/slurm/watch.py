@@ -50,11 +50,16 @@ class Watch:
     def _ask(self) -> bool:
         self.queries += 1
         jobs = controller.my_jobs()
-        if jobs is not None:
-            self.answers += 1
-            text = json.dumps({"answer": self.answers, "jobs": [asdict(job) for job in jobs.values()]})
+        if jobs is None:
+            return False
+        text = json.dumps({"answer": self.answers + 1, "jobs": [asdict(job) for job in jobs.values()]})
+        try:
             write_whole(self._file, text)
-        return jobs is not None
+        except OSError as error:  # a full disk: the answer before stands
+            log.warning("%s: %s", self._file, error.strerror)
+            return False
+        self.answers += 1
+        return True
 
 
 class Queue:
