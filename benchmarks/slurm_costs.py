@@ -21,7 +21,7 @@ import pandas as pd
 import yaml
 
 from suite.config import Trial
-from suite.launch import slurm
+from suite.launch import slurm, submission
 from suite.ledger import Ledger
 from suite.records import read_result
 from suite.slurm import request
@@ -82,7 +82,7 @@ def _submission(profile: Profile, folder: Path, args: argparse.Namespace) -> lis
         clock = time.monotonic()
         for i in range(args.num_jobs):
             record = JobRecord.new("costs", "nothing", folder / f"own-{i}")
-            slurm.submit(site, record, {**parameters, "job_name": "own"}, time.sleep, 0)
+            submission.submit(site, record, {**parameters, "job_name": "own"}, time.sleep, 0)
         own = time.monotonic() - clock, _wait_all("own", clock)
     executor = SlurmExecutor(folder=folder / "array")
     executor.parameters.update({**parameters, "job_name": "array"})

@@ -1,5 +1,6 @@
 """Which trials are done: one folder a trial under ``RESULTS/trials``, whichever sweep asked for it."""
 
+import errno
 import fcntl
 import os
 import socket
@@ -52,8 +53,11 @@ class Ledger:
         return "unfinished" if folder.exists() else "missing"
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Hold the results folder while a sweep runs: two at once would run the same trials twice.
+    def running(self, *, wait: bool = False) -> Iterator[None]:
+        """Hold the results folder while a sweep runs: two at once would make its tables at once.
+
+        Args:
+            wait: for the other one to end.
 
         Raises:
             InputError: another sweep holds it, or the folder cannot be written.
@@ -65,13 +69,17 @@ class Ledger:
             raise InputError(f"{self.root}: results cannot be written there: {error}") from None
         with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel gives it back however we end
+                # The kernel gives it back however we end.
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
                 file.seek(0)
                 owner = file.read().strip() or "another process"
                 raise InputError(
                     f"{self.root}: in use by {owner}: wait for it, or give --results another folder"
                 ) from None
+            except OSError as error:  # a shared file system without locks: leases keep trials apart all the same
+                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
             file.truncate(0)
             file.write(f"a sweep on {socket.gethostname()}, process {os.getpid()}\n")
             file.flush()

@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if profile is not None:
         _check_cluster()
         plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
+        driver.check_accepted(sweep, ledger, plan, profile)
         if plan.to_run and driver.chosen(args.driver, profile, len(plan.to_run)) == "job":
             _prepare_data(plan, args)
             _keep_resolved(sweep, ledger)
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> int:
     from suite import progress
 
-    with ledger.running():
+    with ledger.running(wait=args.wait):
         plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
         progress.show_counts(plan, ledger)
         _keep_resolved(sweep, ledger)
@@ -85,6 +86,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets; default: $SUITE_DATA, else data")
     parser.add_argument("--download", action="store_true", help="fetch data sets that are missing")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server; default: mlflow.db in the results folder")
+    parser.add_argument("--wait", action="store_true", help=argparse.SUPPRESS)  # until no other sweep runs there
     parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)  # of a sweep, in a job of packed trials
     return parser.parse_args(argv)
 
@@ -109,10 +111,10 @@ def _profile(args: argparse.Namespace, sweep: Sweep, ledger: Ledger) -> Profile 
 
 
 def _check_cluster() -> None:
-    from suite.launch import slurm
+    from suite.launch import submission
 
     controller.check_here()
-    slurm.check_installed()
+    submission.check_installed()
 
 
 def _prepare_data(plan: Plan, args: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from suite.records import FAILURE, LOG, METRICS, RESULT, STOPPED
+from suite.records import FAILURE, LOG, METRICS, RESULT, STOPPED, newest_checkpoint
 from suite.slurm.controller import Job
 from suite.slurm.record import (
     ALLOCATIONS,
@@ -137,14 +137,14 @@ def test_allocations_that_led_nowhere_are_counted(folder: Path, checkpoints: lis
             (folder / f"attempt-{attempt - 1}").rename(folder / f"attempt-{attempt}")
         if step:
             (folder / f"attempt-{attempt}" / f"checkpoint-{step:010}.pt").touch()
-        counted.append(count_allocation(folder))
+        counted.append(count_allocation(folder, newest_checkpoint(folder)))
     assert counted == fruitless
     assert MOST_FRUITLESS == 3
 
 
 def test_the_first_allocation_of_a_trial_without_an_attempt(folder: Path) -> None:
     folder.mkdir(parents=True)
-    assert [count_allocation(folder) for _ in range(3)] == [0, 1, 2]
+    assert [count_allocation(folder, newest_checkpoint(folder)) for _ in range(3)] == [0, 1, 2]
 
 
 # What is left -------------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def test_the_first_allocation_of_a_trial_without_an_attempt(folder: Path) -> Non
 
 def test_only_records_are_left_once_a_trial_is_final(folder: Path, record: JobRecord) -> None:
     write_job(folder, record)
-    count_allocation(folder)
+    count_allocation(folder, "")
     for name in ("job-0123", "job-4567"):
         (folder / name / "deeper").mkdir(parents=True)
         (folder / name / "7_0_log.out").write_text("x")

@@ -58,7 +58,7 @@ ONLY_IMPORTER = {
     "ray": "suite/tune.py",
     "mlflow": "suite/tracking.py",
     "rich": "suite/progress.py",
-    "submitit": "suite/launch/slurm.py",
+    "submitit": "suite/launch/submission.py",
     "nvidia": "suite/data/imagenet_dali.py",
     "torchvision": "suite/data/torchvision_shim.py",
 }

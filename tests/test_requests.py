@@ -136,13 +136,15 @@ def test_what_is_unset_is_not_asked_for() -> None:
 
 def test_the_job_of_a_driver_is_small() -> None:
     profile = node(partition="p", memory_gb=100, account="a", extra={"nice": 3}, **EIGHT)
-    made = driver_parameters(profile, name="n", comment="c")
+    made = driver_parameters(profile, 20, name="n", comment="c")
     asked = {key: made[key] for key in ("partition", "mem", "nodes", "ntasks_per_node", "cpus_per_task", "time")}
-    assert list(asked.values()) == ["p", "4096M", 1, 1, 2, 1440]
+    assert list(asked.values()) == ["p", "4096M", 1, 1, 2, 1440]  # 1 GB, and 0.15 for each job that it follows
     assert "gpus_per_node" not in made and made["account"] == "a"
-    own = profile.model_copy(update={"driver": profile.driver.model_copy(update={"partition": "s", "memory_gb": None})})
-    made = driver_parameters(own, name="n", comment="c")
-    assert made["partition"] == "s" and "mem" not in made
+    own = profile.model_copy(update={"driver": profile.driver.model_copy(update={"partition": "s", "memory_gb": 2})})
+    made = driver_parameters(own, 1000, name="n", comment="c")
+    assert made["partition"] == "s" and made["mem"] == "2048M"
+    packed = profile.model_copy(update={"pack": 10})
+    assert driver_parameters(packed, 1000, name="n", comment="c")["mem"] == "5939M"  # at most 32 jobs
 
 
 @pytest.mark.parametrize("before", ["", "/older"])

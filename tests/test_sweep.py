@@ -117,7 +117,7 @@ def unfinished(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_term_end_cleanly_and_the_next_call_goes_on(tmp_path: Path, stop: signal.Signals) -> None:
-    file = write_sweep(tmp_path / "tiny.yaml", epochs=40)
+    file = write_sweep(tmp_path / "tiny.yaml", epochs=150)  # they must not end before they are asked to stop
     process = start_sweep(file, cwd=tmp_path)
     try:
         faults.wait_for(lambda: results(tmp_path) and any(map(records.read_metrics, unfinished(tmp_path))))

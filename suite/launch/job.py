@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 
 from suite.config import InputError, Trial
-from suite.records import write_failure, write_whole
+from suite.records import newest_checkpoint, write_failure, write_whole
 from suite.slurm import controller
 from suite.slurm.record import MOST_FRUITLESS, count_allocation
 from suite.stopping import Stopped, StopRequest
 
 _INPUT = "input-problems.txt"
+_RETRY_SECONDS, _MOST_RETRIES = 5.0, 20
 _SIGNAL_SECONDS = 1.0  # within which all ranks of a job have heard the same signal
 
 
@@ -52,7 +53,7 @@ def input_problems(folder: str) -> list[str] | None:
 
 def _may_begin(trial: Trial, folder: Path) -> bool:
     """False where allocation after allocation has led nowhere: the trial fails then."""
-    fruitless = count_allocation(folder)
+    fruitless = count_allocation(folder, newest_checkpoint(folder))
     if fruitless < MOST_FRUITLESS:
         return True
     what = (
@@ -63,14 +64,21 @@ def _may_begin(trial: Trial, folder: Path) -> bool:
 
 
 def requeue(signum: int | None, early: StopRequest) -> None:
-    """Put this job back into the queue; not after TERM: it is being cancelled, or SLURM requeues it itself."""
+    """Put this job back into the queue, unless it is being cancelled.
+
+    TERM says that, or that it is preempted: then the controller still calls it running, and would let it end for good.
+    """
     if not is_first():
         return
+    job = os.environ["SLURM_JOB_ID"]
     time.sleep(_SIGNAL_SECONDS)
-    if signal.SIGTERM in (signum, early.signum):
+    if signal.SIGTERM in (signum, early.signum) and not controller.is_running(job):
         return
-    if controller.requeue(os.environ["SLURM_JOB_ID"]):
-        print("put back into the queue", flush=True)
+    for _ in range(_MOST_RETRIES):  # a controller may be busy; SLURM ends us when the time is over
+        if controller.requeue(job):
+            print("put back into the queue", flush=True)
+            return
+        time.sleep(_RETRY_SECONDS)
 
 
 def _tell_problems(error: InputError) -> None:

@@ -1,14 +1,15 @@
 """Run many trials in one SLURM job: inside, the sweep's own command runs them with the inline launcher."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from suite.config import Trial
 from suite.launch import sweep_job
 from suite.launch.followed import Followed
-from suite.launch.slurm import Jobs, judge
+from suite.launch.jobs import Jobs, judge
+from suite.launch.slurm import LOOK_SECONDS, settled
 from suite.ledger import Ledger
 from suite.records import FAILURE, RESULT, Line, newest_checkpoint
 from suite.slurm import request
@@ -18,7 +19,6 @@ from suite.slurm.site import Site
 
 PACK = "pack"  # what a job of many trials says it is about
 _LOOKS_A_SECOND = 20.0  # at folders of trials, on shared storage
-_SETTLE_SECONDS = 3.0
 
 
 def units(trial_ids: list[str], ledger: Ledger, jobs: dict[str, Job], pack: int) -> list[tuple[list[str], bool]]:
@@ -57,25 +57,17 @@ def run(
         Stopped, InputError: as ``suite.launch.slurm.run``.
         RuntimeError: three jobs in a row ended without getting any trial further.
     """
-    pack = _Pack(trials, ledger, data_dir, tell, site)
-    pack.jobs.adopt_or_submit(should_stop)
-    fruitless = 0
-    while True:
-        before = pack.progress()
-        while (over := pack.jobs.over()) is None:
-            if pack.look():
-                return
-            if should_stop():
-                raise pack.jobs.stopped()
-            time.sleep(max(2.0, len(trials) / _LOOKS_A_SECOND))
-        time.sleep(_SETTLE_SECONDS)
-        if pack.look():
+    left, fruitless = trials, 0
+    while left:
+        pack = _Pack(left, ledger, data_dir, tell, site)
+        over = pack.follow(should_stop, again=left is not trials)
+        if over is None:
             return
-        fruitless = 0 if pack.progress() != before else fruitless + 1
+        fruitless = 0 if pack.has_got_further() else fruitless + 1
         what = judge(pack.jobs, over, pack.folder)
         if fruitless >= MOST_FRUITLESS:
             raise RuntimeError(f"{what}; given up after {fruitless} that got no trial further")
-        pack.jobs.submit(should_stop)
+        left = {trial_id: trial for trial_id, trial in left.items() if trial_id in pack.open}
 
 
 class _Pack:
@@ -92,29 +84,45 @@ class _Pack:
         self._folders = {trial_id: ledger.folder(trial_id).absolute() for trial_id in trials}
         self._tell = tell
         self._followed = {i: Followed(folder, self._teller(i), 0.0) for i, folder in self._folders.items()}
-        self._open = dict(self._folders)
+        self.open = dict(self._folders)
+        self._before = self._state()
         self.folder = site.results / "packs"
         parameters = request.parameters(request.request_for_pack(site.profile), site.profile, name="", comment="")
         settings = [trial.model_dump(mode="json") for trial in trials.values()]
-        arguments = (settings, site.sweep, str(site.results), str(data_dir.absolute()) if data_dir else None)
+        data = str(data_dir.absolute()) if data_dir else None
+        arguments = (settings, site.sweep, str(site.results), data, site.profile.seconds_to_stop)
         call = (sweep_job.run_pack, *arguments)
         self.jobs = Jobs(site, self.folder, PACK, parameters, call, keep_in=list(self._folders.values()))
 
-    def look(self) -> bool:
-        """Tell what is new; True once every trial has ended, and the job with them."""
-        for trial_id in list(self._open):
-            self._followed[trial_id].look()
-            if any((self._open[trial_id] / name).exists() for name in (RESULT, FAILURE)):
-                self._followed[trial_id].look()
-                del self._open[trial_id]
-                self._tell(trial_id, {"ended": True})
-        if not self._open:
-            self._clean_up()
-        return not self._open
+    def follow(self, should_stop: Callable[[], bool], *, again: bool) -> Job | None:
+        """Submit, or ``again``, and follow; returns the job if it is over before every trial has ended, else None."""
+        (self.jobs.submit if again else self.jobs.adopt_or_submit)(should_stop)
+        while not self._look():
+            if (over := self.jobs.over()) is not None:
+                return None if settled(self._look, over) else over
+            if should_stop():
+                raise self.jobs.stopped()
+            time.sleep(max(LOOK_SECONDS, len(self.open) / _LOOKS_A_SECOND))
+        return None
 
-    def progress(self) -> Sequence[object]:
-        """Changes when any trial gets further."""
-        return [len(self._open), *(newest_checkpoint(folder) for folder in self._open.values())]
+    def has_got_further(self) -> bool:
+        """Any trial has, since it was submitted."""
+        return self._state() != self._before
+
+    def _look(self) -> bool:
+        """Tell what is new; True once every trial has ended, and the job with them."""
+        for trial_id in list(self.open):
+            self._followed[trial_id].look()
+            if any((self.open[trial_id] / name).exists() for name in (RESULT, FAILURE)):
+                self._followed[trial_id].look()
+                del self.open[trial_id]
+                self._tell(trial_id, {"ended": True})
+        if not self.open:
+            self._clean_up()
+        return not self.open
+
+    def _state(self) -> list[str]:
+        return [newest_checkpoint(folder) for folder in self.open.values()]
 
     def _clean_up(self) -> None:
         self.jobs.wait_for_exit()

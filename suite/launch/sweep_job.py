@@ -9,15 +9,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from suite.config import Trial
 from suite.launch.job import is_first, requeue
-from suite.records import write_whole
+from suite.ledger import Ledger
+from suite.records import RESULT, newest_checkpoint, write_whole
+from suite.slurm.record import MOST_FRUITLESS, count_allocation
 from suite.slurm.site import clean
 from suite.stopping import StopRequest
 
@@ -27,12 +30,11 @@ _KEPT = (
     "SLURM_RESTART_COUNT",
     "SLURM_CLUSTER_NAME",
 )  # leases name the job; a trial is no task of this job's step
-_MOST_CRASHES = 3
-_STOP_SECONDS = 80.0  # for a sweep to save its trials and end
+_PAUSES = (10.0, 60.0, 0.0)  # after each run of a sweep that did not end well
 _POLL_SECONDS = 0.5
 
 
-def run_pack(trials: list[dict[str, Any]], sweep: str, results: str, data_dir: str | None) -> None:
+def run_pack(trials: list[dict[str, Any]], sweep: str, results: str, data_dir: str | None, seconds: float) -> None:
     """Run trials under a Ray of this job alone, which spans its nodes; every task of the job calls it.
 
     Args:
@@ -40,48 +42,66 @@ def run_pack(trials: list[dict[str, Any]], sweep: str, results: str, data_dir: s
         sweep: its name.
         results: where records go.
         data_dir: where data sets lie.
+        seconds: that there are for saving, when the job is to stop.
+
+    Raises:
+        RuntimeError: three allocations in a row have got no trial further, or Ray does not start.
     """
+    if is_first():
+        _check_hope(Ledger(Path(results)), [Trial.model_validate(settings).trial_id for settings in trials])
     with StopRequest() as stop, _ray(stop) as environment:
         if not is_first():
             return
         file = _job_folder() / "pack.yaml"
         write_whole(file, yaml.safe_dump({"name": sweep, "grid": trials}, sort_keys=False))
         more = ["--data-dir", data_dir] if data_dir else []
-        status = _sweep([str(file), "--results", results, "--part", *more], environment, stop)
+        status = _sweep([str(file), "--results", results, "--part", *more], environment, stop, seconds)
         print(f"the sweep ended with status {status}", flush=True)
     if stop.asked:
         requeue(stop.signum, stop)
 
 
-def run_driver(arguments: list[str], folder: str) -> None:
+def run_driver(arguments: list[str], folder: str, seconds: float) -> None:
     """Run the command of a sweep, from which its trials are submitted, until all are final; its end cancels nothing.
 
-    ``folder`` is where it was called, if that is seen from here: paths of the command may be relative.
+    When its time is over it goes back into the queue; where the sweep is killed, or leaves trials unfinished, it is
+    begun again, some times.
 
-    When its time is over it goes back into the queue; where it is killed it begins again, some times.
+    Args:
+        arguments: of the sweep's command.
+        folder: where it was called, if that is seen from here: paths may be relative.
+        seconds: that there are to end, when the job is to stop.
     """
     environment = {name: os.environ[name] for name in clean(os.environ)}
     if Path(folder).is_dir():
         os.chdir(folder)
     with StopRequest() as stop:
-        for _ in range(_MOST_CRASHES):
-            status = _sweep(arguments, environment, stop)
+        for pause in _PAUSES:
+            status = _sweep(arguments, environment, stop, seconds)
             print(f"the sweep ended with status {status}", flush=True)
-            if stop.asked or status >= 0:
+            if stop.asked or status == 0:
                 break
+            _wait_seconds(pause, stop)
     if stop.asked:
         requeue(stop.signum, stop)
 
 
-def _sweep(arguments: list[str], environment: dict[str, str], stop: StopRequest) -> int:
-    """Run the sweep command; where this job is to stop, so is the sweep."""
+def _check_hope(ledger: Ledger, trial_ids: list[str]) -> None:
+    state = [newest_checkpoint(ledger.folder(i)) + str((ledger.folder(i) / RESULT).exists()) for i in trial_ids]
+    fruitless = count_allocation(_job_folder(), " ".join(state))
+    if fruitless >= MOST_FRUITLESS:
+        raise RuntimeError(f"given up after {fruitless} allocations in a row that got no trial further")
+
+
+def _sweep(arguments: list[str], environment: dict[str, str], stop: StopRequest, seconds: float) -> int:
+    """Run the sweep command; where this job is to stop, so is the sweep, within so many seconds."""
     process = subprocess.Popen([sys.executable, "-m", "suite.sweep", *arguments], env=environment)
     asked = float("inf")
     while process.poll() is None:
         if stop.asked and asked == float("inf"):
             asked = time.monotonic()
             process.send_signal(signal.SIGINT)
-        if time.monotonic() > asked + _STOP_SECONDS:
+        if time.monotonic() > asked + seconds:
             process.kill()
         time.sleep(_POLL_SECONDS)
     return process.returncode
@@ -104,14 +124,14 @@ def _ray(stop: StopRequest) -> Iterator[dict[str, str]]:
             node = _start_node(
                 ["--head", f"--port={where.partition(':')[2]}", f"--temp-dir={scratch}"], where, environment
             )
-            _wait(lambda: _listens(where), stop)
+            _wait(lambda: _listens(where), stop, node)
             write_whole(address, where)
             yield {**environment, RAY_ADDRESS: where}
         else:
             _wait(address.exists, stop)
             if not stop.asked:
                 node = _start_node([f"--address={address.read_text()}"], None, environment)
-            _wait(over.exists, stop)
+            _wait(over.exists, stop, node)
             yield environment
     finally:
         if is_first():
@@ -129,9 +149,16 @@ def _start_node(options: list[str], where: str | None, environment: dict[str, st
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
-def _wait(what: Any, stop: StopRequest) -> None:
+def _wait(what: Callable[[], bool], stop: StopRequest, node: subprocess.Popen[bytes] | None = None) -> None:
     while not what() and not stop.asked:
+        if node is not None and node.poll() is not None:
+            raise RuntimeError(f"Ray ended with status {node.returncode}: what it says stands above")
         time.sleep(_POLL_SECONDS)
+
+
+def _wait_seconds(seconds: float, stop: StopRequest) -> None:
+    end = time.monotonic() + seconds
+    _wait(lambda: time.monotonic() > end, stop)
 
 
 def _listens(where: str) -> bool:

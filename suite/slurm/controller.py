@@ -74,6 +74,19 @@ def is_over(job: str) -> bool:
     return found is None or found.over
 
 
+def is_running(job: str) -> bool:
+    """The controller says that a job runs, and is not about to end."""
+    done = _completed("squeue", f"--jobs={job}", "--noheader", f"--format={_FORMAT}")
+    found = _parsed(done.stdout).get(job) if done is not None else None
+    return found is not None and found.state == "RUNNING"
+
+
+def test(script: str) -> str | None:
+    """What sbatch has against a batch script, None if nothing; nothing is queued."""
+    done = _completed("sbatch", "--test-only", given=script)
+    return None if done is None or done.returncode == 0 else done.stderr
+
+
 def cancel(jobs: Collection[str]) -> bool:
     """Cancel jobs: TERM, some time to save themselves, KILL. True where the controller took it."""
     return not jobs or _run("scancel", *jobs) is not None
@@ -94,11 +107,14 @@ def _run(*command: str) -> str | None:
     return done.stdout if done is not None and done.returncode == 0 else None
 
 
-def _completed(*command: str) -> subprocess.CompletedProcess[str] | None:
-    environment = {**os.environ, "LC_ALL": "C"}
+def _completed(*command: str, given: str | None = None) -> subprocess.CompletedProcess[str] | None:
+    # SQUEUE_PARTITION and its like would hide jobs, SLURM_CLUSTERS would ask another cluster than sbatch does
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SLURM_CLUSTERS"))}
+    environment = {**kept, "LC_ALL": "C"}
     try:
         return subprocess.run(
             command,
+            input=given,
             capture_output=True,
             text=True,
             errors="replace",  # names of jobs may be in any encoding

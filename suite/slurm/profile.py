@@ -15,6 +15,7 @@ _HERE = Path("slurm")
 _OURS = {  # sbatch parameters that the suite decides
     "comment", "job-name", "output", "error", "nodes", "ntasks", "ntasks-per-node", "gpus", "gpus-per-node",
     "gpus-per-task", "gpus-per-socket", "requeue", "no-requeue", "signal", "open-mode", "array", "chdir", "export",
+    "clusters", "hold", "wait", "parsable", "quiet", "test-only", "wrap",
 }  # fmt: skip
 _KEYS = {  # those that have a key here
     "partition": "partition", "account": "account", "qos": "qos", "constraint": "constraint", "mem": "memory_gb",
@@ -51,7 +52,7 @@ class DriverSettings(Settings):
 
     partition: str | None = None  # unset: as the trials
     cpus_per_task: Count = 2
-    memory_gb: Gigabytes | None = 4.0
+    memory_gb: Gigabytes | None = None  # unset: what following so many jobs takes
     timeout_min: Count = 1440
 
 
@@ -117,6 +118,19 @@ class Profile(Settings):
                 f"must be less than timeout_min: {minutes}: a trial needs time before it is to save itself"
             )
         return seconds
+
+    @field_validator("driver")
+    @classmethod
+    def _some_time_for_it(cls, driver: DriverSettings, info: ValidationInfo) -> DriverSettings:
+        seconds = info.data.get("signal_seconds", 0)
+        if seconds >= 60 * driver.timeout_min:
+            raise ValueError(f"timeout_min must be more than signal_seconds: {seconds}")
+        return driver
+
+    @property
+    def seconds_to_stop(self) -> float:
+        """What a job may use of its warning, so that it can still ask to be requeued."""
+        return max(5.0, self.signal_seconds - 15.0)
 
     def check_place(self, folder: Path) -> None:
         """Raise InputError where compute nodes would not see a folder."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from suite.records import listed, newest_checkpoint, write_whole
+from suite.records import listed, write_whole
 from suite.slurm.controller import Job
 
 JOB, ALLOCATIONS = "job.json", "allocations"
@@ -88,9 +88,9 @@ def forget_job(trial_folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def count_allocation(trial_folder: Path) -> int:
-    """Note that an allocation begins; returns how many in a row before it made no newer checkpoint."""
-    path, now = trial_folder / ALLOCATIONS, newest_checkpoint(trial_folder)
+def count_allocation(folder: Path, now: str) -> int:
+    """Note in a folder that an allocation begins, where work stands ``now``; returns how many in a row led nowhere."""
+    path = folder / ALLOCATIONS
     before = path.read_text().splitlines() if path.exists() else []
     with path.open("a") as file:
         file.write(f"{now}\n")

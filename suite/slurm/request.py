@@ -8,6 +8,8 @@ from typing import Any
 from suite.config import InputError, Trial
 from suite.slurm.profile import Profile
 
+_DRIVER_GIGABYTES, _FOLLOWER_GIGABYTES = 1.0, 0.15  # measured: benchmarks/results/slurm_costs.md, and some
+
 
 @dataclass(frozen=True)
 class Request:
@@ -95,13 +97,14 @@ def parameters(request: Request, profile: Profile, *, name: str, comment: str) -
     }
 
 
-def driver_parameters(profile: Profile, *, name: str, comment: str) -> dict[str, Any]:
+def driver_parameters(profile: Profile, num_trials: int, *, name: str, comment: str) -> dict[str, Any]:
     """The parameters of submitit for the job of a driver: small, and no GPU."""
     driver = profile.driver
+    jobs = min(profile.max_live_jobs, -(-num_trials // profile.pack))
     small = profile.model_copy(
         update={
             "partition": driver.partition or profile.partition,
-            "memory_gb": driver.memory_gb,
+            "memory_gb": driver.memory_gb or _DRIVER_GIGABYTES + jobs * _FOLLOWER_GIGABYTES,
             "timeout_min": driver.timeout_min,
         }
     )

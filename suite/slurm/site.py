@@ -11,7 +11,7 @@ from suite import source
 from suite.slurm.environment import python_command
 from suite.slurm.profile import Profile
 
-_OF_A_JOB = ("SLURM_", "SRUN_", "SUBMITIT_", "PMI", "PMIX_")  # of the job that we are in ourselves, if any
+_OF_A_JOB = ("SLURM_", "SRUN_", "SUBMITIT_", "PMI", "PMIX_", "SBATCH_CLUSTERS")  # that we are in, if any
 _OF_THE_CLUSTER = ("SLURM_CONF",)
 
 

@@ -122,7 +122,7 @@ def test_packed_trials(cluster: Cluster, tmp_path: Path, written: Callable[..., 
 
 
 def test_a_driver_in_a_job(cluster: Cluster, tmp_path: Path, written: Callable[..., tuple[str, ...]]) -> None:
-    flags = (*written({"driver": {"memory_gb": 1}}, epochs=300, seeds=(1,)), "--driver", "job")
+    flags = (*written(epochs=300, seeds=(1,)), "--driver", "job")
     before = cluster.num_submitted()
     status, output = run_sweep(*flags, cwd=tmp_path, timeout=30)
     assert status == 0 and "the driver is job" in output

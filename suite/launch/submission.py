@@ -1,0 +1,101 @@
+"""Giving jobs to SLURM; the only importer of submitit: it writes the script, and starts a function in each task."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from suite.config import InputError
+from suite.slurm import controller, request
+from suite.slurm.record import JobRecord
+from suite.slurm.site import Site, only
+
+_FULL = re.compile(r"Submit\w*Limit|SubmitJobs", re.I)  # too many jobs for now
+_FINAL = re.compile(  # what will be refused again; everything else may pass: a controller that is busy or away
+    r"invalid|not available|exceed|not permitted|denied|unrecognized|unable to open|can ?not be satisfied|violates"
+    r"|more processors|disabled|is required|must be|do not match|not found",
+    re.I,
+)
+
+
+class Refused(InputError):
+    """SLURM does not take the job."""
+
+
+class NotNow(Exception):
+    """SLURM did not take the job, or its answer was lost: it may be in the queue all the same."""
+
+
+def submit(site: Site, record: JobRecord, parameters: dict[str, Any], *call: Any) -> str:
+    """Submit a job; returns its id.
+
+    Raises:
+        Refused: for good; NotNow: try again, after a look at the queue.
+    """
+    executor = _executor(site, record.folder, parameters)
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    with only(site.variables):
+        try:
+            return str(executor.submit(*call).job_id)
+        except (FailedJobError, FailedSubmissionError, OSError) as error:
+            raise _refusal(str(error)) from None
+
+
+def check_accepted(site: Site, record: JobRecord, parameters: dict[str, Any]) -> None:
+    """Ask SLURM whether it would take such a job; nothing is queued.
+
+    Raises:
+        Refused: with what it says.
+    """
+    said = controller.test(script(site, record, parameters))
+    if said is not None and isinstance(error := _refusal(said), Refused):
+        raise error
+
+
+def _refusal(said: str) -> Refused | NotNow:
+    said = " ".join(said.replace("sbatch: ", "").split())
+    if _FINAL.search(said) and not _FULL.search(said):
+        return Refused(f"sbatch: {said[-500:]}")
+    return NotNow(said[-200:])
+
+
+def name_pickle(record: JobRecord, job: str) -> None:
+    """Give what a job is to run the name that it looks for: submitit does so once it knows the id."""
+    folder = Path(record.folder)
+    named = folder / f"{job}_submitted.pkl"
+    if not named.exists() and (found := sorted(folder.glob("*.pkl"))):
+        found[-1].rename(named)
+
+
+def script(site: Site, record: JobRecord, parameters: dict[str, Any]) -> str:
+    """The text that sbatch would be given."""
+    executor = _executor(site, record.folder, {**parameters, "job_name": record.name, "comment": record.comment})
+    return str(executor._make_submission_file_text(executor._submitit_command_str, ""))
+
+
+def check_installed() -> None:
+    """Raise InputError where submitit is missing."""
+    _import_submitit()
+
+
+def _executor(site: Site, folder: str, parameters: dict[str, Any]) -> Any:
+    _import_submitit()
+    from submitit import SlurmExecutor
+
+    class Executor(SlurmExecutor):  # type: ignore[misc]
+        @classmethod
+        def affinity(cls) -> int:  # a script can be shown where there is no SLURM
+            return 1
+
+    executor = Executor(folder=folder, python=site.python)
+    more = {**parameters["additional_parameters"], "chdir": str(site.results)}
+    setup = request.setup_lines(site.profile, str(site.archive))
+    executor.parameters.update({**parameters, "additional_parameters": more, "setup": setup, "stderr_to_stdout": True})
+    return executor
+
+
+def _import_submitit() -> None:
+    try:
+        import submitit  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"{error}: install it with: pip install submitit") from None
