@@ -60,9 +60,20 @@ def test_preempted_by_a_higher_partition(cluster: Cluster, tmp_path: Path, check
         check_done(following, jobs=2, restarts=1)
 
 
-def test_longer_than_the_time_limit(tmp_path: Path, check_done: Callable[..., None]) -> None:
-    with Following(TRIAL, tmp_path, profile(timeout_min=1, signal_seconds=52)) as following:
+def test_preempted_without_a_warning(tmp_path: Path, check_done: Callable[..., None]) -> None:
+    """TERM alone, as clusters send it without preempt_send_user_signal: a job that leaves then is over for SLURM."""
+    with Following(TRIAL, tmp_path, profile()) as following:
+        scancel("--signal=TERM", following.wait_saved())
         check_done(following, restarts=1)
+
+
+def test_longer_than_the_time_limit(cluster: Cluster, tmp_path: Path) -> None:
+    trial = long_trial(epochs=300)  # it is told to save itself 8 s after its job began
+    with Following(trial, tmp_path / "there", profile(timeout_min=1, signal_seconds=52)) as following:
+        job = following.wait_job()
+        assert following.wait().status == "done"
+    assert cluster.job(job)["restarts"] >= 1
+    assert records(trial, tmp_path / "there") == run_locally(trial, tmp_path / "here")
 
 
 def test_requeued_by_somebody(tmp_path: Path, check_done: Callable[..., None]) -> None:
@@ -172,7 +183,7 @@ def test_nothing_is_submitted_while_the_queue_is_not_known(cluster: Cluster, tmp
     assert cluster.num_submitted() == before
 
 
-def test_jobs_that_lead_nowhere(cluster: Cluster, tmp_path: Path) -> None:
+def test_jobs_that_lead_nowhere(cluster: Cluster, tmp_path: Path, check_done: Callable[..., None]) -> None:
     before = cluster.num_submitted()
     with (
         Following(TRIAL, tmp_path, profile(setup=["echo the module system is down", "exit 3"])) as following,
@@ -183,9 +194,11 @@ def test_jobs_that_lead_nowhere(cluster: Cluster, tmp_path: Path) -> None:
     failure = read_failure(following.folder)
     assert failure is not None
     assert f"{following.folder}/job-" in failure.error and "the module system is down" in failure.error
+    with Following(TRIAL, tmp_path, profile()) as again:  # as --retry-failed does
+        check_done(again, jobs=4)
 
 
-def test_allocations_that_lead_nowhere(cluster: Cluster, tmp_path: Path) -> None:
+def test_allocations_that_lead_nowhere(cluster: Cluster, tmp_path: Path, check_done: Callable[..., None]) -> None:
     """Also where no driver is there to count them."""
     before = cluster.num_submitted()
     with Following(TRIAL, tmp_path, profile()) as following:
@@ -195,6 +208,8 @@ def test_allocations_that_lead_nowhere(cluster: Cluster, tmp_path: Path) -> None
             following.wait()
     assert cluster.num_submitted() - before == 1
     assert cluster.wait_over(job)["state"] == "FAILED"
+    with Following(TRIAL, tmp_path, profile()) as again:
+        check_done(again, jobs=2)
 
 
 def test_gpus_as_slurm_gave_them(cluster: Cluster, tmp_path: Path) -> None:

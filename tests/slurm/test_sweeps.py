@@ -141,7 +141,6 @@ def test_a_driver_in_a_job(cluster: Cluster, tmp_path: Path, written: Callable[.
     assert cluster.wait_over(driver.id)["state"] == "COMPLETED"
     assert cluster.num_submitted() - before == 1 + 3
     assert "tiny: test/top1" in "".join(path.read_text() for path in Path(driver.folder).glob("*.out"))
-    check_like_local(tmp_path)
 
 
 def test_stopped_early(cluster: Cluster, tmp_path: Path, written: Callable[..., tuple[str, ...]]) -> None:
