@@ -9,7 +9,7 @@ from suite.slurm import controller, request
 from suite.slurm.record import JobRecord
 from suite.slurm.site import Site, only
 
-_FULL = re.compile(r"Submit\w*Limit|SubmitJobs", re.I)  # too many jobs for now
+_PASSING = re.compile(r"Submit\w*Limit|SubmitJobs|busy|drained|inactive|available now", re.I)  # another time, perhaps
 _FINAL = re.compile(  # what will be refused again; everything else may pass: a controller that is busy or away
     r"invalid|not available|exceed|not permitted|denied|unrecognized|unable to open|can ?not be satisfied|violates"
     r"|more processors|disabled|is required|must be|do not match|not found",
@@ -54,7 +54,7 @@ def check_accepted(site: Site, record: JobRecord, parameters: dict[str, Any]) ->
 
 def _refusal(said: str) -> Refused | NotNow:
     said = " ".join(said.replace("sbatch: ", "").split())
-    if _FINAL.search(said) and not _FULL.search(said):
+    if _FINAL.search(said) and not _PASSING.search(said):
         return Refused(f"sbatch: {said[-500:]}")
     return NotNow(said[-200:])
 
