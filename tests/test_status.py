@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -231,7 +232,11 @@ COMMAND = [sys.executable, "-m", "suite.status", "s.yaml", "--follow", "--every"
 @contextmanager
 def following(stdout: int) -> Iterator[subprocess.Popen[bytes]]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "160", "LINES": "50"}
-    with subprocess.Popen(COMMAND, env=environment, stdin=subprocess.DEVNULL, stdout=stdout) as process:
+    # What a shell starts in the background ignores Ctrl-C, and so would what we start.
+    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        COMMAND, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, preexec_fn=listening
+    ) as process:
         try:
             yield process
         finally:
