@@ -129,8 +129,9 @@ def _scheduler(ledger: Ledger) -> Any:
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
     def stop(trial: Any, epochs: int) -> None:
-        for trial_id in trial.config["cell"]["trials"]:
-            write_stopped(ledger.folder(trial_id), StoppedEarly(scheduler=settings.model_dump(), epochs=epochs))
+        for trial_id, trained in trial.config["cell"]["trials"].items():
+            if epochs < trained["epochs"]:  # else its result is on its way
+                write_stopped(ledger.folder(trial_id), StoppedEarly(scheduler=settings.model_dump(), epochs=epochs))
 
     return early_stop.gently(AsyncHyperBandScheduler)(
         stop,
