@@ -22,13 +22,11 @@ from suite.sweepfile import Sweep
 MOST_JOBS_HERE = 16  # that a process on a login node follows, unless it is told to
 
 
-def chosen(asked: str | None, profile: Profile | None, num_trials: int) -> str:
+def chosen(asked: str | None, profile: Profile, num_trials: int) -> str:
     """``here`` or ``job``: what was asked for, else by the number of jobs that are alive at once."""
-    if profile is None:
-        return "here"
     if profile.environment.kind == "image" and asked is None:
         return "here"  # in a container there may be no sbatch
-    jobs = min(profile.max_live_jobs, -(-num_trials // profile.pack))
+    jobs = min(profile.max_live_jobs, profile.num_jobs(num_trials))
     return asked or ("here" if jobs <= MOST_JOBS_HERE else "job")
 
 
@@ -112,7 +110,7 @@ def _jobs(sweep: Sweep, ledger: Ledger, plan: Plan, profile: Profile) -> tuple[S
         asked = {trial_id: request.request_for(trial, profile) for trial_id, trial in plan.to_run.items()}
         abouts = list(asked.items())
     else:
-        abouts = [(PACK, request.request_for_pack(profile))] * -(-len(plan.to_run) // profile.pack)
+        abouts = [(PACK, request.request_for_pack(profile))] * profile.num_jobs(len(plan.to_run))
     folders = {about: ledger.folder(about).absolute() for about, _ in abouts}
     return site, [(JobRecord.new(f"{sweep.name}.{about}", about, folders[about]), each) for about, each in abouts]
 

@@ -184,7 +184,7 @@ def remove_attempts(trial_folder: Path) -> None:
 def is_running(trial_folder: Path) -> bool:
     """A living process of this machine runs the trial."""
     held = newest_attempt(trial_folder)
-    owner = _owner(held) if held else None
+    owner = owner_of(held) if held else None
     return owner is not None and owner.state() == "alive"
 
 
@@ -229,7 +229,7 @@ def _becomes(folder: Path, attempt: Path) -> bool:
     return newest is None or attempt_number(newest) <= attempt_number(attempt)
 
 
-def _owner(held: Path) -> Owner | None:
+def owner_of(held: Path) -> Owner | None:
     """The owner of an attempt; None while one takes it over, or where the file is garbled."""
     try:
         owner = Owner.model_validate_json((held / OWNER).read_text())
@@ -243,7 +243,7 @@ def _wait_for_end(held: Path, patience: float, should_stop: Callable[[], bool]) 
     end, first = time.monotonic() + patience, _heartbeat(held)
     asked = False
     while held.exists():
-        owner = _owner(held)
+        owner = owner_of(held)
         state = owner.state() if owner else "unknown"
         if owner and owner.in_our_cluster and state == "unknown" and not asked:
             asked = True

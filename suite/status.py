@@ -14,8 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from suite import cli, lease, records
 from suite.config import Trial
 from suite.ledger import FINAL, Ledger, State
@@ -84,7 +82,7 @@ class Watcher:
             return waits if folder.exists() else "not begun"
         if lease.is_running(folder):
             return "running"
-        owner = _owner(attempt)
+        owner = lease.owner_of(attempt)
         left = owner is not None and owner.state() == "gone"
         return "running" if not left and self._beats_on(attempt, bool(owner and job)) else "unfinished"
 
@@ -130,12 +128,6 @@ def _note(folder: Path, shown: str) -> str | None:
         return f"failed: {' '.join(failure.error.splitlines())}: {folder / records.FAILURE}"
     said = records.last_words(folder) if shown == "unfinished" else None
     return f"unfinished: {folder}: {said}" if said else None
-
-
-def _owner(attempt: Path) -> lease.Owner | None:
-    with contextlib.suppress(ValidationError):
-        return lease.Owner.model_validate_json(_text(attempt / lease.OWNER))
-    return None
 
 
 def _text(path: Path) -> str:

@@ -87,7 +87,7 @@ def test_an_empty_profile_is_one_of_defaults(tmp_path: Path) -> None:
 )
 def test_what_a_profile_may_say(text: str, tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(text)
-    load_profile(tmp_path / "p.yaml")
+    assert load_profile(tmp_path / "p.yaml") != Profile()
 
 
 def test_a_profile_is_found_by_name_or_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

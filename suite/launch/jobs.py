@@ -152,7 +152,7 @@ class Jobs:
             write_job(folder, self.record)
 
 
-def judge(jobs: "Jobs", over: Job, folder: Path) -> str:
+def judge(jobs: Jobs, over: Job, folder: Path) -> str:
     """What became of a job that is over, in one line, where another one may follow it.
 
     Raises:

@@ -132,6 +132,10 @@ class Profile(Settings):
         """What a job may use of its warning, so that it can still ask to be requeued."""
         return max(5.0, self.signal_seconds - 15.0)
 
+    def num_jobs(self, num_trials: int) -> int:
+        """How many jobs so many trials come to."""
+        return -(-num_trials // self.pack)
+
     def check_place(self, folder: Path) -> None:
         """Raise InputError where compute nodes would not see a folder."""
         if self.shared is not None and not folder.resolve().is_relative_to(Path(self.shared).resolve()):

@@ -100,7 +100,7 @@ def parameters(request: Request, profile: Profile, *, name: str, comment: str) -
 def driver_parameters(profile: Profile, num_trials: int, *, name: str, comment: str) -> dict[str, Any]:
     """The parameters of submitit for the job of a driver: small, and no GPU."""
     driver = profile.driver
-    jobs = min(profile.max_live_jobs, -(-num_trials // profile.pack))
+    jobs = min(profile.max_live_jobs, profile.num_jobs(num_trials))
     small = profile.model_copy(
         update={
             "partition": driver.partition or profile.partition,
