@@ -1,5 +1,8 @@
 """Checkpoints of a trial: written whole or not at all, recognized when garbled, the one before kept.
 
+One taken inside an epoch may belong to a ``stream`` of images that only goes on under the same conditions; for that
+case the newest one of the border between two epochs is kept as well.
+
 A file is a line that says what it is, a line of JSON (whose it is), torch's own format, and 32 bytes of SHA-256 over
 all of that. Read with ``weights_only=True``: nothing in it is executed.
 """
@@ -15,11 +18,13 @@ from typing import Any
 
 import torch
 
+from suite.config import InputError
 from suite.records import listed
 
 _MAGIC = b"suite checkpoint 1\n"
 _DIGEST_BYTES = 32
 _NUM_KEPT = 2  # the newest, and one to fall back on
+_BORDER = ".border"  # in the names of those between two epochs, where that matters
 log = logging.getLogger(__name__)
 
 
@@ -50,22 +55,32 @@ class _Hashing(io.RawIOBase):
         return self._hash.digest()
 
 
-def save(folder: Path, state: Mapping[str, Any], *, step: int, identity: Mapping[str, str]) -> int:
+def save(
+    folder: Path,
+    state: Mapping[str, Any],
+    *,
+    step: int,
+    identity: Mapping[str, str],
+    stream: Mapping[str, str] | None = None,
+    border: bool = False,
+) -> int:
     """Write ``state`` as the checkpoint of ``step``, into a folder that exists; returns its bytes.
 
     Args:
         state: tensors, numbers, texts, and lists and dictionaries of them.
         step: of the optimizer; a later checkpoint of the same step takes the place of this one.
         identity: what a trial must have in common with it to go on from it.
+        stream: what else it must have in common, where images go on inside an epoch.
+        border: it stands between two epochs, and is kept until the next one that does.
 
     Raises:
         OSError: the disk is full, say. Earlier checkpoints are untouched.
     """
-    path = folder / f"checkpoint-{step:010d}.pt"
+    path = folder / f"checkpoint-{step:010d}{_BORDER if border else ''}.pt"
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            _write(file, state, identity)
+            _write(file, state, {**identity, "stream": dict(stream or {})})
             file.flush()
             os.fsync(file.fileno())
             size = file.tell()
@@ -73,7 +88,7 @@ def save(folder: Path, state: Mapping[str, Any], *, step: int, identity: Mapping
     finally:
         temporary.unlink(missing_ok=True)
     _sync(folder)
-    for old in _newest_first(folder)[_NUM_KEPT:]:
+    for old in _superfluous(_newest_first(folder)):
         old.unlink(missing_ok=True)
     return size
 
@@ -84,17 +99,28 @@ def newest_step(folder: Path | None) -> int:
     return _step(found[0]) if found else -1
 
 
-def read(folder: Path, identity: Mapping[str, str]) -> bytes | None:
+def read(
+    folder: Path, identity: Mapping[str, str], *, stream: Mapping[str, str] | None = None, else_border: bool = False
+) -> bytes | None:
     """The state of the newest checkpoint that is whole and of this identity, for ``unpack``; None without one.
 
     Others are named in the log and renamed, so that they are not taken for progress.
+
+    Args:
+        folder: where they are.
+        identity: as in ``save``.
+        stream: that of the images now.
+        else_border: whether to go back to the border of an epoch where only the stream is another.
+
+    Raises:
+        InputError: only the stream is another, and nobody asked to go back.
     """
     for stale in folder.glob(".checkpoint-*"):
         stale.unlink(missing_ok=True)  # of a process that was killed while it saved
     rejected = False
     for path in _newest_first(folder):
         try:
-            state = _checked(path, identity)
+            state = _checked(path, identity, stream or {}, else_border)
         except (_Unusable, OSError) as error:
             log.warning("%s: %s: not used", path, error)
             path.replace(path.with_suffix(".unusable"))
@@ -113,10 +139,10 @@ def unpack(state: bytes) -> dict[str, Any]:
     return unpacked
 
 
-def _write(file: io.BufferedWriter, state: Mapping[str, Any], identity: Mapping[str, str]) -> None:
+def _write(file: io.BufferedWriter, state: Mapping[str, Any], header: Mapping[str, Any]) -> None:
     hashing = _Hashing(file)
     hashing.write(_MAGIC)
-    hashing.write(json.dumps(dict(identity)).encode() + b"\n")
+    hashing.write(json.dumps(dict(header)).encode() + b"\n")
     try:
         torch.save(dict(state), hashing)  # type: ignore[arg-type] # it asks for no more than write()
     except RuntimeError:
@@ -126,7 +152,7 @@ def _write(file: io.BufferedWriter, state: Mapping[str, Any], identity: Mapping[
     file.write(hashing.digest())
 
 
-def _checked(path: Path, identity: Mapping[str, str]) -> bytes:
+def _checked(path: Path, identity: Mapping[str, str], stream: Mapping[str, str], else_border: bool) -> bytes:
     data = path.read_bytes()
     if not data.startswith(_MAGIC):
         raise _Unusable("is no checkpoint")
@@ -134,19 +160,34 @@ def _checked(path: Path, identity: Mapping[str, str]) -> bytes:
         raise _Unusable("is garbled or cut short: its checksum differs")
     end = data.index(b"\n", len(_MAGIC))
     theirs = json.loads(data[len(_MAGIC) : end])
-    other = [f"{key} {theirs.get(key)}, now {mine}" for key, mine in identity.items() if theirs.get(key) != mine]
-    if other:
-        raise _Unusable(f"was made under other conditions ({'; '.join(other)})")
+    if other := _differences(theirs, identity):
+        raise _Unusable(f"was made under other conditions ({other})")
+    if (saved := theirs.get("stream")) and (other := _differences(saved, {**dict.fromkeys(saved), **stream})):
+        if else_border:
+            raise _Unusable(f"images cannot go on inside its epoch ({other}): going back to the border of one")
+        raise InputError(
+            f"{path}: images cannot go on inside its epoch ({other}): run it as before, or set "
+            "checkpoint.on_other_stream: epoch to go back to the border of the last epoch"
+        )
     return data[end + 1 : -_DIGEST_BYTES]
+
+
+def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    return "; ".join(f"{key} {theirs.get(key)}, now {mine}" for key, mine in ours.items() if theirs.get(key) != mine)
+
+
+def _superfluous(newest_first: list[Path]) -> list[Path]:
+    border = next((path for path in newest_first if path.stem.endswith(_BORDER)), None)
+    return [path for path in newest_first[_NUM_KEPT:] if path != border]
 
 
 def _newest_first(folder: Path) -> list[Path]:
     found = [path for path in listed(folder) if path.name.startswith("checkpoint-") and path.suffix == ".pt"]
-    return sorted(found, reverse=True)
+    return sorted(found, key=lambda path: (_step(path), path.stem), reverse=True)
 
 
 def _step(path: Path) -> int:
-    return int(path.stem.rpartition("-")[2])
+    return int(path.stem.removesuffix(_BORDER).rpartition("-")[2])
 
 
 def _sync(folder: Path) -> None:

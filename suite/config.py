@@ -17,11 +17,13 @@ RankBy = Literal["scores", "abs_scores"]
 ScoreInit = Literal["kaiming_uniform", "fan_in_uniform"]
 Augment = Literal["none", "protocol", "crop"]
 Precision = Literal["fp32", "bf16", "fp64"]
+NOT_IDENTITY: dict[str, Any] = {"identity": False}  # of a setting that cannot change numbers
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
-Epochs = Annotated[int, Field(ge=0)]
+Natural = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class InputError(Exception):
@@ -116,11 +118,70 @@ class CifarSettings(Settings):
     augment: Augment = "protocol"
 
 
+class DecoderSettings(Settings):
+    """How DALI decodes on a GPU: the share that its JPEG unit takes, and sizes (pixels, bytes) to reserve beforehand.
+
+    Unset, the sizes are those of ImageNet's largest picture, as NVIDIA's own example has them.
+    """
+
+    hw_load: Annotated[float, Field(ge=0, le=1)] = 0.65
+    width_hint: Annotated[Natural, Field(json_schema_extra=NOT_IDENTITY)] = 5980
+    height_hint: Annotated[Natural, Field(json_schema_extra=NOT_IDENTITY)] = 6430
+    device_padding: Annotated[Natural, Field(json_schema_extra=NOT_IDENTITY)] = 211_025_920
+    host_padding: Annotated[Natural, Field(json_schema_extra=NOT_IDENTITY)] = 140_544_512
+
+
+class ImageNetSettings(Settings):
+    """Photos in class folders, ``ROOT/train/CLASS/*`` and ``ROOT/val/CLASS/*`` (the test set), as ImageNet has them.
+
+    ``root``, ``manifest`` and ``stage`` are folders and files below the data folder, or absolute; ``stage`` may name
+    environment variables. ``loader_threads`` (unset: the CPUs that each process may use) are DALI's threads, or
+    torchvision's workers. ``shuffle_buffer`` images are mixed where they come from tar shards. ``num_images`` is for
+    ``synthetic`` data only. ``mmap`` is for local disks: a file that is cut short under it kills the process.
+    """
+
+    name: Literal["imagenet"]
+    loader: Literal["dali", "torchvision", "synthetic"] = "dali"
+    storage: Literal["files", "tar"] = "files"
+    root: Annotated[str, Field(json_schema_extra=NOT_IDENTITY)] = "imagenet"
+    manifest: Annotated[str | None, Field(json_schema_extra=NOT_IDENTITY)] = None
+    stage: Annotated[str | None, Field(json_schema_extra=NOT_IDENTITY)] = None
+    image_size: Annotated[int, Field(ge=32)] = 224
+    resize: Annotated[int, Field(ge=32)] = 256
+    val_share: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    output: Literal["fp32", "fp16"] = "fp32"
+    shuffle_buffer: Count = 4096
+    num_images: Count | None = None
+    decoder: DecoderSettings = DecoderSettings()
+    max_excluded_share: Annotated[Share, Field(json_schema_extra=NOT_IDENTITY)] = 0.001
+    loader_threads: Annotated[Natural | None, Field(json_schema_extra=NOT_IDENTITY)] = None
+    prefetch: Annotated[Count, Field(json_schema_extra=NOT_IDENTITY)] = 2
+    mmap: Annotated[bool, Field(json_schema_extra=NOT_IDENTITY)] = False
+
+    @field_validator("storage", "output", "num_images", "stage", "resize", "loader_threads")
+    @classmethod
+    def _belongs(cls, value: Any, info: ValidationInfo) -> Any:
+        given = info.data
+        if info.field_name == "storage" and value == "tar" and given.get("loader") != "dali":
+            raise ValueError("tar shards are read by loader: dali only")
+        if info.field_name == "output" and value == "fp16" and given.get("loader") == "torchvision":
+            raise ValueError("must be fp32 with loader: torchvision")
+        if info.field_name == "num_images" and value is not None and given.get("loader") != "synthetic":
+            raise ValueError("belongs to loader: synthetic; the images themselves say how many there are")
+        if info.field_name == "stage" and value is not None and given.get("storage") != "tar":
+            raise ValueError("only storage: tar is copied to a node's own disk")
+        if info.field_name == "loader_threads" and value == 0 and given.get("loader") == "dali":
+            raise ValueError("must be at least 1: DALI decodes in threads")
+        if info.field_name == "resize" and value < given.get("image_size", 0):
+            raise ValueError(f"must be at least image_size ({given['image_size']}), which is cropped from it")
+        return value
+
+
 class Schedule(Settings):
     """Learning rate over the epochs: warm-up, cosine, then a constant; counts of epochs."""
 
-    warmup_epochs: Epochs = 0
-    constant_epochs: Epochs = 0
+    warmup_epochs: Natural = 0
+    constant_epochs: Natural = 0
     constant_lr: NonNegative = 0.0
 
 
@@ -132,10 +193,15 @@ class Resources(Settings):
 
 
 class CheckpointSettings(Settings):
-    """When a trial saves itself: by time, and never for more than this share of it."""
+    """When a trial saves itself: by time, and never for more than this share of it.
+
+    ``on_other_stream``: what happens where images cannot go on inside an epoch, as with another release of DALI: the
+    trial refuses, or goes back to the border of the last ``epoch``.
+    """
 
     every_seconds: NonNegative = 300.0
     max_time_share: Annotated[float, Field(gt=0, le=1)] = 0.01
+    on_other_stream: Literal["refuse", "epoch"] = "refuse"
 
 
 class SchedulerSettings(Settings):
@@ -156,7 +222,9 @@ def _named(value: Any) -> Any:
 
 Method = Annotated[WeightsSettings | EdgePopupSettings | IteRandSettings, Field(discriminator="name")]
 Model = Annotated[ConvSettings | ResNetSettings, Field(discriminator="name")]
-DatasetBlock = Annotated[DigitsSettings | GreyImageSettings | CifarSettings, Field(discriminator="name")]
+DatasetBlock = Annotated[
+    DigitsSettings | GreyImageSettings | CifarSettings | ImageNetSettings, Field(discriminator="name")
+]
 Dataset = Annotated[DatasetBlock, BeforeValidator(_named)]  # `dataset: digits` is `dataset: {name: digits}`
 
 Scheduler = Annotated[SchedulerSettings, BeforeValidator(_named)]  # `scheduler: asha`
@@ -186,9 +254,9 @@ class Trial(Settings):
     channels_last: bool = False
     tf32: bool = False
     deterministic: bool = True
-    resources: Annotated[Resources, Field(json_schema_extra={"identity": False})] = Resources()
+    resources: Annotated[Resources, Field(json_schema_extra=NOT_IDENTITY)] = Resources()
     sync_batch_norm: bool = False
-    checkpoint: Annotated[CheckpointSettings, Field(json_schema_extra={"identity": False})] = CheckpointSettings()
+    checkpoint: Annotated[CheckpointSettings, Field(json_schema_extra=NOT_IDENTITY)] = CheckpointSettings()
 
     @field_validator("schedule")
     @classmethod
@@ -246,10 +314,14 @@ def identity(settings: Settings) -> dict[str, Any]:
         extra = field.json_schema_extra
         if isinstance(extra, dict) and extra.get("identity") is False:
             continue
-        value = getattr(settings, key)
-        if field.is_required() or value != field.get_default(call_default_factory=True):
-            out[key] = identity(value) if isinstance(value, Settings) else value
+        value = _identity_of(getattr(settings, key))
+        if field.is_required() or value != _identity_of(field.get_default(call_default_factory=True)):
+            out[key] = value
     return out
+
+
+def _identity_of(value: Any) -> Any:
+    return identity(value) if isinstance(value, Settings) else value
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

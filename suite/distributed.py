@@ -109,6 +109,15 @@ class Group:
         dist.all_gather(parts, tensor.cpu())
         return torch.stack(parts)
 
+    def gather_bytes(self, data: bytes) -> list[Tensor]:
+        """What each rank has, in their order: uint8 (n,), on the CPU."""
+        tensor = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+        if self.world_size == 1:
+            return [tensor]
+        lengths = self.gather(torch.tensor(len(data))).tolist()
+        padded = torch.nn.functional.pad(tensor, (0, max(lengths) - len(tensor)))
+        return [row[:length].clone() for row, length in zip(self.gather(padded), lengths, strict=True)]
+
     def from_first(self, data: bytes | None) -> bytes | None:
         """What rank 0 has: the others give None."""
         if self.world_size == 1:

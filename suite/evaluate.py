@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from suite.data.arrays import ArrayData, SplitName, share_of
+from suite.data import Data, SplitName
+from suite.data.arrays import share_of
 from suite.distributed import ALONE, Group
-
-BATCH_SIZE = 1000  # fixed: another one could change the last bits of a loss
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(
     predict: Callable[[Tensor], Tensor],
-    data: ArrayData,
+    data: Data,
     split: SplitName,
     *,
     group: Group = ALONE,
@@ -40,13 +39,13 @@ def evaluate(
         group: the ranks, each of which takes its share; all get the same answer.
         between: called after each batch, on every rank equally often.
     """
-    num = len(getattr(data, split))
+    num = data.num_images(split)
     predictions = torch.zeros(num, dtype=torch.int64)
     loss = torch.zeros((), dtype=torch.float64)
     correct = torch.zeros((), dtype=torch.int64)
     start, _ = share_of(num, rank=group.rank, world_size=group.world_size)
     found, losses, hits = [], [], []
-    for images, labels in data.batches(split, BATCH_SIZE, rank=group.rank, world_size=group.world_size):
+    for images, labels in data.batches(split, data.eval_batch_size, rank=group.rank, world_size=group.world_size):
         if len(labels):
             logits = predict(images)
             losses.append(functional.cross_entropy(logits, labels, reduction="sum").double())

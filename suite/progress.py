@@ -2,8 +2,8 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 from suite.config import InputError, Trial
 from suite.ledger import FINAL, Ledger
@@ -13,7 +13,14 @@ from suite.sweepfile import Sweep
 try:
     from rich.console import Console, Group
     from rich.live import Live
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.table import Table
     from rich.text import Text
 except ImportError as error:
@@ -22,12 +29,23 @@ except ImportError as error:
 console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # paths and errors are no markup
 if not console.is_terminal:
     console.width = 200  # where nobody looks at a terminal its width means nothing: cut no column
+_T = TypeVar("_T")
 _PLAIN_SECONDS = 5.0  # at most one line this often where the output is not a terminal
 
 
 def label(trial: Trial) -> str:
     """A trial in one short line."""
     return f"{trial.method.name} {trial.model.name} x{trial.model.width_mult:g} {trial.dataset.name} seed {trial.seed}"
+
+
+def track(items: Iterable[_T], what: str, total: int, by: Callable[[_T], int] = lambda item: 1) -> Iterator[_T]:
+    """``items``, with a bar that says how many of ``total`` came; ``by`` says for how many an item counts."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total)
+        for item in items:
+            yield item
+            bar.advance(task, by(item))
 
 
 def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import torch
 
-_PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scikit-learn",
+    "pillow",
+    "nvidia-dali-cuda130",
+    "nvidia-dali-cuda120",
+)
 
 
 @cache

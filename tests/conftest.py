@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def _can_have_slurm() -> bool:
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "chromium": (lambda: shutil.which("chromium") is not None, "no chromium (Debian package chromium)"),
     "compiler": (lambda: shutil.which("g++") is not None, "no C++ compiler (Debian package g++)"),
+    "dali": (lambda: bool(find_spec("nvidia") and find_spec("nvidia.dali")), "no DALI (pip install '.[dali]')"),
     "fashion_mnist": (FASHION_MNIST.exists, "no Fashion-MNIST (Debian package dataset-fashion-mnist)"),
     "gpu": (torch.cuda.is_available, "torch sees no CUDA GPU"),
     "slurm": (_can_have_slurm, "not root, or no SLURM and munge (Debian packages slurm-wlm, munge), or no namespaces"),

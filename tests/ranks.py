@@ -28,7 +28,14 @@ METHODS: dict[str, dict[str, Any]] = {
     "edge_popup": {"lr": 0.3, "sparsity": 0.5},
     "iterand": {"lr": 0.3, "sparsity": 0.3, "rerandomize_every": 5},
 }
-UNEQUAL = {"seconds", "started_at", "peak_memory_mb", "timestamp", "images_per_second"}  # times, rates and memory
+UNEQUAL = {
+    "seconds",
+    "started_at",
+    "peak_memory_mb",
+    "timestamp",
+    "images_per_second",
+    "wait_share",
+}  # times, rates and memory
 UNEQUAL |= {"git_commit"}  # somebody may commit between two runs
 _meetings = itertools.count()
 

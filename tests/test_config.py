@@ -15,7 +15,10 @@ from suite.config import DATASETS, METHODS, MODELS, ConvSettings, Settings, Tria
 
 BLOCKS = {"dataset": DATASETS, "model": MODELS, "method": METHODS}
 NOT_IDENTITY = {"resources", "checkpoint"}  # what cannot change numbers
-CANDIDATES = [True, False, 0, 1, 2, 3, 0.25, 0.5]  # besides the words of a Literal
+NOT_IDENTITY |= {"root", "manifest", "stage", "max_excluded_share", "loader_threads", "prefetch", "mmap"}  # of ImageNet
+# Besides the words of a Literal:
+CANDIDATES: list[Any] = [True, False, 0, 1, 2, 3, 0.25, 0.5, 192, 288, "elsewhere", "epoch", {"hw_load": 0.5}]
+ONE_VALUE = {("dataset", "augment"), ("dataset", "stage"), ("dataset", "num_images"), ("sync_batch_norm",)}
 Keys = tuple[str, ...]
 
 
@@ -83,10 +86,10 @@ def test_trial_id_is_what_it_was() -> None:
 def test_trial_id_changes_with_every_setting_that_can_change_numbers(raw: dict[str, Any], path: Keys) -> None:
     other = changed(raw, path)
     if other is None:
-        assert path in (("dataset", "augment"), ("sync_batch_norm",)), "no second valid value: add one to CANDIDATES"
-        assert raw["dataset"]["name"] == "digits"  # has one augmentation; and without GPUs norms are not synchronized
+        assert path in ONE_VALUE, "no second valid value: add one to CANDIDATES"
+        assert raw["dataset"]["name"] in ("digits", "imagenet")  # one augmentation; no tar, not synthetic; no GPUs
         return
-    assert (trial_id(other) == trial_id(raw)) == (path[0] in NOT_IDENTITY)
+    assert (trial_id(other) == trial_id(raw)) == bool(NOT_IDENTITY & {path[0], path[-1]})
 
 
 def test_trial_id_changes_with_the_name_of_each_block() -> None:

@@ -1,5 +1,6 @@
 """Evaluation: every image once, in order, whatever the number of ranks, against torch by hand."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,8 @@ def simulated(arrays: ArrayData, world_size: int) -> tuple[list[Simulated], list
 
 @pytest.mark.parametrize("world_size", WORLDS)
 @pytest.mark.parametrize("num", SIZES)
-def test_every_image_counts_once_on_any_number_of_ranks(
-    monkeypatch: pytest.MonkeyPatch, num: int, world_size: int
-) -> None:
-    monkeypatch.setattr(evaluate, "BATCH_SIZE", 3)
-    arrays = toy(num)
+def test_every_image_counts_once_on_any_number_of_ranks(num: int, world_size: int) -> None:
+    arrays = dataclasses.replace(toy(num), eval_batch_size=3)
     ranks, found = simulated(arrays, world_size)
 
     images = (arrays.test.images.double() - arrays.mean.double()) / arrays.std.double()
@@ -125,7 +123,9 @@ def test_logits_that_are_not_finite_leave_a_loss_that_says_so() -> None:
 
 
 def digits() -> ArrayData:
-    return data.load(trial_of("weights").dataset, data_dir=None, device=CPU)
+    whole = data.load(trial_of("weights").dataset, data_dir=None, device=CPU)
+    assert isinstance(whole, ArrayData)
+    return dataclasses.replace(whole, eval_batch_size=50)
 
 
 def linear(images: Tensor) -> Tensor:
@@ -135,7 +135,6 @@ def linear(images: Tensor) -> Tensor:
 
 def evaluate_digits() -> list[list[Any]]:
     """What this rank finds of each split."""
-    evaluate.BATCH_SIZE = 50
     with joined() as group:
         calls = [0, 0]
         found = []

@@ -30,8 +30,26 @@ PRUNED = {  # round(p * (n - 1)) of each layer
     "edge_popup": 18 + 72 + 512 + 128 + 80,  # halves to the even one
     "iterand": 10 + 43 + 307 + 76 + 48,
 }
-KEYS = ["epoch", "step", "timestamp", "lr", "train/loss", "val/loss", "val/top1", "sparsity", "images_per_second"]
-UNEQUAL = {"seconds", "started_at", "peak_memory_mb", "timestamp", "images_per_second"}  # times, rates and memory
+KEYS = [
+    "epoch",
+    "step",
+    "timestamp",
+    "lr",
+    "train/loss",
+    "val/loss",
+    "val/top1",
+    "sparsity",
+    "images_per_second",
+    "wait_share",
+]
+UNEQUAL = {
+    "seconds",
+    "started_at",
+    "peak_memory_mb",
+    "timestamp",
+    "images_per_second",
+    "wait_share",
+}  # times, rates and memory
 
 
 def trial_of(name: str, **changes: Any) -> Trial:

@@ -8,18 +8,17 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from suite.data import SplitName
 from suite.data.augment import Augmentation
 from suite.data.sources import Source
 from suite.methods.random import Stream, words
-
-SplitName = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class ArrayData:
         train, val, test: the splits.
         augmentation: the transform of training images, or None.
         mean, std: per channel, of the raw pixels of `train`: float32 (C, 1, 1).
+        eval_batch_size: see `Data`.
     """
 
     num_classes: int
@@ -57,13 +57,14 @@ class ArrayData:
     augmentation: Augmentation | None
     mean: Tensor
     std: Tensor
+    eval_batch_size: int = 1000
 
     @classmethod
     def build(cls, source: Source, *, augment: str, device: torch.device | str) -> "ArrayData":
         """Put `source` on `device`. `augment`: "none", or a key of `augment.BOXES`."""
-        splits = {name: _split(source, name, device) for name in get_args(SplitName)}
+        train, val, test = (_split(source, name, device) for name in ("train", "val", "test"))
         channels, size = source.images.shape[1:3]
-        mean, std = channel_statistics(splits["train"].images)
+        mean, std = channel_statistics(train.images)
         return cls(
             num_classes=source.num_classes,
             image_size=size,
@@ -72,8 +73,18 @@ class ArrayData:
             augmentation=None if augment == "none" else Augmentation(augment, size, device),
             mean=mean,
             std=std,
-            **splits,
+            train=train,
+            val=val,
+            test=test,
         )
+
+    def num_images(self, split: SplitName) -> int:
+        """Images of a split."""
+        return len(getattr(self, split))
+
+    def epoch_images(self, batch_size: int) -> int:
+        """All training images."""
+        return len(self.train)
 
     def train_batches(
         self, seed: int, epoch: int, batch_size: int, *, first: int = 0, rank: int = 0, world_size: int = 1
@@ -97,18 +108,26 @@ class ArrayData:
             yield self._train_images(share, plan), self.train.labels[share]
 
     def batches(
-        self, split_name: SplitName, batch_size: int, *, rank: int = 0, world_size: int = 1
+        self, split: SplitName, batch_size: int, *, rank: int = 0, world_size: int = 1
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """A split in order, normalized, not augmented: (images float32, labels).
 
         Each rank has a contiguous share, in as many batches as the others: the last may be short, or empty.
         """
-        split: Split = getattr(self, split_name)
-        start, end = share_of(len(split), rank=rank, world_size=world_size)
-        longest = -(-len(split) // world_size)
-        for first in range(start, start + longest, batch_size):
-            batch = slice(first, max(first, min(first + batch_size, end)))
-            yield self._normalized(split.images[batch]), split.labels[batch]
+        of_split: Split = getattr(self, split)
+        for batch in slices_of(len(of_split), batch_size, rank=rank, world_size=world_size):
+            yield self._normalized(of_split.images[batch]), of_split.labels[batch]
+
+    def stream(self, seed: int, batch_size: int, world_size: int) -> dict[str, str]:
+        """Nothing: order and crops are pure functions of (seed, epoch)."""
+        return {}
+
+    def state(self) -> bytes:
+        """Nothing: as `stream`."""
+        return b""
+
+    def restore(self, state: bytes) -> None:
+        """Nothing is needed: as `stream`."""
 
     def _train_images(self, indices: Tensor, plan: Tensor | None) -> Tensor:
         if self.augmentation is None or plan is None:
@@ -122,6 +141,14 @@ class ArrayData:
     def _normalized_train(self) -> Tensor:
         """Made once, where nothing else is done to a training image: then a batch is one indexing."""
         return self._normalized(self.train.images)
+
+
+def slices_of(num: int, batch_size: int, *, rank: int, world_size: int) -> Iterator[slice]:
+    """The batches of a rank's contiguous share in `num` images: as many as the others', the last ones perhaps empty."""
+    start, end = share_of(num, rank=rank, world_size=world_size)
+    longest = -(-num // world_size)
+    for first in range(start, start + longest, batch_size):
+        yield slice(min(first, end), min(first + batch_size, end))
 
 
 def share_of(num: int, *, rank: int, world_size: int) -> tuple[int, int]:

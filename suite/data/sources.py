@@ -101,7 +101,7 @@ def _torchvision_class(name: str) -> Any:
 # Splits
 
 
-def _hold_out(indices: Ints, labels: Ints, num: int) -> tuple[Ints, Ints]:
+def hold_out(indices: Ints, labels: Ints, num: int) -> tuple[Ints, Ints]:
     """`indices` cut into the rest and `num` held out, each ascending, classes in proportion."""
     from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
 
@@ -114,7 +114,7 @@ def _with_test_set(name: str, train: tuple[Bytes, Ints], test: tuple[Bytes, Ints
     images, labels = np.concatenate((train[0], test[0])), np.concatenate((train[1], test[1]))
     num_train = len(train[1])
     try:
-        rest, val = _hold_out(np.arange(num_train), labels, math.ceil(num_train / 10))
+        rest, val = hold_out(np.arange(num_train), labels, math.ceil(num_train / 10))
     except ValueError as error:
         raise InputError(f"{name}: {num_train} training images cannot be split by class ({error})") from error
     splits = {"train": rest, "val": val, "test": np.arange(num_train, len(labels))}
@@ -131,8 +131,8 @@ def _read_digits(name: str, folder: Path) -> Source:
     images = digits.images.astype(np.uint8)[:, None]  # 1,797 images of 8x8, values 0 to 16
     labels = digits.target.astype(np.int64)
     num = len(labels)
-    rest, test = _hold_out(np.arange(num), labels, math.ceil(num / 5))
-    train, val = _hold_out(rest, labels, math.ceil(num / 10))
+    rest, test = hold_out(np.arange(num), labels, math.ceil(num / 5))
+    train, val = hold_out(rest, labels, math.ceil(num / 10))
     return Source(images, labels, {"train": train, "val": val, "test": test}, 10)
 
 

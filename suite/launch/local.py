@@ -172,7 +172,7 @@ def _start(command: list[str], said: Path, environment: dict[str, str]) -> subpr
 
 
 def _environment(rank: int, processes: int, meeting: Path) -> dict[str, str]:
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes}
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
     root = str(Path(__file__).parents[2])  # where this very suite is imported from
     return {
         **os.environ,

@@ -33,6 +33,7 @@ class Progress:
     batch: int = 0
     num_updates: int = 0
     train_seconds: float = 0.0  # of this epoch
+    wait_seconds: float = 0.0  # of these, for images
     seconds: float = 0.0  # of earlier attempts
     started_at: float = field(default_factory=time.time)  # of the first one
 
@@ -43,13 +44,13 @@ class Keeper:
     def __init__(self, run: Run, folder: Path, should_stop: Callable[[], bool]) -> None:
         self._run, self._folder, self._should_stop = run, folder, should_stop
         self._began = self._saved = self._compared = self._agreed = time.monotonic()
-        self._interval = run.trial.checkpoint.every_seconds
+        self._interval, self._least = run.trial.checkpoint.every_seconds, 0.0
         self._stride = self._left = 1
 
     def resume(self) -> Progress:
         """Go on from the newest checkpoint that can be used, else from the beginning."""
         run = self._run
-        state = run.group.from_first(checkpoint.read(self._folder, self._identity()) if run.group.rank == 0 else None)
+        state = run.group.from_first(self._read() if run.group.rank == 0 else None)
         zero = torch.zeros((), dtype=torch.float64, device=run.device)
         if state is None:
             return Progress(zero)
@@ -58,6 +59,7 @@ class Keeper:
         run.optimizer.load_state_dict(saved["optimizer"])
         _set_rng(run, saved["rng"])
         loss_sum = saved.pop("loss_sums")[run.group.rank].to(run.device)
+        run.data.restore(saved["images"][run.group.rank].numpy().tobytes())
         return Progress(loss_sum, **saved["progress"])
 
     def after_step(self, progress: Progress) -> None:
@@ -73,16 +75,16 @@ class Keeper:
 
     def after_epoch(self, progress: Progress) -> None:
         """``after_step``, without a wait; the ranks are compared if they have not been for long."""
-        self._act(self._agree(0), progress)
+        self._act(self._agree(0, border=bool(self._stream())), progress)
 
     def seconds(self, progress: Progress) -> float:
         """How long the trial has been running, over all its attempts."""
         return progress.seconds + time.monotonic() - self._began
 
-    def _agree(self, most_seconds: float) -> int:
+    def _agree(self, most_seconds: float, *, border: bool = False) -> int:
         """The same answer on all ranks: the strongest wish of any; clocks are only read on rank 0."""
         now = time.monotonic()
-        wish = _STOP if self._should_stop() else self._due(now) if self._run.group.rank == 0 else _GO
+        wish = _STOP if self._should_stop() else self._due(now, border) if self._run.group.rank == 0 else _GO
         stride = 1
         if most_seconds and self._run.group.rank == 0 and self._run.group.world_size > 1:
             pace = self._stride / max(now - self._agreed, 1e-9)  # steps a second
@@ -92,8 +94,8 @@ class Keeper:
         self._left = self._stride
         return wish
 
-    def _due(self, now: float) -> int:
-        if now - self._saved >= self._interval:
+    def _due(self, now: float, border: bool) -> int:
+        if now - self._saved >= (self._least if border else self._interval):
             return _SAVE
         return _COMPARE if now - self._compared >= _CHECK_SECONDS else _GO
 
@@ -109,10 +111,16 @@ class Keeper:
 
     def _save(self, progress: Progress) -> None:
         sums = self._run.group.gather(progress.loss_sum)
+        images = self._run.group.gather_bytes(self._run.data.state())
         if self._run.group.rank == 0:
             try:
                 checkpoint.save(
-                    self._folder, self._state(progress, sums), step=progress.num_updates, identity=self._identity()
+                    self._folder,
+                    self._state(progress, sums, images),
+                    step=progress.num_updates,
+                    identity=self._identity(),
+                    stream=self._stream() if len(images[0]) else None,
+                    border=bool(self._stream()) and progress.batch == 0,
                 )
             except FileNotFoundError:
                 raise
@@ -120,21 +128,32 @@ class Keeper:
                 log.warning("step %d is not saved: %s; the checkpoint before it stays", progress.num_updates, error)
         now = time.monotonic()
         cost, share = now - self._agreed, self._run.trial.checkpoint.max_time_share
-        self._interval = max(self._run.trial.checkpoint.every_seconds, cost * (1 / share - 1))
+        self._least = cost * (1 / share - 1)
+        self._interval = max(self._run.trial.checkpoint.every_seconds, self._least)
         self._saved = now
 
-    def _state(self, progress: Progress, sums: Tensor) -> dict[str, Any]:
+    def _read(self) -> bytes | None:
+        back = self._run.trial.checkpoint.on_other_stream == "epoch"
+        return checkpoint.read(self._folder, self._identity(), stream=self._stream(), else_border=back)
+
+    def _stream(self) -> Mapping[str, str]:
+        trial = self._run.trial
+        return self._run.data.stream(trial.seed, trial.global_batch_size, trial.processes)
+
+    def _state(self, progress: Progress, sums: Tensor, images: list[Tensor]) -> dict[str, Any]:
         run = self._run
         return {
             "model": run.model.state_dict(),
             "optimizer": run.optimizer.state_dict(),
             "rng": _rng(run),
             "loss_sums": sums,
+            "images": images,
             "progress": {
                 "lines": progress.lines,
                 "batch": progress.batch,
                 "num_updates": progress.num_updates,
                 "train_seconds": progress.train_seconds,
+                "wait_seconds": progress.wait_seconds,
                 "seconds": self.seconds(progress),
                 "started_at": progress.started_at,
             },

@@ -3,7 +3,7 @@
 import math
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -11,12 +11,14 @@ from torch import Tensor
 
 from suite import data, distributed, provenance, source
 from suite.config import Trial
-from suite.data.arrays import SplitName
+from suite.data import SplitName
 from suite.evaluate import Evaluation, evaluate
 from suite.records import Line, Result, Writer
 from suite.train.keeper import Keeper, Progress
 from suite.train.setup import Run, build, settle
 from suite.train.step import train_step
+
+_Batch = tuple[Tensor, Tensor]
 
 
 def train(
@@ -47,9 +49,11 @@ def train(
     place = distributed.place(trial.processes)
     device = settle(trial, place)
     provenance.reset_peak_memory(device)  # a worker process may have had other trials before
-    arrays = data.load(trial.dataset, data_dir=data_dir, device=device)
+    images = data.load(
+        trial.dataset, data_dir=data_dir, device=device, channels_last=trial.channels_last, should_stop=should_stop
+    )
     with distributed.join(place, device, should_stop) as group:
-        return _train(build(trial, arrays, device, group), folder, on_epoch, should_stop)
+        return _train(build(trial, images, device, group), folder, on_epoch, should_stop)
 
 
 def _train(run: Run, folder: Path, on_epoch: Callable[[Line], None], should_stop: Callable[[], bool]) -> Result:
@@ -84,13 +88,15 @@ def lr_at(trial: Trial, epoch: int) -> float:
 def _train_epoch(run: Run, progress: Progress, keeper: Keeper) -> None:
     """What is left of one pass over the training split."""
     epoch, size = len(progress.lines), run.trial.global_batch_size
+    num = run.data.epoch_images(size)
     for group in run.optimizer.param_groups:
         group["lr"] = lr_at(run.trial, epoch)
     run.network.train()
     clock = time.perf_counter()
     ranks = {"rank": run.group.rank, "world_size": run.group.world_size}
-    for images, labels in run.data.train_batches(run.trial.seed, epoch, size, first=progress.batch, **ranks):
-        count = min(size, len(run.data.train) - progress.batch * size)
+    batches = run.data.train_batches(run.trial.seed, epoch, size, first=progress.batch, **ranks)
+    for images, labels in _waiting(batches, progress):
+        count = min(size, num - progress.batch * size)
         progress.loss_sum += train_step(run, images, labels, count)
         progress.batch += 1
         progress.num_updates += 1
@@ -99,10 +105,21 @@ def _train_epoch(run: Run, progress: Progress, keeper: Keeper) -> None:
         keeper.after_step(progress)
 
 
+def _waiting(batches: Iterator[_Batch], progress: Progress) -> Iterator[_Batch]:
+    """``batches``, with the time taken that each lets us wait."""
+    while True:
+        start = time.perf_counter()
+        batch = next(batches, None)
+        progress.wait_seconds += time.perf_counter() - start
+        if batch is None:
+            return
+        yield batch
+
+
 def _end_epoch(run: Run, progress: Progress, keeper: Keeper) -> Line:
     """Evaluate, and write the epoch down; ``progress`` then stands before the next one."""
     val = _evaluate(run, "val", progress, keeper)
-    epoch, num_images = len(progress.lines), len(run.data.train)
+    epoch, num_images = len(progress.lines), run.data.epoch_images(run.trial.global_batch_size)
     line: Line = {
         "epoch": epoch,
         "step": progress.num_updates,
@@ -113,9 +130,10 @@ def _end_epoch(run: Run, progress: Progress, keeper: Keeper) -> Line:
         "val/top1": val.top1,
         "sparsity": _num_removed(run) / max(sum(param.numel() for param in _masked(run)), 1),
         "images_per_second": num_images / progress.train_seconds,
+        "wait_share": progress.wait_seconds / progress.train_seconds,
     }
     progress.lines.append(line)
-    progress.batch, progress.train_seconds = 0, 0.0
+    progress.batch, progress.train_seconds, progress.wait_seconds = 0, 0.0, 0.0
     progress.loss_sum = torch.zeros_like(progress.loss_sum)
     return line
 

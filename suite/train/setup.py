@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from suite import methods, models
 from suite.config import InputError, Trial
-from suite.data.arrays import ArrayData
+from suite.data import Data
 from suite.distributed import ALONE, Group, Place
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of parameters and images
@@ -26,7 +26,7 @@ class Run:
     """
 
     trial: Trial
-    data: ArrayData
+    data: Data
     model: nn.Module
     forward: nn.Module
     network: nn.Module
@@ -47,8 +47,14 @@ class Run:
 
     def prepared(self, images: Tensor) -> Tensor:
         """Images as the network takes them."""
-        images = images.to(_DTYPES[self.trial.precision])
+        if not (self.trial.precision == "bf16" and images.dtype == torch.float16):  # autocast makes bfloat16 of those
+            images = images.to(_DTYPES[self.trial.precision])
         return images.contiguous(memory_format=torch.channels_last) if self.trial.channels_last else images
+
+    def zeros(self, num: int) -> Tensor:
+        """As many images that show nothing."""
+        size = self.data.image_size
+        return torch.zeros((num, self.data.in_channels, size, size), device=self.device)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.trial.precision != "bf16":
@@ -92,15 +98,15 @@ def _device_number(place: Place) -> int:
     return place.local_rank
 
 
-def build(trial: Trial, arrays: ArrayData, device: torch.device, group: Group = ALONE) -> Run:
+def build(trial: Trial, images: Data, device: torch.device, group: Group = ALONE) -> Run:
     """The model and optimizer of a trial, drawn from its seed: equal on all ranks."""
     cls = methods.get(trial.method.name)
     affine = trial.model.norm_affine
     model = models.build(
         trial.model.name,
-        num_classes=arrays.num_classes,
-        image_size=arrays.image_size,
-        in_channels=arrays.in_channels,
+        num_classes=images.num_classes,
+        image_size=images.image_size,
+        in_channels=images.in_channels,
         width_mult=trial.model.width_mult,
         norm_affine=not cls.masked if affine is None else affine,
     )
@@ -114,20 +120,23 @@ def build(trial: Trial, arrays: ArrayData, device: torch.device, group: Group = 
     for name, param in model.named_parameters():
         param.requires_grad_(name in trained)  # what the method does not touch needs no gradient
     optimizer = cls(params, seed=trial.seed, **trial.method.model_dump(exclude={"name"}))
-    run = Run(trial, arrays, model, model, model, optimizer, device, group)
+    run = Run(trial, images, model, model, model, optimizer, device, group)
     _check_smallest_part(run)
     if trial.compile:  # each shape for itself: what is compiled does not depend on which came first
         run.forward = run.network = torch.compile(model, dynamic=False)  # type: ignore[assignment]
     if group.world_size > 1:
-        images, _ = next(arrays.train_batches(trial.seed, 0, trial.global_batch_size, world_size=group.world_size))
-        part = images[: max(1, len(images) // trial.accumulation_steps)]
+        size = min(trial.global_batch_size, images.epoch_images(trial.global_batch_size))
+        part = run.zeros(max(1, -(-size // group.world_size) // trial.accumulation_steps))
         run.network = group.wrap(run.forward, lambda network: run.through(network, part))
     return run
 
 
 def _check_smallest_part(run: Run) -> None:
     """Raise InputError where a last batch is dealt out so small that batch norm has one value per channel."""
-    trial, num = run.trial, len(run.data.train)
+    trial, num = run.trial, run.data.epoch_images(run.trial.global_batch_size)
+    if num == 0:
+        there = run.data.num_images("train")
+        raise InputError(f"global_batch_size: {trial.global_batch_size}: must be at most the {there} training images")
     last = num % trial.global_batch_size or min(num, trial.global_batch_size)
     parts = num_parts(trial, last)
     if 1 not in {size for share in _dealt(last, trial.processes) for size in _dealt(share, parts)}:
@@ -135,7 +144,7 @@ def _check_smallest_part(run: Run) -> None:
     before = [buffer.clone() for buffer in run.model.buffers()]
     try:
         with torch.no_grad():
-            run.predict(run.data.train.images[:1].float())
+            run.predict(run.zeros(1))
     except ValueError as error:
         raise InputError(
             f"global_batch_size: {trial.global_batch_size}: the last of {num} images come to a process one alone, "

@@ -70,7 +70,7 @@ def test_the_file_is_as_it_is_written_down(tmp_path: Path) -> None:
     content = save(tmp_path, 7).read_bytes()
     magic, header, _ = content.split(b"\n", 2)
     assert magic + b"\n" == MAGIC
-    assert json.loads(header) == IDENTITY
+    assert json.loads(header) == {**IDENTITY, "stream": {}}
     assert content[-32:] == hashlib.sha256(content[:-32]).digest()
     payload = content[len(magic) + len(header) + 2 : -32]
     assert payload == checkpoint.read(tmp_path, IDENTITY)

@@ -1,0 +1,49 @@
+"""From settings to the loader that they name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from suite.config import ImageNetSettings
+from suite.data import Data, imagenet
+from suite.data.feeds import ShardSource, Source, TreeSource
+from suite.data.tree import num_threads
+
+
+def make(
+    settings: ImageNetSettings,
+    data: Path,
+    *,
+    device: torch.device | str,
+    channels_last: bool,
+    should_stop: Callable[[], bool],
+) -> Data:
+    """The images of a tree or of shards, through DALI or torchvision; see `suite.data.load`."""
+    device, threads = torch.device(device), num_threads(settings)
+    if settings.loader == "synthetic":
+        from suite.data.synthetic import SyntheticData
+
+        return SyntheticData(settings, device=device, channels_last=channels_last)
+    if settings.loader == "torchvision":
+        from suite.data.imagefolder import FolderData
+
+        files = imagenet.read(settings, data)
+        return FolderData(files, settings, device=device, channels_last=channels_last, workers=threads)
+    from suite.data.imagenet_dali import DaliData
+
+    source = _source(settings, data, should_stop)
+    return DaliData(
+        source, settings, device=device, channels_last=channels_last, threads=threads, should_stop=should_stop
+    )
+
+
+def _source(settings: ImageNetSettings, data: Path, should_stop: Callable[[], bool]) -> Source:
+    if settings.storage == "files":
+        return TreeSource(imagenet.read(settings, data), settings)
+    index, root = imagenet.read_shards(settings, data), imagenet.folder_of(settings, data)
+    if settings.stage:
+        from suite.data.stage import expanded, stage
+
+        root = stage(root, expanded(settings.stage), should_stop=should_stop)
+    return ShardSource(root, index, settings)
