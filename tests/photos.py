@@ -47,6 +47,20 @@ def write_tree(root: Path, per_class: dict[str, int] = PER_CLASS, classes: int =
     return root
 
 
+NUM_TWINS = 61  # classes
+
+
+def write_twins(root: Path) -> Path:
+    """Small noisy images, three of each of many classes to train and hold out, and one to test."""
+    rng = np.random.default_rng(1)
+    for number in range(NUM_TWINS):
+        for place in ("train/{}/a", "train/{}/b", "train/{}/c", "val/{}/d"):
+            path = root / f"{place.format(f'c{number:03d}')}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(256, size=(80, 80, 3), dtype=np.uint8)).save(path)
+    return root
+
+
 Break = Callable[[bytes], bytes]
 BROKEN: dict[str, Break] = {  # what can happen to a file
     "cut in half": lambda content: content[: len(content) // 2],

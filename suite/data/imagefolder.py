@@ -12,7 +12,7 @@ from suite.data import SplitName
 from suite.data.arrays import slices_of
 from suite.data.imagenet import Files
 from suite.data.manifest import SCAN
-from suite.data.torchvision_shim import torchvision
+from suite.data.torchvision_shim import torchvision, transforms
 from suite.data.tree import AREA, MEAN, RATIO, STD, TreeData, rank_batches
 from suite.methods.random import Stream, words
 
@@ -96,19 +96,19 @@ class Images(Dataset[_Loaded]):
 
 def training_transform(settings: ImageNetSettings) -> Any:
     """From a Pillow image to normalized float32 (3, S, S): random resized crop and flip."""
-    v2 = torchvision.transforms.v2
+    v2 = transforms()
     crop = v2.RandomResizedCrop(settings.image_size, scale=AREA, ratio=RATIO, antialias=True)
     return v2.Compose([crop, v2.RandomHorizontalFlip(), *_to_floats()])
 
 
 def evaluation_transform(settings: ImageNetSettings) -> Any:
     """From a Pillow image to normalized float32 (3, S, S): resize the shorter side, crop the center."""
-    v2 = torchvision.transforms.v2
+    v2 = transforms()
     return v2.Compose([v2.Resize(settings.resize, antialias=True), v2.CenterCrop(settings.image_size), *_to_floats()])
 
 
 def _to_floats() -> list[Any]:
-    v2 = torchvision.transforms.v2
+    v2 = transforms()
     return [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
 
 
@@ -116,5 +116,5 @@ def _collated(items: list[_Loaded]) -> tuple[Tensor, Tensor] | list[str]:
     """A batch, or what is wrong with it: errors do not come through whole from another process."""
     if problems := [item for item in items if isinstance(item, str)]:
         return problems
-    batch: tuple[Tensor, Tensor] = torch.utils.data.default_collate(items)
-    return batch
+    images, labels = torch.utils.data.default_collate(items)
+    return images, labels

@@ -170,8 +170,23 @@ class DaliData(TreeData):
     def _evaluation(self, feed: Feed) -> tuple[Any, Any]:
         encoded, labels = _reader(feed)
         images = fn.decoders.image(encoded, **self._decoding())
-        images = fn.resize(images, resize_shorter=self.settings.resize, interp_type=types.INTERP_LINEAR, antialias=True)
-        return self._normalized(images, crop=[self.image_size] * 2), self._placed(labels)
+        shape = fn.peek_image_shape(encoded, adjust_orientation=False)
+        size, position = zip(*(self._side(shape, axis) for axis in (0, 1)), strict=True)
+        images = fn.resize(images, size=fn.stack(*size), interp_type=types.INTERP_LINEAR, antialias=True)
+        crop = {"crop": [self.image_size] * 2, "crop_pos_y": position[0], "crop_pos_x": position[1]}
+        return self._normalized(images, **crop), self._placed(labels)
+
+    def _side(self, shape: Any, axis: int) -> tuple[Any, Any]:
+        """The length of one side when the shorter is ``resize``, and where the crop begins, as DALI wants them.
+
+        Both are rounded as torchvision does, which differs from DALI's own way by a pixel for half of all images.
+        """
+        short = dali.math.min(shape[0], shape[1])
+        length = shape[axis] * self.settings.resize // short
+        margin = length - self.image_size
+        half = margin // 2
+        start = half + (margin - 2 * half) * (half - 2 * (half // 2))  # half a pixel goes to the even side
+        return fn.cast(length, dtype=types.FLOAT), fn.cast(start, dtype=types.FLOAT) / dali.math.max(margin, 1)
 
     def _decoding(self) -> dict[str, Any]:
         as_pillow = {"output_type": types.RGB, "adjust_orientation": False}

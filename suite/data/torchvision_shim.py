@@ -42,3 +42,8 @@ def _declare_missing() -> torch.library.Library:
 _declared = None if _native_loads() else _declare_missing()  # kept: declarations live as long as the object
 
 torchvision: Any = import_module("torchvision")
+
+
+def transforms() -> Any:
+    """The module of transforms, the second version; torchvision does not import it by itself."""
+    return import_module("torchvision.transforms.v2")
