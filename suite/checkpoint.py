@@ -165,9 +165,10 @@ def _checked(path: Path, identity: Mapping[str, str], stream: Mapping[str, str],
     if (saved := theirs.get("stream")) and (other := _differences(saved, {**dict.fromkeys(saved), **stream})):
         if else_border:
             raise _Unusable(f"images cannot go on inside its epoch ({other}): going back to the border of one")
+        borders = [_step(path) for path in _newest_first(path.parent) if path.stem.endswith(_BORDER)]
         raise InputError(
             f"{path}: images cannot go on inside its epoch ({other}): run it as before, or set "
-            "checkpoint.on_other_stream: epoch to go back to the border of the last epoch"
+            f"checkpoint.on_other_stream: epoch to go back to its beginning (step {max(borders, default=0)})"
         )
     return data[end + 1 : -_DIGEST_BYTES]
 

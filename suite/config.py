@@ -134,8 +134,8 @@ class DecoderSettings(Settings):
 class ImageNetSettings(Settings):
     """Photos in class folders, ``ROOT/train/CLASS/*`` and ``ROOT/val/CLASS/*`` (the test set), as ImageNet has them.
 
-    ``root``, ``manifest`` and ``stage`` are folders and files below the data folder, or absolute; ``stage`` may name
-    environment variables. ``loader_threads`` (unset: the CPUs that each process may use) are DALI's threads, or
+    ``root`` and ``manifest`` lie below the data folder, or are absolute; ``stage`` is absolute, environment variables
+    allowed. ``loader_threads`` (unset: the CPUs that each process may use) are DALI's threads, or
     torchvision's workers. ``shuffle_buffer`` images are mixed where they come from tar shards. ``num_images`` is for
     ``synthetic`` data only. ``mmap`` is for local disks: a file that is cut short under it kills the process.
     """

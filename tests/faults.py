@@ -45,7 +45,9 @@ def trial_of(method: str, **changes: Any) -> Trial:
     return Trial.model_validate({**settings, **changes})
 
 
-def start(trial: Trial, results: Path, *flags: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+def start(
+    trial: Trial, results: Path, *flags: str, stdout: int = subprocess.DEVNULL, session: bool = False
+) -> subprocess.Popen[bytes]:
     """``python -m suite.train``, as a user would: its records go into ``results``."""
     config = results / f"{trial.trial_id}.json"
     config.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +55,9 @@ def start(trial: Trial, results: Path, *flags: str, stdout: int = subprocess.DEV
     command = [sys.executable, "-m", "suite.train", str(config), "--results", str(results), *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with (results / "said.txt").open("a") as said:
-        return subprocess.Popen(command, env=environment, stdout=stdout, stderr=said, cwd=results)
+        return subprocess.Popen(
+            command, env=environment, stdout=stdout, stderr=said, cwd=results, start_new_session=session
+        )
 
 
 def folder_of(trial: Trial, results: Path) -> Path:

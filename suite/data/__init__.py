@@ -96,6 +96,7 @@ def load(
     data_dir: Path | None,
     device: "torch.device | str",
     channels_last: bool = False,
+    cpus: float | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Data:
     """The data set `settings.name`, its batches on `device`.
@@ -105,6 +106,7 @@ def load(
         data_dir: where data sets lie.
         device: where batches are wanted.
         channels_last: how images should lie in memory, where the loader can choose.
+        cpus: those of this process, where it may not take all.
         should_stop: asked where something takes long.
 
     Raises:
@@ -115,7 +117,12 @@ def load(
         from suite.data import loaders
 
         return loaders.make(
-            settings, folder(data_dir), device=device, channels_last=channels_last, should_stop=should_stop
+            settings,
+            folder(data_dir),
+            device=device,
+            channels_last=channels_last,
+            cpus=cpus,
+            should_stop=should_stop,
         )
     from suite.data import sources
     from suite.data.arrays import ArrayData

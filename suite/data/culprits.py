@@ -1,7 +1,6 @@
 """Which images are to blame when a decoder fails: it mostly does not say. No torch."""
 
 import logging
-import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,6 +64,8 @@ def explained(error: Exception, encoded: Iterable[Encoded], threads: int, should
 
 def gist(error: Exception) -> str:
     """The line of DALI's long words that says what happened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if re.search(r"fail|Assert|rror:|CUDA", line)]
-    return (telling or lines or [type(error).__name__])[-1]
+    told = str(error).rpartition("encountered:")[2].splitlines()
+    lines = [
+        line.strip() for line in told if line.strip() and not line.startswith(("Critical error", "Current pipeline"))
+    ]
+    return lines[0] if lines else type(error).__name__

@@ -21,6 +21,7 @@ from suite.data.imagenet import Files
 from suite.data.shards import LABEL_DIGITS, Index, Shard
 from suite.data.sources import Ints
 from suite.data.tree import rank_batches
+from suite.methods.random import Stream, words
 
 
 class Feed(Protocol):
@@ -45,6 +46,7 @@ class Source(Protocol):
     sizes: dict[SplitName, int]
     num_classes: int
     data_id: str
+    layout: str  # of the images on the disk, where their order depends on it
 
     def training(self, seed: int, epoch: int, batch_size: int, rank: int, world_size: int) -> Feed:
         """A rank's share of the whole batches of an epoch."""
@@ -58,7 +60,7 @@ class TreeSource:
 
     def __init__(self, files: Files, settings: ImageNetSettings) -> None:
         self._files, self._settings = files, settings
-        self.num_classes, self.data_id = files.num_classes, files.data_id
+        self.num_classes, self.data_id, self.layout = files.num_classes, files.data_id, "files"
         self.sizes: dict[SplitName, int] = {split: len(positions) for split, positions in files.splits.items()}
 
     def training(self, seed: int, epoch: int, batch_size: int, rank: int, world_size: int) -> Feed:
@@ -107,16 +109,19 @@ class ShardSource:
 
     def __init__(self, root: Path, index: Index, settings: ImageNetSettings) -> None:
         self._root, self._index, self._settings = root, index, settings
-        self.num_classes, self.data_id = index.num_classes, index.data_id
+        self.num_classes, self.data_id, self.layout = index.num_classes, index.data_id, f"shards {index.packing}"
         self.sizes = {split: index.num_images(split) for split in index.splits}
 
     def training(self, seed: int, epoch: int, batch_size: int, rank: int, world_size: int) -> Feed:
         """See `Source`; what makes no whole batch is another rest in each epoch, as the shards change places."""
         ours = self._index.splits["train"]
         order = [ours[i] for i in batch_order(len(ours), seed=seed, epoch=epoch).tolist()]
-        share = self.sizes["train"] // batch_size * batch_size // world_size
+        whole = self.sizes["train"] // batch_size * batch_size
+        drawn = words(1, seed=seed, stream=Stream.BATCH_ORDER, draw=epoch, parameter=1)
+        first = int(drawn) % self.sizes["train"]  # else the ends of shards were left out most often
+        start, end = (first + whole * share // world_size for share in (rank, rank + 1))
         shuffling = {"random_shuffle": True, "initial_fill": self._settings.shuffle_buffer}
-        return self._feed(order, rank * share, (rank + 1) * share, shuffling)
+        return self._feed([*order, *order], start, end, shuffling)  # around the end
 
     def evaluation(self, split: SplitName, start: int, end: int) -> Feed:
         """See `Source`."""
@@ -142,17 +147,17 @@ class _PartsOfShards:
     def reader(self) -> tuple[str, dict[str, Any]]:
         return "webdataset", {
             "paths": [str(self._root / shard.file) for shard, _ in self._parts],
-            "index_paths": [str(self._index(shard, inside)) for shard, inside in self._parts],
+            "index_paths": [str(self._index(number, *part)) for number, part in enumerate(self._parts)],
             "ext": ["jpg", "cls"],
             "missing_component_behavior": "error",
             **self._arguments,
         }
 
-    def _index(self, shard: Shard, inside: range) -> Path:
+    def _index(self, number: int, shard: Shard, inside: range) -> Path:
         whole = self._root / shards.index_of(shard.file)
         if len(inside) == shard.num_images:
             return whole
-        part = Path(self._scratch.name) / whole.name
+        part = Path(self._scratch.name) / f"{number}-{whole.name}"
         part.write_text(shards.part_of_index(whole.read_text(), inside))
         return part
 

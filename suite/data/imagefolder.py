@@ -1,6 +1,8 @@
 """ImageNet through torchvision: Pillow, ``transforms.v2``, a DataLoader. The reference for DALI, and its fallback."""
 
-from collections.abc import Iterable, Iterator
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from suite.data.manifest import SCAN
 from suite.data.torchvision_shim import torchvision, transforms
 from suite.data.tree import AREA, MEAN, RATIO, STD, TreeData, rank_batches
 from suite.methods.random import Stream, words
+from suite.stopping import SIGNALS, Stopped
 
 _Item = tuple[int, int]  # an image, and the seed of its crop and flip
 _Loaded = tuple[Tensor, int] | str  # an image and its label, or what is wrong with it
@@ -24,11 +27,18 @@ class FolderData(TreeData):
     """The images of a tree, decoded by ``workers`` processes, or by this one where that is 0."""
 
     def __init__(
-        self, files: Files, settings: ImageNetSettings, *, device: torch.device, channels_last: bool, workers: int
+        self,
+        files: Files,
+        settings: ImageNetSettings,
+        *,
+        device: torch.device,
+        channels_last: bool,
+        workers: int,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         sizes: dict[SplitName, int] = {split: len(positions) for split, positions in files.splits.items()}
         super().__init__(settings, sizes, files.num_classes, files.data_id)
-        self._files, self._device, self._workers = files, device, workers
+        self._files, self._device, self._workers, self._should_stop = files, device, workers, should_stop
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._training = Images(files, training_transform(settings))
         self._evaluation = Images(files, evaluation_transform(settings))
@@ -51,7 +61,7 @@ class FolderData(TreeData):
         full = [part for part in parts if part.stop > part.start]
         yield from self._loaded(self._evaluation, [[(i, 0) for i in positions[part]] for part in full])
         for _ in parts[len(full) :]:
-            yield self._empty()
+            yield self._empty(self._device)
 
     def _loaded(self, images: "Images", batches: Iterable[list[_Item]]) -> Iterator[tuple[Tensor, Tensor]]:
         loader: DataLoader[Any] = DataLoader(
@@ -60,19 +70,25 @@ class FolderData(TreeData):
             collate_fn=_collated,
             num_workers=self._workers,
             prefetch_factor=self.settings.prefetch if self._workers else None,
-            multiprocessing_context="forkserver" if self._workers else None,  # other threads hold locks
+            multiprocessing_context=_forkserver() if self._workers else None,
             pin_memory=self._device.type == "cuda",
+            generator=torch.Generator(),  # it draws a number that nobody uses
+            worker_init_fn=_leave_signals,
         )
-        for batch in loader:
+        for batch in self._stoppable(loader):
             if isinstance(batch, list):
                 raise InputError(*batch)
             pixels, labels = batch
             moved = pixels.to(self._device, memory_format=self._format, non_blocking=True)
             yield moved, labels.to(self._device, non_blocking=True)
 
-    def _empty(self) -> tuple[Tensor, Tensor]:
-        images = torch.empty((0, self.in_channels, self.image_size, self.image_size), device=self._device)
-        return images, torch.empty(0, dtype=torch.int64, device=self._device)
+    def _stoppable(self, loader: Iterable[Any]) -> Iterator[Any]:
+        try:
+            yield from loader
+        except RuntimeError as error:
+            if "DataLoader worker" in str(error) and self._should_stop():  # hit while it started
+                raise Stopped("stopped; the same command goes on from the newest checkpoint") from error
+            raise
 
 
 class Images(Dataset[_Loaded]):
@@ -87,7 +103,7 @@ class Images(Dataset[_Loaded]):
         path = self._files.root / self._files.name(position)
         try:
             image = torchvision.datasets.folder.pil_loader(path)
-        except OSError as error:
+        except Exception as error:  # Pillow's readers raise whatever they meet
             return f"{path}: cannot be decoded any more ({error}); mend it and run {SCAN} {self._files.root}"
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -110,6 +126,19 @@ def evaluation_transform(settings: ImageNetSettings) -> Any:
 def _to_floats() -> list[Any]:
     v2 = transforms()
     return [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+
+
+def _forkserver() -> Any:
+    """Where workers come from: this process has threads, which a fork would leave behind with their locks."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # once, instead of in each worker of each epoch
+    return context
+
+
+def _leave_signals(worker: int) -> None:
+    """Signals that ask the trial to stop go to all processes of a terminal or job; workers end with their loader."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _collated(items: list[_Loaded]) -> tuple[Tensor, Tensor] | list[str]:

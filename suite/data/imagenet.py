@@ -6,6 +6,7 @@ seeds); the folder ``val`` is the test set. Classes have the numbers that torchv
 
 import logging
 import os
+from collections import Counter
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -101,10 +102,7 @@ def files_of(rows: list[Row], root: Path, val_share: float) -> Files:
     used = np.array([row.used for row in images], dtype=bool)
     in_train = np.array([row.path.startswith("train/") for row in images], dtype=bool)
     train = np.flatnonzero(in_train)
-    try:
-        rest, val = hold_out(train, labels, round(val_share * len(train)))
-    except ValueError as error:
-        raise InputError(f"val_share: {val_share}: {len(train)} images cannot be split by class ({error})") from None
+    rest, val = hold_out(train, labels, _num_held_out(labels[train], val_share))
     chosen: dict[SplitName, Ints] = {"train": rest, "val": val, "test": np.flatnonzero(~in_train)}
     place = np.cumsum(used) - 1  # of an image among those that are used
     splits = {name: place[positions[used[positions]]] for name, positions in chosen.items()}
@@ -118,10 +116,28 @@ def files_of(rows: list[Row], root: Path, val_share: float) -> Files:
     )
 
 
+def _num_held_out(labels: Ints, share: float) -> int:
+    """Images of ``share``, if each class can give some and keep some."""
+    num, num_classes = round(share * len(labels)), len(np.unique(labels))
+    if not num_classes <= num <= len(labels) - num_classes:
+        raise InputError(
+            f"val_share: {share}: is {num} of {len(labels)} training images of {num_classes} classes: "
+            "must hold out one of each class at least, and leave one"
+        )
+    if (smallest := int(np.bincount(labels).min())) < 2:
+        raise InputError(f"val_share: a class of train has {smallest} image: each must have two at least")
+    return num
+
+
 def check_rows(rows: list[Row], path: Path, most: float) -> None:
     """Say which images are left out; raise InputError where they are too many, or a class has none."""
     images = [row for row in rows if row.is_image]
     left_out = [row for row in images if not row.used]
+    if odd := [row.path for row in rows if row.used and (row.label < 0 or not row.is_image)]:
+        raise InputError(f"{path}: used, but of no class of train, or no image: {_some(odd)}: set used to 0")
+    if len({row.path for row in images}) < len(images):
+        twice = [name for name, num in Counter(row.path for row in images).items() if num > 1]
+        raise InputError(f"{path}: more than one row: {_some(twice)}: leave one")
     if empty := _empty_classes(rows):
         raise InputError(f"{path}: classes without a usable training image: {_some(empty)}: mend or remove the folders")
     if not left_out:

@@ -75,13 +75,17 @@ class DaliData(TreeData):
             raise ValueError(f"batch {first}: DALI needs its state to go on inside an epoch")
         feed = self._source.training(seed, epoch, batch_size, rank, world_size)
         low, high = words(2, seed=seed, stream=Stream.AUGMENTATION, draw=epoch, parameter=rank).tolist()
-        with self._explaining(feed):
-            self._live = self._iterator(
-                self._training, feed, batch_size // world_size, LastBatchPolicy.DROP, (high << 31) ^ low, restored
-            )
-            for _, (batch,) in zip(range(first, num), self._live, strict=True):
-                yield self._shown(batch["images"]), feed.labels(batch["labels"])
-        self._live = None
+        try:
+            with self._explaining(feed):
+                self._live = batches = self._iterator(
+                    self._training, feed, batch_size // world_size, LastBatchPolicy.DROP, (high << 31) ^ low, restored
+                )
+                for number, (batch,) in zip(range(first, num), batches, strict=True):
+                    if number == num - 1:
+                        self._live = None  # the epoch is over: its place is known without DALI
+                    yield self._shown(batch["images"]), feed.labels(batch["labels"])
+        finally:
+            self._live = None
 
     def batches(self, split: SplitName, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Iterator[_Batch]:
         """Center crops of a rank's contiguous share, in order, padding removed; the last batches may be empty."""
@@ -95,14 +99,14 @@ class DaliData(TreeData):
                     yield self._shown(batch["images"]), feed.labels(batch["labels"])
         for part in parts:
             if part.stop == part.start:
-                yield self._shown(torch.empty(0, self.image_size, self.image_size, 3)), torch.empty(0).long()
+                yield self._empty(self._device)
 
     def stream(self, seed: int, batch_size: int, world_size: int) -> dict[str, str]:
         """What DALI's checkpoint depends on, and does not check."""
         settings = self.settings
         return {
             "dali": dali.__version__,
-            "images": f"{self.data_id} from {settings.storage}",
+            "images": f"{self.data_id} from {self._source.layout}",
             "shuffle_buffer": str(settings.shuffle_buffer) if settings.storage == "tar" else "",
             "batch": f"{batch_size} on {world_size} processes",
             "seed": str(seed),
@@ -131,17 +135,17 @@ class DaliData(TreeData):
         seed: int = 0,
         checkpoint: bytes | None = None,
     ) -> Any:
-        pipeline = dali.pipeline_def(define)(
-            feed,
-            batch_size=batch_size,
-            num_threads=self._threads,
-            device_id=self._device.index if self._on_gpu else None,  # None: without a driver any other fails
-            seed=seed,
-            prefetch_queue_depth=self.settings.prefetch,
-            enable_checkpointing=True,
-            checkpoint=checkpoint,
-        )
         with closing(feed):  # the first batch is made here
+            pipeline = dali.pipeline_def(define)(
+                feed,
+                batch_size=batch_size,
+                num_threads=self._threads,
+                device_id=(self._device.index or 0) if self._on_gpu else None,  # without a driver any but None fails
+                seed=seed,
+                prefetch_queue_depth=self.settings.prefetch,
+                enable_checkpointing=True,
+                checkpoint=checkpoint,
+            )
             return DALIGenericIterator(
                 [pipeline], ["images", "labels"], reader_name=_READER, last_batch_policy=policy, auto_reset=False
             )
@@ -155,7 +159,7 @@ class DaliData(TreeData):
 
     def _shown(self, images: Tensor) -> Tensor:
         """(B, C, H, W), whatever the order in memory."""
-        return images.permute(0, 3, 1, 2) if self._channels_last or not len(images) else images
+        return images.permute(0, 3, 1, 2) if self._channels_last else images
 
     # The two pipelines
 

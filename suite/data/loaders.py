@@ -17,10 +17,11 @@ def make(
     *,
     device: torch.device | str,
     channels_last: bool,
+    cpus: float | None = None,
     should_stop: Callable[[], bool],
 ) -> Data:
     """The images of a tree or of shards, through DALI or torchvision; see `suite.data.load`."""
-    device, threads = torch.device(device), num_threads(settings)
+    device, threads = torch.device(device), num_threads(settings, cpus)
     if settings.loader == "synthetic":
         from suite.data.synthetic import SyntheticData
 
@@ -29,7 +30,9 @@ def make(
         from suite.data.imagefolder import FolderData
 
         files = imagenet.read(settings, data)
-        return FolderData(files, settings, device=device, channels_last=channels_last, workers=threads)
+        return FolderData(
+            files, settings, device=device, channels_last=channels_last, workers=threads, should_stop=should_stop
+        )
     from suite.data.imagenet_dali import DaliData
 
     source = _source(settings, data, should_stop)

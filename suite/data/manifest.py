@@ -18,6 +18,7 @@ NAME = "manifest.csv"
 SCAN = "python -m suite.data.scan"
 ODD_NAMES = "surrogateescape"  # names of files need not be UTF-8
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's ImageFolder
+_USED = {"0": False, "1": True}
 _VERSION = "# suite manifest 1\n"
 
 
@@ -56,7 +57,10 @@ def path_of(root: Path, manifest: Path | None = None) -> Path:
 def text_of(rows: Iterable[Row]) -> str:
     """Rows as lines of the file."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows((*row[:5], int(row.used), row.problem) for row in rows)
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)  # of a carriage return alone it sees no need
+    for row in rows:
+        (quoted if "\r" in row.path else plain).writerow((*row[:5], int(row.used), row.problem))
     return text.getvalue()
 
 
@@ -76,13 +80,13 @@ def read(path: Path, root: Path) -> list[Row]:
     cure = f"{SCAN} {root}{place}"
     try:
         with path.open(encoding="utf-8", errors=ODD_NAMES, newline="") as file:
-            if file.readline() != _VERSION or file.readline().strip() != ",".join(Row._fields):
+            if file.readline().strip() != _VERSION.strip() or file.readline().strip() != ",".join(Row._fields):
                 raise ValueError("its first lines are not those of a manifest")
             return list(parse(file))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such file: run {cure} once (it decodes every image)") from None
     except (ValueError, csv.Error, OSError) as error:
-        raise InputError(f"{path}: cannot be read ({error}): delete it and run {cure}") from None
+        raise InputError(f"{path}: cannot be read ({error}): mend it, or delete it and run {cure}") from None
 
 
 def parse(lines: Iterable[str]) -> Iterator[Row]:
@@ -91,8 +95,16 @@ def parse(lines: Iterable[str]) -> Iterator[Row]:
     Raises:
         ValueError or csv.Error: a line was cut short, or is none of these.
     """
-    for name, size, mtime_ns, label, crc32, used, problem in csv.reader(lines, strict=True):
-        yield Row(name, int(size), int(mtime_ns), int(label), int(crc32), bool(int(used)), problem)
+    reader = csv.reader(lines, strict=True)
+    for cells in reader:
+        try:
+            if cells:
+                name, size, mtime_ns, label, crc32, used, problem = cells
+                yield Row(name, int(size), int(mtime_ns), int(label), int(crc32), _USED[used], problem)
+        except (ValueError, KeyError):
+            raise ValueError(
+                f"line {reader.line_num} of the rows: {cells}: {len(Row._fields)} cells, used 0 or 1"
+            ) from None
 
 
 def data_id(rows: Iterable[Row], *choices: object) -> str:

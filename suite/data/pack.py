@@ -11,13 +11,14 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +28,7 @@ import numpy as np
 from suite import cli
 from suite.config import ImageNetSettings, InputError
 from suite.data import SplitName, imagenet, manifest, shards
+from suite.data.examine import num_cpus
 from suite.data.manifest import Row
 from suite.data.shards import LABEL_DIGITS, Index, Member, Shard
 from suite.records import write_whole, write_whole_bytes
@@ -34,6 +36,7 @@ from suite.records import write_whole, write_whole_bytes
 _DEFAULTS = ImageNetSettings.model_fields
 _JOURNAL = ".packing.jsonl"
 _READERS = 8  # threads: a network file system answers slowly, but many at once
+_VERIFIERS = 4  # threads: each holds a shard in memory
 _TAR_OVERHEAD = 3 * tarfile.BLOCKSIZE  # of a sample, at most but one block: two headers and the label
 _MB = 10**6
 
@@ -77,14 +80,15 @@ def pack(src: Path, dst: Path, choices: argparse.Namespace) -> Index:
     parts = list(_parts(used, files, choices.seed, choices.shard_mb * _MB))
     what = {"data_id": files.data_id, "seed": choices.seed, "shard_mb": choices.shard_mb}
     dst.mkdir(parents=True, exist_ok=True)
-    with _alone(dst), _journal(dst / _JOURNAL, what) as (file, done):
-        todo = [part for part in parts if not _is_there(dst, done.get(part.file))]
+    with _alone(dst), _journal(dst, what) as (file, done):
+        _remove_stale(dst)
+        todo = [part for part in parts if part.file not in done or not shards.is_there(dst, done[part.file])]
         _check_space(dst, todo)
         for part in track(todo, "writing images", sum(len(part.rows) for part in todo), by=lambda part: len(part.rows)):
             done[part.file] = _write(src, dst, part)
             file.write(done[part.file].model_dump_json() + "\n")
             file.flush()
-        with ThreadPoolExecutor(_READERS) as pool:
+        with ThreadPoolExecutor(min(_VERIFIERS, num_cpus())) as pool:
             checks = pool.map(lambda part: _verify(dst, done[part.file], part.rows), parts)
             list(track(checks, "verifying shards", len(parts)))
         splits = {name: [done[part.file] for part in parts if part.split == name] for name in files.splits}
@@ -147,24 +151,31 @@ def _alone(dst: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _journal(path: Path, what: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Shard]]]:
+def _journal(dst: Path, what: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Shard]]]:
     """The shards that were written so far, and the file that gets the next ones."""
+    path, index = dst / _JOURNAL, dst / shards.INDEX
     lines = path.read_text().splitlines() if path.exists() else []
-    if path.with_name(shards.INDEX).exists() or (lines and lines[0] != json.dumps(what)):
-        raise InputError(f"{path.parent}: holds another packing: choose another folder, or delete that one first")
+    with suppress(FileNotFoundError, ValueError):  # ValueError: it is garbled, and made anew
+        last = Index.model_validate_json(index.read_bytes())
+        before = {key: getattr(last, key) for key in what}
+        lines = lines or [json.dumps(before), *(shard.model_dump_json() for shard in last.shards())]
+    if lines and lines[0] != json.dumps(what):
+        raise InputError(f"{dst}: holds another packing: choose another folder, or delete that one first")
     done = {}
     for line in lines[1:]:
         if line.endswith("}"):  # else cut short when it was killed
             shard = Shard.model_validate_json(line)
             done[shard.file] = shard
     write_whole(path, "\n".join([json.dumps(what), *(shard.model_dump_json() for shard in done.values())]) + "\n")
+    index.unlink(missing_ok=True)
     with path.open("a") as file:
         yield file, done
 
 
-def _is_there(dst: Path, shard: Shard | None) -> bool:
-    tar = dst / shard.file if shard else None
-    return bool(tar and shard and tar.exists() and tar.stat().st_size == shard.size)
+def _remove_stale(dst: Path) -> None:
+    for path in dst.iterdir():
+        if re.fullmatch(r"\..*\.\d+", path.name) and path.is_file():  # of a process that was killed while it wrote
+            path.unlink()
 
 
 def _check_space(dst: Path, todo: list[_Part]) -> None:
@@ -175,8 +186,6 @@ def _check_space(dst: Path, todo: list[_Part]) -> None:
 
 def _write(src: Path, dst: Path, part: _Part) -> Shard:
     """One shard and its index, whole or not at all."""
-    for stale in dst.glob(f".{part.file}.*"):
-        stale.unlink()  # of a process that was killed
     temporary = dst / f".{part.file}.{os.getpid()}"
     try:
         with temporary.open("wb") as file, ThreadPoolExecutor(_READERS) as pool:
@@ -185,13 +194,15 @@ def _write(src: Path, dst: Path, part: _Part) -> Shard:
             file.flush()
             os.fsync(file.fileno())
             size = file.tell()
-        write_whole(dst / shards.index_of(part.file), shards.index_text(members))
+        text = shards.index_text(members)
+        write_whole(dst / shards.index_of(part.file), text)
         temporary.replace(dst / part.file)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(dst / part.file)) from None
     finally:
         temporary.unlink(missing_ok=True)
-    return Shard(file=part.file, num_images=len(members), size=size, sha256=hashing.hash.hexdigest())
+    digest = hashing.hash.hexdigest()
+    return Shard(file=part.file, num_images=len(members), size=size, sha256=digest, index_size=len(text))
 
 
 def _content(src: Path, row: Row) -> bytes:
@@ -222,18 +233,23 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> Member:
 
 
 def _verify(dst: Path, shard: Shard, rows: list[Row]) -> None:
-    """Raise InputError unless a shard has, byte for byte, the images that it should have."""
+    """Raise InputError unless a shard and its index have, byte for byte, the images that they should have."""
     content = (dst / shard.file).read_bytes()
-    found = list(shards.images_in(dst, shard.file))
+    if hashlib.sha256(content).hexdigest() == shard.sha256:
+        members = _members(content)
+        view = memoryview(content)
+        sums = [zlib.crc32(view[member.offset : member.offset + member.size]) for member, _ in members]
+        index = (dst / shards.index_of(shard.file)).read_bytes()
+        if index == shards.index_text(members).encode() and sums == [row.crc32 for row in rows]:
+            return
+    (dst / shard.file).unlink()
+    raise InputError(f"{dst / shard.file}: was not what was written, and is deleted: the same command makes it again")
+
+
+def _members(content: bytes) -> list[tuple[Member, Member]]:
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        num = sum(1 for _ in tar)
-    whole = hashlib.sha256(content).hexdigest() == shard.sha256 and (num, len(found)) == (2 * len(rows), len(rows))
-    images = (content[member.offset : member.offset + member.size] for member in found)
-    if not whole or any(zlib.crc32(image) != row.crc32 for image, row in zip(images, rows, strict=True)):
-        (dst / shard.file).unlink()
-        raise InputError(
-            f"{dst / shard.file}: was not what was written, and is deleted: the same command makes it again"
-        )
+        found = [Member(info.name, info.offset_data, info.size) for info in tar]
+    return list(zip(found[::2], found[1::2], strict=True))
 
 
 def _samples(parts: list[_Part]) -> str:

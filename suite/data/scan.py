@@ -6,6 +6,8 @@ and changed files only.
 
 import argparse
 import csv
+import errno
+import fcntl
 import multiprocessing
 import os
 import sys
@@ -13,9 +15,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 from suite import cli
 from suite.config import InputError
@@ -56,34 +59,43 @@ def scan(root: Path, path: Path, *, workers: int, again: bool = False) -> list[R
 
     found = list(_listed(root))
     journal = path.with_name(f".{path.name}.journal")
-    known = {} if again else _known(root, path, journal)
-    todo = [(name, label) for name, label in found if not _is_same(root, name, known)]
     try:
-        with journal.open("a" if known else "w", encoding="utf-8", errors=manifest.ODD_NAMES) as file:
+        with _alone(journal) as file:
+            known = {} if again else _known(root, path, journal)
+            if not known:
+                file.truncate(0)
+            todo = [(name, label) for name, label in found if not _is_same(root, name, known)]
             for rows in track(_examined(root, todo, workers), "examining images", len(todo), by=len):
                 file.write(manifest.text_of(rows))
                 file.flush()
                 known |= {row.path: row for row in rows}
-        result = [_labelled(known[name], label) for name, label in found]
-        manifest.write(path, result)
-    except (PermissionError, FileNotFoundError) as error:
+            result = [_labelled(known[name], label) for name, label in found]
+            manifest.write(path, result)
+            journal.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
+            raise
         raise InputError(f"{path}: cannot be written ({error.strerror}): name another --manifest FILE") from None
     except BrokenProcessPool:
         raise InputError(f"{root}: a process that examined images was killed: the same command goes on") from None
-    journal.unlink()
     return result
 
 
 def report(rows: Sequence[Row]) -> str:
     """How many images there are, and what is wrong with which."""
-    images = [row for row in rows if not row.path.endswith("/")]
+    images = [row for row in rows if row.is_image]
     odd = [row for row in rows if row.problem]
     left_out = sum(not row.used for row in images)
     lines = [f"{len(images):,} images, {left_out:,} of them not used"]
+    lines += [] if any(row.path.startswith("val/") for row in images) else ["  no image in val/: there is no test set"]
     lines += [f"  {num:,} x {kind}" for kind, num in Counter(row.problem.split(":")[0] for row in odd).most_common()]
-    lines += [f"  {row.path}: {row.problem}{'' if row.used else ' (not used)'}" for row in odd[:_MOST_NAMED]]
+    lines += [f"  {_shown(row.path)}: {row.problem}{'' if row.used else ' (not used)'}" for row in odd[:_MOST_NAMED]]
     lines += [f"  and {len(odd) - _MOST_NAMED:,} more, in the manifest"] if len(odd) > _MOST_NAMED else []
     return "\n".join(lines)
+
+
+def _shown(path: str) -> str:
+    return path if path.isprintable() else repr(path)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -91,7 +103,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("root", type=Path, help="has train/CLASS/* and val/CLASS/*")
     parser.add_argument("--manifest", type=Path, metavar="FILE", help="default: ROOT/manifest.csv")
     parser.add_argument("--workers", type=int, metavar="N", help="processes; default: one per CPU")
-    parser.add_argument("--again", action="store_true", help="examine unchanged files again")
+    parser.add_argument(
+        "--again", action="store_true", help="examine unchanged files again, forgetting what was edited"
+    )
     return parser.parse_args(argv)
 
 
@@ -119,12 +133,23 @@ def _files(root: Path, folder: str) -> Iterator[str]:
         yield from (f"{below}/{name}" for name in sorted(names))
 
 
+@contextmanager
+def _alone(journal: Path) -> Iterator[TextIO]:
+    """The journal, to be added to, while nobody else scans."""
+    with journal.open("a", encoding="utf-8", errors=manifest.ODD_NAMES) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{journal.parent}: another process scans: wait for it") from None
+        yield file
+
+
 def _known(root: Path, path: Path, journal: Path) -> dict[str, Row]:
     """What an earlier call found, and one that was killed."""
     rows = manifest.read(path, root) if path.exists() else []
     lines = journal.read_text("utf-8", manifest.ODD_NAMES).split("\n") if journal.exists() else []
-    for line in lines:
-        with suppress(ValueError, csv.Error):  # cut short when it was killed
+    for line in lines[:-1]:  # what has no end was cut short when it was killed
+        with suppress(ValueError, csv.Error):
             rows += manifest.parse([line])
     return {row.path: row for row in rows}
 
@@ -133,7 +158,10 @@ def _is_same(root: Path, name: str, known: dict[str, Row]) -> bool:
     row = known.get(name)
     if row is None or not row.size or row.label < 0:
         return False
-    stat = (root / name).stat()
+    try:
+        stat = (root / name).stat()
+    except OSError:
+        return False
     return (stat.st_size, stat.st_mtime_ns) == (row.size, row.mtime_ns)
 
 

@@ -4,6 +4,7 @@ A folder of WebDataset shards (``00000012.jpg``, ``00000012.cls``: the label as 
 (``.idx``), ``samples.csv`` (which image became which sample) and ``index.json``: written last, it says what is there.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,12 +21,13 @@ LABEL_DIGITS = 8
 
 
 class Shard(Settings):
-    """One tar file: its name, how many images it has, its bytes, SHA-256 of all of them."""
+    """One tar file: its name, how many images it has, its bytes, SHA-256 of all of them, and the bytes of its index."""
 
     file: str
     num_images: int
     size: int
     sha256: str
+    index_size: int
 
 
 class Index(Settings):
@@ -42,6 +44,12 @@ class Index(Settings):
     def num_images(self, split: SplitName) -> int:
         """Images of a split."""
         return sum(shard.num_images for shard in self.splits[split])
+
+    @property
+    def packing(self) -> str:
+        """8 hex digits that change with the images of any shard and with their order."""
+        told = [shard.sha256 for shard in self.shards()]
+        return hashlib.sha256("".join(told).encode()).hexdigest()[:8]
 
     def shards(self) -> list[Shard]:
         """All of them."""
@@ -70,9 +78,17 @@ def read(root: Path) -> Index:
     except (ValueError, ValidationError) as error:
         raise InputError(f"{path}: is no index of shards ({str(error).splitlines()[0]}): pack them again") from None
     for shard in index.shards():
-        for name, size in ((shard.file, shard.size), (index_of(shard.file), None)):
-            _check_file(root / name, size)
+        if not is_there(root, shard):
+            raise InputError(
+                f"{root / shard.file}: it or its index is missing or not whole: {PACK} SRC {root} mends it"
+            )
     return index
+
+
+def is_there(root: Path, shard: Shard) -> bool:
+    """Whether a shard and its index have the sizes that they should have."""
+    sizes = {shard.file: shard.size, index_of(shard.file): shard.index_size}
+    return all((root / name).is_file() and (root / name).stat().st_size == size for name, size in sizes.items())
 
 
 def index_of(file: str) -> str:
@@ -99,12 +115,3 @@ def images_in(root: Path, file: str) -> Iterator[Member]:
     for line in (root / index_of(file)).read_text().splitlines()[1:]:
         _, offset, size, name = line.split(" ")[:4]
         yield Member(name, int(offset), int(size))
-
-
-def _check_file(path: Path, size: int | None) -> None:
-    try:
-        there = path.stat().st_size
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}: {PACK} SRC {path.parent} again makes what is missing") from None
-    if size is not None and there != size:
-        raise InputError(f"{path}: has {there:,} bytes instead of {size:,}: delete it and pack again")

@@ -55,8 +55,8 @@ def stage(root: Path, scratch: Path, *, should_stop: Callable[[], bool] = lambda
     index, content = shards.read(root), (root / shards.INDEX).read_bytes()
     copy = _own_folder(scratch / f"suite-shards-{hashlib.sha256(content).hexdigest()[:16]}")
     with _alone(copy, should_stop):
+        _copy_missing(root, copy, index, should_stop)
         if not (copy / shards.INDEX).exists():
-            _copy_missing(root, copy, index, should_stop)
             write_whole_bytes(copy / shards.INDEX, content)
     return copy
 
@@ -65,12 +65,14 @@ def expanded(scratch: str) -> Path:
     """A folder with its environment variables filled in.
 
     Raises:
-        InputError: one of them is not set.
+        InputError: one of them is not set, or the path is relative.
     """
     path = os.path.expandvars(scratch)
     if unset := re.findall(r"\$\{?(\w+)", path):
         raise InputError(f"stage: {scratch}: the environment variable {unset[0]} is not set on this node")
-    return Path(path).expanduser()
+    if not (folder := Path(path).expanduser()).is_absolute():
+        raise InputError(f"stage: {scratch}: must be an absolute path: a folder on a disk of each node")
+    return folder
 
 
 def _own_folder(copy: Path) -> Path:
@@ -98,7 +100,9 @@ def _alone(copy: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
 def _copy_missing(root: Path, copy: Path, index: Index, should_stop: Callable[[], bool]) -> None:
     for stale in copy.glob(".copying.*"):
         stale.unlink()  # of a process that was killed
-    todo = [shard for shard in index.shards() if not _is_there(copy / shard.file, shard.size)]
+    todo = [shard for shard in index.shards() if not shards.is_there(copy, shard)]
+    if not todo:
+        return
     needed, free = sum(shard.size for shard in todo), shutil.disk_usage(copy).free
     if free < needed:
         raise InputError(f"{copy}: {needed // _MB:,} MB are to be copied, {free // _MB:,} MB are free")
@@ -107,10 +111,6 @@ def _copy_missing(root: Path, copy: Path, index: Index, should_stop: Callable[[]
         _stop_if(should_stop)
         write_whole_bytes(copy / shards.index_of(shard.file), (root / shards.index_of(shard.file)).read_bytes())
         _copy(root / shard.file, copy / shard.file, shard.sha256)
-
-
-def _is_there(path: Path, size: int) -> bool:
-    return path.exists() and path.stat().st_size == size
 
 
 def _copy(source: Path, target: Path, sha256: str) -> None:

@@ -3,7 +3,9 @@
 import os
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from suite.config import ImageNetSettings
 from suite.data import SplitName
@@ -40,6 +42,11 @@ class TreeData:
         """As many as make whole batches: the short last one is dropped."""
         return self._sizes["train"] // batch_size * batch_size
 
+    def _empty(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """A batch of no images."""
+        images = torch.empty((0, self.in_channels, self.image_size, self.image_size), device=device)
+        return images, torch.empty(0, dtype=torch.int64, device=device)
+
     def stream(self, seed: int, batch_size: int, world_size: int) -> dict[str, str]:
         """Nothing: the position says where an epoch stands."""
         return {}
@@ -65,8 +72,9 @@ def rank_batches(
     return share
 
 
-def num_threads(settings: ImageNetSettings) -> int:
-    """Threads that decode for this process: as set, else its share of the CPUs that it may use."""
+def num_threads(settings: ImageNetSettings, cpus: float | None) -> int:
+    """Threads that decode for this process: as set, else its share of the CPUs that it may use, at most ``cpus``."""
     if settings.loader_threads is not None:
         return settings.loader_threads
-    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    here = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(here, int(cpus or here)))

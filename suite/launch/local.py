@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 
 from suite.config import InputError, Trial
@@ -121,7 +122,7 @@ class _Ranks:
             time.sleep(_POLL_SECONDS)
         self.why = self.why or self._first_to_end()
         followed.look(now=True)
-        self._words = [self._said(rank).read_text(errors="replace") for rank in range(len(self._processes))]
+        self._words = [_once(self._said(rank).read_text(errors="replace")) for rank in range(len(self._processes))]
         sys.stderr.write("".join(self._words))
 
     def raise_what_they_said(self, trial: Trial, folder: Path) -> None:
@@ -150,6 +151,11 @@ class _Ranks:
         for process in self._processes:
             if process.poll() is None:
                 process.send_signal(number)
+
+
+def _once(text: str) -> str:
+    """Without lines that say what the line before said: a library may say it a thousand times."""
+    return "".join(line for line, _ in groupby(text.splitlines(keepends=True)))
 
 
 def _failed(trial: Trial, folder: Path, what: str) -> RuntimeError:

@@ -44,7 +44,8 @@ class Keeper:
     def __init__(self, run: Run, folder: Path, should_stop: Callable[[], bool]) -> None:
         self._run, self._folder, self._should_stop = run, folder, should_stop
         self._began = self._saved = self._compared = self._agreed = time.monotonic()
-        self._interval, self._least = run.trial.checkpoint.every_seconds, 0.0
+        self._interval = run.trial.checkpoint.every_seconds
+        self._saved_place = (-1, -1)  # epochs and updates
         self._stride = self._left = 1
 
     def resume(self) -> Progress:
@@ -74,7 +75,10 @@ class Keeper:
             self._act(_STOP, progress)
 
     def after_epoch(self, progress: Progress) -> None:
-        """``after_step``, without a wait; the ranks are compared if they have not been for long."""
+        """``after_step``, without a wait; the ranks are compared if they have not been for long.
+
+        Where images cannot go on inside an epoch under all conditions, this border is always saved, to go back to.
+        """
         self._act(self._agree(0, border=bool(self._stream())), progress)
 
     def seconds(self, progress: Progress) -> float:
@@ -95,7 +99,7 @@ class Keeper:
         return wish
 
     def _due(self, now: float, border: bool) -> int:
-        if now - self._saved >= (self._least if border else self._interval):
+        if border or now - self._saved >= self._interval:
             return _SAVE
         return _COMPARE if now - self._compared >= _CHECK_SECONDS else _GO
 
@@ -103,8 +107,10 @@ class Keeper:
         if wish >= _COMPARE:
             self._run.group.check_equal(self._equal_tensors())
             self._compared = time.monotonic()
-        if wish >= _SAVE:
+        place = len(progress.lines), progress.num_updates
+        if wish >= _SAVE and place != self._saved_place:
             self._save(progress)
+            self._saved_place = place
         if wish == _STOP:
             self._run.group.barrier()  # nobody leaves before the file is whole
             raise Stopped(f"stopped at step {progress.num_updates}; the same command goes on from there")
@@ -128,8 +134,7 @@ class Keeper:
                 log.warning("step %d is not saved: %s; the checkpoint before it stays", progress.num_updates, error)
         now = time.monotonic()
         cost, share = now - self._agreed, self._run.trial.checkpoint.max_time_share
-        self._least = cost * (1 / share - 1)
-        self._interval = max(self._run.trial.checkpoint.every_seconds, self._least)
+        self._interval = max(self._run.trial.checkpoint.every_seconds, cost * (1 / share - 1))
         self._saved = now
 
     def _read(self) -> bytes | None:

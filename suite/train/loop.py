@@ -50,7 +50,12 @@ def train(
     device = settle(trial, place)
     provenance.reset_peak_memory(device)  # a worker process may have had other trials before
     images = data.load(
-        trial.dataset, data_dir=data_dir, device=device, channels_last=trial.channels_last, should_stop=should_stop
+        trial.dataset,
+        data_dir=data_dir,
+        device=device,
+        channels_last=trial.channels_last,
+        cpus=trial.resources.cpus and trial.resources.cpus / trial.processes,
+        should_stop=should_stop,
     )
     with distributed.join(place, device, should_stop) as group:
         return _train(build(trial, images, device, group), folder, on_epoch, should_stop)
@@ -110,9 +115,9 @@ def _waiting(batches: Iterator[_Batch], progress: Progress) -> Iterator[_Batch]:
     while True:
         start = time.perf_counter()
         batch = next(batches, None)
-        progress.wait_seconds += time.perf_counter() - start
         if batch is None:
             return
+        progress.wait_seconds += time.perf_counter() - start
         yield batch
 
 

@@ -134,7 +134,7 @@ def test_training_crops_are_random_and_look_like_the_images(loaded: Load, storag
     again, _ = whole(data.train_batches(5, 1, 32))
     means = torch.stack([images[labels == label].mean((0, 2, 3)) for label in range(6)])
     theirs = torch.stack([whole(data.batches("test", 50))[0][i * 12 : i * 12 + 12].mean((0, 2, 3)) for i in range(6)])
-    assert (means - theirs).abs().max() < 0.5  # normalized the same way
+    assert (means - theirs).abs().max() < 1  # normalized the same way; crops are brighter or darker
     assert len(set(prints_of(torch.cat((images, again))))) == len(images) + len(again)
 
 

@@ -1,5 +1,6 @@
 """Files that break after the scan: the loader ends and names them, whatever is wrong and however they are stored."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,3 +97,54 @@ def test_what_the_scan_leaves_out_is_not_read(loaded: Load, own_tree: Path, how:
     assert sum(map(data.num_images, ("train", "val", "test"))) == 300
     train(data)
     assert sum(len(labels) for _, labels in data.batches("test", 50)) == 66
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("\n", ",,,\n", r"line 3 of the rows"),
+        (",1,\n", ",yes,\n", r"used 0 or 1"),
+        (",1,\n", ",2,\n", r"used 0 or 1"),
+        (
+            "train/n01_astronaut/n01_0",
+            "train/n01_astronaut/n01_1",
+            r"more than one row: train/n01_astronaut/n01_1\.JPEG",
+        ),
+    ],
+)
+def test_a_manifest_edited_in_a_wrong_way(own_tree: Path, loaded: Load, old: str, new: str, told: str) -> None:
+    manifest = own_tree / "manifest.csv"
+    lines = manifest.read_text().splitlines(keepends=True)
+    lines[4 if "n01" not in old else 2] = lines[4 if "n01" not in old else 2].replace(old, new)
+    manifest.write_text("".join(lines))
+    with pytest.raises(InputError, match=told):
+        loaded(root=own_tree)
+
+
+def test_a_manifest_from_another_editor(own_tree: Path, loaded: Load) -> None:
+    base = loaded(root=own_tree).data_id
+    manifest = own_tree / "manifest.csv"
+    manifest.write_bytes(manifest.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    assert loaded(root=own_tree).data_id == base
+
+
+def test_an_image_of_no_class_is_not_used_by_hand(own_tree: Path, loaded: Load) -> None:
+    (own_tree / "val" / "other").mkdir()
+    shutil.copy(own_tree / "val/n01_astronaut/n01_0.JPEG", own_tree / "val/other/x.JPEG")
+    assert scan.main([str(own_tree)]) == 0
+    manifest = own_tree / "manifest.csv"
+    text = manifest.read_text()
+    assert "0,no such class in train" in text
+    manifest.write_text(text.replace("0,no such class in train", "1,"))
+    with pytest.raises(InputError, match=r"of no class of train, or no image: val/other/x\.JPEG"):
+        loaded(root=own_tree)
+
+
+def test_a_tree_without_a_test_set_is_told_by_the_scan(
+    own_tree: Path, loaded: Load, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(own_tree / "val")
+    assert scan.main([str(own_tree)]) == 0
+    assert "no image in val/: there is no test set" in capsys.readouterr().out
+    with pytest.raises(InputError, match="has no image for test that can be used"):
+        loaded(root=own_tree)

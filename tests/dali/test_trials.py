@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from sweeping import run_sweep, start_sweep
 
 from suite import train
 from suite.config import InputError, Trial
-from suite.data import imagenet_dali
+from suite.data import imagenet_dali, pack
 from suite.records import read_metrics
 from suite.stopping import Stopped
 from suite.sweepfile import load_sweep
@@ -130,6 +131,41 @@ def test_another_release_of_dali_is_refused_or_goes_back_to_the_border(
     assert back.trial_id == trial_on(tree).trial_id
     train.train(back, tmp_path)
     assert records_of(tmp_path) == quiet  # the border is a pure function of the seed
+
+
+def test_borders_are_saved_however_rarely_the_rest_is(tree: Path, tmp_path: Path) -> None:
+    """With the default settings nothing else of so short a trial would be."""
+    trial = trial_on(tree, epochs=4, checkpoint={})
+    step = stop_in_the_middle(trial, tmp_path, 3 * STEPS + 16)  # it is asked in evaluations too
+    borders = [int(name) for name in re.findall(r"(\d+)\.border\.pt", " ".join(map(str, tmp_path.iterdir())))]
+    assert borders[-1:] == [step // STEPS * STEPS]
+
+
+def test_shards_packed_in_another_way_are_refused(tree: Path, tmp_path: Path) -> None:
+    """Image by image it is the same data set, but DALI's state says nothing about this order of them."""
+    shards = tmp_path / "shards"
+    command = [str(tree), str(shards), "--shard-mb", "2", "--val-share", "0.15"]
+    assert pack.main([*command, "--seed", "1"]) == 0
+    trial = trial_on(shards, "tar")
+    stop_in_the_middle(trial, tmp_path / "trial", 5)
+    shutil.rmtree(shards)
+    assert pack.main([*command, "--seed", "2"]) == 0
+    with pytest.raises(InputError, match=r"images \w+ from shards \w+, now \w+ from shards"):
+        train.train(trial, tmp_path / "trial")
+
+
+def test_a_signal_to_the_whole_group_stops_torchvision_too(tree: Path, tmp_path: Path) -> None:
+    """Ctrl-C reaches the loader's workers as well: they are not the ones to decide."""
+    trial = trial_on(tree, dataset={**trial_on(tree).dataset.model_dump(), "loader": "torchvision"}, epochs=3)
+    folder = folder_of(trial, tmp_path)
+    process = start(trial, tmp_path, session=True)
+    wait_for(lambda: newest_checkpoint(folder))
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130, (tmp_path / "said.txt").read_text()
+    assert not (folder / "failure.json").exists() and newest_checkpoint(folder)
+    assert start(trial, tmp_path).wait(120) == 0
+    assert start(trial, tmp_path / "quiet").wait(120) == 0
+    assert records_of(folder) == records_of(folder_of(trial, tmp_path / "quiet"))
 
 
 def test_other_images_begin_anew(tree: Path, own_tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

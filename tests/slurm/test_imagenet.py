@@ -1,0 +1,107 @@
+"""The mission whole: a sweep of photos through DALI on two nodes, a trial preempted inside an epoch, rows compared."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from faults import ROOT, bare, left_over, newest_checkpoint, wait_for
+from photos import write_tree
+from slurm.cluster import Cluster
+from slurm.following import records
+from sweeping import results, run_sweep, start_sweep
+
+from suite.data import scan
+from suite.ledger import Ledger
+from suite.sweepfile import load_sweep
+from suite.tracking import store_uri
+
+PHOTOS = {"train": 40, "val": 8}
+STEPS = 25  # an epoch: 204 images in batches of 8
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """The sweep that is shipped, saved after each step; its tree, and a profile of two nodes with one task each."""
+    scan.main([str(write_tree(tmp_path / "data" / "imagenet-small", PHOTOS))])
+    file = yaml.safe_load((ROOT / "sweeps" / "imagenet_small.yaml").read_text())
+    file["base"]["checkpoint"] = {"every_seconds": 0, "max_time_share": 1}
+    file["base"] |= {"global_batch_size": 8, "epochs": 2}
+    file["base"]["schedule"] = {}
+    file["base"]["dataset"]["loader_threads"] = 1
+    profile = yaml.safe_load((ROOT / "slurm" / "test.yaml").read_text())
+    profile |= {"nodes": 2, "tasks_per_node": 1, "memory_gb": 2, "max_live_jobs": 1}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(file))
+    (tmp_path / "profile.yaml").write_text(yaml.safe_dump(profile))
+    return tmp_path
+
+
+def preempt_inside_an_epoch(cluster: Cluster, folders: list[Path]) -> tuple[Path, str, int]:
+    """Take the nodes away from a trial that runs, until that hits it inside an epoch.
+
+    Returns:
+        Its folder, its finished epochs, and how many jobs that took.
+    """
+    for jobs in range(1, 5):
+        wait_for(lambda: any(step_of(folder) % STEPS > 2 for folder in folders), 120)
+        [folder] = [folder for folder in folders if step_of(folder)]
+        urgent = cluster.submit("sleep 4", partition="high", nodes=4, exclusive=True)
+        cluster.wait_running(urgent)
+        [newest] = folder.glob(f"attempt-*/{newest_checkpoint(folder)}")
+        stream = json.loads(newest.read_bytes().split(b"\n", 2)[1])["stream"]
+        lines = (next(folder.glob("attempt-*/metrics.jsonl"))).read_text()
+        cluster.wait_over(urgent)
+        if step_of(folder) % STEPS:
+            assert stream["batch"] == "8 on 2 processes"  # with the state of DALI
+            return folder, lines, jobs
+    raise AssertionError("every time it was evaluating")
+
+
+def step_of(folder: Path) -> int:
+    return int((re.findall(r"\d+", newest_checkpoint(folder)) or ["0"])[0])
+
+
+@pytest.mark.dali
+@pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
+def test_photos_through_dali_on_two_nodes(cluster: Cluster, sweep: Path) -> None:
+    import mlflow
+
+    trials = load_sweep(sweep / "s.yaml").trials
+    ledger = Ledger(sweep / "results")
+    flags = ("s.yaml", "--data-dir", "data")
+    before = cluster.num_submitted()
+    driver = start_sweep(*flags, "--launcher", "slurm", "--profile", "profile.yaml", cwd=sweep)
+    try:
+        folder, lines, jobs = preempt_inside_an_epoch(cluster, [ledger.folder(i) for i in trials])
+        output, _ = driver.communicate(timeout=240)
+    finally:
+        driver.kill()
+    assert driver.returncode == 0, output
+    assert cluster.num_submitted() - before == len(trials) + jobs
+    assert len(results(sweep)) == len(trials) == 3
+    assert (folder / "metrics.jsonl").read_text().startswith(lines)  # no epoch was made again
+
+    shutil.copytree(sweep, sweep / "local", ignore=shutil.ignore_patterns("results", "data", "local"))
+    (sweep / "local" / "data").symlink_to(sweep / "data")
+    status, local = run_sweep(*flags, "--launcher", "local", cwd=sweep / "local")
+    assert status == 0, local
+    for trial_id, trial in trials.items():
+        assert records(trial, sweep / "results") == records(trial, sweep / "local" / "results")
+        assert left_over(ledger.folder(trial_id)) == []
+    assert table(output) == table(local) and "iterand" in table(local)
+
+    runs = {}
+    for place in (sweep, sweep / "local"):
+        client = mlflow.MlflowClient(store_uri(place / "results"))
+        experiment = client.get_experiment_by_name("imagenet_small")
+        found = client.search_runs([experiment.experiment_id], "tags.trial_id != ''")
+        runs[place.name] = {run.data.tags["trial_id"]: bare(run.data.metrics) for run in found}
+        assert all("test/top1" in metrics for metrics in runs[place.name].values())
+    assert runs[sweep.name] == runs["local"] and runs["local"].keys() == trials.keys()
+
+
+def table(output: str) -> str:
+    """The part of the output that says what came out."""
+    return output[output.index("## imagenet_small") : output.index("figure:")]
