@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=2, help="of DALI, and workers; default: %(default)s")
     args = parser.parse_args()
+    torch.set_num_threads(1)  # as in a trial; else the loader without workers has more than one
     with tempfile.TemporaryDirectory() as scratch:
         root = args.root or _made(Path(scratch) / "tree")
         shards = Path(scratch) / "shards"
@@ -173,7 +174,7 @@ def _epoch(choice: dict[str, Any], seed: int, threads: int) -> dict[str, Any]:
     dataset = {"name": "imagenet", "val_share": VAL_SHARE, "loader_threads": threads, **choice}
     settings = {
         "dataset": dataset,
-        "model": {"name": "resnet18", "width_mult": 0.125},
+        "model": {"name": "resnet18", "width_mult": 0.25},
         "method": {"name": "iterand", "lr": 0.1, "sparsity": 0.7},
         "seed": seed,
         "epochs": 1,

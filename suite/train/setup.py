@@ -15,6 +15,7 @@ from suite.data import Data
 from suite.distributed import ALONE, Group, Place
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of parameters and images
+_SAFE_CHANNELS = 16  # the widest block of channels in oneDNN's kernels
 _MOST_SHAPES = 64  # of batches that a compiled network meets: full and short ones, of three splits
 
 
@@ -121,6 +122,7 @@ def build(trial: Trial, images: Data, device: torch.device, group: Group = ALONE
         param.requires_grad_(name in trained)  # what the method does not touch needs no gradient
     optimizer = cls(params, seed=trial.seed, **trial.method.model_dump(exclude={"name"}))
     run = Run(trial, images, model, model, model, optimizer, device, group)
+    _check_memory_format(run)
     _check_smallest_part(run)
     if trial.compile:  # each shape for itself: what is compiled does not depend on which came first
         run.forward = run.network = torch.compile(model, dynamic=False)  # type: ignore[assignment]
@@ -129,6 +131,20 @@ def build(trial: Trial, images: Data, device: torch.device, group: Group = ALONE
         part = run.zeros(max(1, -(-size // group.world_size) // trial.accumulation_steps))
         run.network = group.wrap(run.forward, lambda network: run.through(network, part))
     return run
+
+
+def _check_memory_format(run: Run) -> None:
+    """Raise InputError where torch's library for CPUs writes past its memory (oneDNN, issue 6035)."""
+    if not run.trial.channels_last or run.device.type != "cpu":
+        return
+    for name, layer in run.model.named_modules():
+        if not isinstance(layer, nn.Conv2d) or layer.kernel_size != (1, 1) or layer.stride == (1, 1):
+            continue
+        if layer.in_channels < _SAFE_CHANNELS:
+            raise InputError(
+                f"channels_last: true: must be false on CPUs for so narrow a network: {name} has {layer.in_channels} "
+                f"channels, and torch's gradients of 1x1 convolutions with stride need {_SAFE_CHANNELS} in that format"
+            )
 
 
 def _check_smallest_part(run: Run) -> None:

@@ -35,7 +35,6 @@ def trial_on(root: Path, storage: str = "files", **changes: Any) -> Trial:
         "seed": 3,
         "epochs": 2,
         "global_batch_size": 16,
-        "channels_last": True,
         "checkpoint": ALWAYS,
     }
     return Trial.model_validate({**settings, **changes})
@@ -200,7 +199,8 @@ def test_a_file_that_breaks_ends_the_trial_and_mended_it_goes_on(own_tree: Path,
 
 
 def test_rows_tell_what_the_loop_waited(tree: Path, tmp_path: Path) -> None:
-    train.train(trial_on(tree, epochs=1), tmp_path)
+    wide = {"model": {"name": "resnet18", "width_mult": 0.25}, "channels_last": True, "epochs": 1}
+    train.train(trial_on(tree, **wide), tmp_path)
     [line] = read_metrics(tmp_path)
     assert 0 < line["wait_share"] < 1
     assert line["step"] == STEPS
