@@ -72,7 +72,7 @@ from suite.sweepfile import SweepFile, load_sweep
             "digits",
             "digit",
             'base.dataset: "digit": not a dataset; did you mean digits? '
-            "valid: digits, mnist, fashion_mnist, cifar10, cifar100",
+            "valid: digits, mnist, fashion_mnist, cifar10, cifar100, imagenet",
         ),
         (
             "conv2",
@@ -319,3 +319,22 @@ def test_too_many_trials(
 ) -> None:
     monkeypatch.setattr(sweepfile, "MAX_TRIALS", 100)
     assert problems(text, **options) == [f"s.yaml: grid: {num} trials: must be at most 100"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ("loader: dal", "loader: \"dal\": must be 'dali', 'torchvision' or 'synthetic'"),
+        ("loader: torchvision, storage: tar", 'storage: "tar": tar shards are read by loader: dali only'),
+        ("loader: torchvision, output: fp16", 'output: "fp16": must be fp32 with loader: torchvision'),
+        ("num_images: 5", "num_images: 5: belongs to loader: synthetic"),
+        ("stage: /scratch", 'stage: "/scratch": only storage: tar is copied'),
+        ("image_size: 224, resize: 200", "resize: 200: must be at least image_size (224)"),
+        ("loader_threads: 0", "loader_threads: 0: must be at least 1: DALI decodes in threads"),
+        ("decoder: {hw_load: 2}", "decoder.hw_load: 2: must be less than or equal to 1"),
+        ("val_share: 1", "val_share: 1: must be less than 1"),
+    ],
+)
+def test_mistakes_in_the_settings_of_imagenet(problems: Problems, settings: str, problem: str) -> None:
+    [told] = problems(GOOD.replace("dataset: digits", f"dataset: {{name: imagenet, {settings}}}"))
+    assert problem in told, told
