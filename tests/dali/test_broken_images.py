@@ -8,7 +8,7 @@ import pytest
 from photos import BROKEN, ODD
 
 from suite.config import InputError
-from suite.data import Data, imagenet_dali, scan, shards
+from suite.data import Data, scan, shards
 
 Load = Callable[..., Data]
 each = pytest.mark.parametrize("how", BROKEN)
@@ -68,6 +68,8 @@ def test_in_a_shard_the_image_is_named(loaded: Load, packed: Path, tmp_path: Pat
 
 
 def test_an_error_with_no_broken_file_says_so(loaded: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    from suite.data import imagenet_dali  # not before it is known to be installed
+
     def fail(*args: object, **options: object) -> None:
         raise RuntimeError("Critical error in pipeline:\nCUDA driver error: out of memory\nsee the log")
 

@@ -16,7 +16,7 @@ from sweeping import run_sweep, start_sweep
 
 from suite import train
 from suite.config import InputError, Trial
-from suite.data import imagenet_dali, pack
+from suite.data import pack
 from suite.records import read_metrics
 from suite.stopping import Stopped
 from suite.sweepfile import load_sweep
@@ -119,6 +119,8 @@ def test_shards_and_several_stops(packed: Path, tmp_path: Path, caplog: pytest.L
 def test_another_release_of_dali_is_refused_or_goes_back_to_the_border(
     tree: Path, tmp_path: Path, quiet: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from suite.data import imagenet_dali  # not before it is known to be installed
+
     step = stop_in_the_middle(trial_on(tree), tmp_path)
     assert STEPS < step < 2 * STEPS
     now = imagenet_dali.dali.__version__
