@@ -15,14 +15,8 @@ from suite.ledger import Ledger
 from suite.records import newest_attempt, read_metrics, read_result
 
 ROOT = Path(__file__).parents[1]
-UNEQUAL = {
-    "seconds",
-    "started_at",
-    "peak_memory_mb",
-    "timestamp",
-    "images_per_second",
-    "wait_share",
-}  # times, rates and memory
+# Times, rates and memory: what the records of two equal runs may differ in.
+UNEQUAL = {"seconds", "started_at", "peak_memory_mb", "timestamp", "images_per_second", "wait_share"}
 METHODS: dict[str, dict[str, Any]] = {
     "weights": {"lr": 0.1},
     "edge_popup": {"lr": 0.3, "sparsity": 0.5},

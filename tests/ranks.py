@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import faults
 import torch
 
 from suite import distributed
@@ -28,15 +29,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "edge_popup": {"lr": 0.3, "sparsity": 0.5},
     "iterand": {"lr": 0.3, "sparsity": 0.3, "rerandomize_every": 5},
 }
-UNEQUAL = {
-    "seconds",
-    "started_at",
-    "peak_memory_mb",
-    "timestamp",
-    "images_per_second",
-    "wait_share",
-}  # times, rates and memory
-UNEQUAL |= {"git_commit"}  # somebody may commit between two runs
+UNEQUAL = faults.UNEQUAL | {"git_commit"}  # somebody may commit between two runs
 _meetings = itertools.count()
 
 

@@ -57,11 +57,10 @@ class FolderData(TreeData):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Center crops of a rank's share, in order."""
         positions = self._files.splits[split]
-        parts = list(slices_of(len(positions), batch_size, rank=rank, world_size=world_size))
-        full = [part for part in parts if part.stop > part.start]
-        yield from self._loaded(self._evaluation, [[(i, 0) for i in positions[part]] for part in full])
-        for _ in parts[len(full) :]:
-            yield self._empty(self._device)
+        parts = slices_of(len(positions), batch_size, rank=rank, world_size=world_size)
+        filled = [[(i, 0) for i in positions[part]] for part in parts if part.stop > part.start]
+        yield from self._loaded(self._evaluation, filled)
+        yield from self._empty_batches(split, batch_size, rank=rank, world_size=world_size, device=self._device)
 
     def _loaded(self, images: "Images", batches: Iterable[list[_Item]]) -> Iterator[tuple[Tensor, Tensor]]:
         loader: DataLoader[Any] = DataLoader(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from suite.config import ImageNetSettings, InputError
 from suite.data import SplitName
-from suite.data.arrays import share_of, slices_of
+from suite.data.arrays import share_of
 from suite.data.culprits import explained
 from suite.data.feeds import Feed, Source
 from suite.data.imagenet import NO_DALI
@@ -89,17 +89,13 @@ class DaliData(TreeData):
 
     def batches(self, split: SplitName, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Iterator[_Batch]:
         """Center crops of a rank's contiguous share, in order, padding removed; the last batches may be empty."""
-        num = self.num_images(split)
-        parts = list(slices_of(num, batch_size, rank=rank, world_size=world_size))
-        start, end = share_of(num, rank=rank, world_size=world_size)
+        start, end = share_of(self.num_images(split), rank=rank, world_size=world_size)
         if start < end:
             feed = self._source.evaluation(split, start, end)
             with self._explaining(feed):
                 for (batch,) in self._iterator(self._evaluation, feed, batch_size, LastBatchPolicy.PARTIAL):
                     yield self._shown(batch["images"]), feed.labels(batch["labels"])
-        for part in parts:
-            if part.stop == part.start:
-                yield self._empty(self._device)
+        yield from self._empty_batches(split, batch_size, rank=rank, world_size=world_size, device=self._device)
 
     def stream(self, seed: int, batch_size: int, world_size: int) -> dict[str, str]:
         """What DALI's checkpoint depends on, and does not check."""

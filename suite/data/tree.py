@@ -1,6 +1,7 @@
 """What the loaders of ImageNet have in common, whatever decodes the images."""
 
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from suite.config import ImageNetSettings
 from suite.data import SplitName
-from suite.data.arrays import batch_order
+from suite.data.arrays import batch_order, slices_of
+from suite.data.examine import num_cpus
 from suite.data.sources import Ints
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, as every code has them
@@ -42,10 +44,14 @@ class TreeData:
         """As many as make whole batches: the short last one is dropped."""
         return self._sizes["train"] // batch_size * batch_size
 
-    def _empty(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """A batch of no images."""
+    def _empty_batches(
+        self, split: SplitName, batch_size: int, *, rank: int, world_size: int, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Those at the end of a rank's share, with which it has as many batches as the other ranks."""
         images = torch.empty((0, self.in_channels, self.image_size, self.image_size), device=device)
-        return images, torch.empty(0, dtype=torch.int64, device=device)
+        for part in slices_of(self.num_images(split), batch_size, rank=rank, world_size=world_size):
+            if part.stop == part.start:
+                yield images, torch.empty(0, dtype=torch.int64, device=device)
 
     def stream(self, seed: int, batch_size: int, world_size: int) -> dict[str, str]:
         """Nothing: the position says where an epoch stands."""
@@ -76,5 +82,5 @@ def num_threads(settings: ImageNetSettings, cpus: float | None) -> int:
     """Threads that decode for this process: as set, else its share of the CPUs that it may use, at most ``cpus``."""
     if settings.loader_threads is not None:
         return settings.loader_threads
-    here = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    here = num_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, min(here, int(cpus or here)))

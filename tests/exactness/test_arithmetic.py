@@ -11,7 +11,8 @@ from exactness.work import ALWAYS, built, record, trained
 from ranks import CPU, METHODS, settings_of, trial_of
 from torch import Tensor, nn
 
-from suite import train
+from suite import data, train
+from suite.config import InputError
 from suite.distributed import ALONE
 from suite.records import read_metrics, read_result
 from suite.train import loop, setup
@@ -80,6 +81,17 @@ def test_channels_last_is_another_layout_of_the_same_numbers(method: str) -> Non
         found, expected = (record({**settings, "channels_last": last}, 20) for last in (True, False))
         assert_same_steps(found, expected, steps=steps)
         assert found["losses"] == pytest.approx(expected["losses"], rel=1e-4)
+
+
+def test_a_format_in_which_torch_writes_past_its_memory_is_refused(tmp_path: Path) -> None:
+    """oneDNN's issue 6035: a crash where we were lucky, wrong gradients where we were not."""
+    narrow = trial_of("weights", model={"name": "resnet18", "width_mult": 0.125}, channels_last=True, epochs=1)
+    with pytest.raises(InputError, match=r"channels_last: true: must be false on CPUs .* has 8 channels"):
+        train.train(narrow, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    wide = data.load(narrow.dataset, data_dir=None, device="cpu")
+    for model in ({"name": "resnet18", "width_mult": 0.25}, {"name": "conv2", "width_mult": 0.125}):
+        setup.build(trial_of("weights", model=model, channels_last=True, epochs=1), wide, torch.device("cpu"))
 
 
 @pytest.mark.compiler
