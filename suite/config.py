@@ -62,6 +62,15 @@ class MaskedSettings(MethodSettings):
     distribution: Distribution = "signed_constant"
     rank_by: RankBy = "scores"
     score_init: ScoreInit = "kaiming_uniform"
+    max_score_grad_norm: Positive | None = None
+    pack_signs: bool = False  # one bit a weight of theta in memory
+
+    @field_validator("pack_signs")
+    @classmethod
+    def _signs_alone(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("distribution", "signed_constant") != "signed_constant":
+            raise ValueError("must be false but with distribution: signed_constant, whose weights differ in sign alone")
+        return value
 
 
 class EdgePopupSettings(MaskedSettings):
@@ -261,8 +270,7 @@ class Trial(Settings):
     @field_validator("schedule")
     @classmethod
     def _schedule_fits(cls, schedule: Schedule, info: ValidationInfo) -> Schedule:
-        epochs = info.data.get("epochs")
-        if epochs is not None and schedule.warmup_epochs + schedule.constant_epochs > epochs:
+        if (epochs := info.data.get("epochs")) and schedule.warmup_epochs + schedule.constant_epochs > epochs:
             raise ValueError(f"warmup_epochs + constant_epochs must be at most epochs ({epochs})")
         return schedule
 
@@ -289,8 +297,7 @@ class Trial(Settings):
     @field_validator("sync_batch_norm")
     @classmethod
     def _synchronized_on_gpus(cls, sync: bool, info: ValidationInfo) -> bool:
-        resources = info.data.get("resources")
-        if sync and resources is not None and not resources.gpus:
+        if sync and (resources := info.data.get("resources")) and not resources.gpus:
             raise ValueError("must be false without GPUs (resources.gpus): torch has SyncBatchNorm only there")
         return sync
 

@@ -61,6 +61,7 @@ ONLY_IMPORTER = {
     "rich": "suite/progress.py",
     "submitit": "suite/launch/submission.py",
     "nvidia": "suite/data/imagenet_dali.py",
+    "numba": "suite/methods/update/compiled.py",
 }
 
 

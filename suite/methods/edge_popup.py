@@ -3,6 +3,8 @@
 Source: Ramanujan et al., "What's hidden in a randomly weighted neural network?" (CVPR 2020), section 3.
 """
 
+import math
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -14,7 +16,9 @@ from torch.optim.sgd import sgd
 from suite.config import Distribution, RankBy, ScoreInit
 from suite.methods.groups import check_masked_group, fan_in_of
 from suite.methods.random import draw_scores_, draw_values_
-from suite.methods.update.plain import Redraw, keep_mask, masked_sgd_, write_effective_
+from suite.methods.update import form_for
+from suite.methods.update.plain import Redraw, Thresholds, keep_mask, write_effective_
+from suite.methods.update.signs import Signs, unpacked
 
 STATE = ("theta", "scores", "momentum_buffer")
 
@@ -30,6 +34,11 @@ class EdgePopup(Optimizer):
         distribution: what theta is drawn from; None keeps the present values as theta.
         rank_by: "scores" (IteRand's), or "abs_scores" (edge-popup's own, with its gradient).
         score_init: "kaiming_uniform" (IteRand's) or "fan_in_uniform" (edge-popup's own).
+        max_score_grad_norm: bound of the norm of the scores' gradients ``dw * theta``, over all layers of a group; None
+            for no bound. ``torch.nn.utils.clip_grad_norm_`` on the parameters bounds ``dw``, which differs from it by
+            each layer's scale of theta.
+        pack_signs: with "signed_constant", keep one bit a weight of theta instead of a number, with equal results;
+            ``state_dict()`` has numbers.
         seed: of the random streams, in [0, 2^32).
 
     Raises:
@@ -49,6 +58,8 @@ class EdgePopup(Optimizer):
         distribution: Distribution | None = "signed_constant",
         rank_by: RankBy = "scores",
         score_init: ScoreInit = "kaiming_uniform",
+        max_score_grad_norm: float | None = None,
+        pack_signs: bool = False,
         seed: int = 0,
     ) -> None:
         defaults = dict(
@@ -59,6 +70,8 @@ class EdgePopup(Optimizer):
             distribution=distribution,
             rank_by=rank_by,
             score_init=score_init,
+            max_score_grad_norm=max_score_grad_norm,
+            pack_signs=pack_signs,
             seed=seed,
         )
         super().__init__(params, defaults)
@@ -84,9 +97,21 @@ class EdgePopup(Optimizer):
         Raises:
             ValueError: the parameter is not in a masked group.
         """
+        return self._mask(param, self._group_of(param))
+
+    def theta(self, param: Tensor) -> Tensor:
+        """The present random weights of a masked parameter, in its shape: those kept, where they are not packed.
+
+        Raises:
+            ValueError: the parameter is not in a masked group.
+        """
+        self._group_of(param)
+        return unpacked(self.state[param]["theta"])
+
+    def _group_of(self, param: Tensor) -> dict[str, Any]:
         for group in self.param_groups:
             if group["sparsity"] is not None and any(param is own for own in group["params"]):
-                return self._mask(param, group)
+                return group
         raise ValueError(f"parameter of shape {tuple(param.shape)}: not in a masked group of this optimizer")
 
     @torch.no_grad()
@@ -100,9 +125,19 @@ class EdgePopup(Optimizer):
         for group in self.param_groups:
             group["num_updates"] += 1
             update = self._dense_step if group["sparsity"] is None else self._masked_step
-            update(group, [(i, p) for i, p in enumerate(group["params"], start=first) if p.grad is not None])
+            members = [(i, p) for i, p in enumerate(group["params"], start=first) if p.grad is not None]
+            if members:
+                update(group, members)
             first += len(group["params"])
         return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as any torch optimizer gives it, packed signs as numbers."""
+        hook = self.register_state_dict_post_hook(_unpack, prepend=True)
+        try:
+            return super().state_dict()
+        finally:
+            hook.remove()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state bit for bit, in the saved dtypes, and write the effective weights.
@@ -145,7 +180,8 @@ class EdgePopup(Optimizer):
         scores = draw_scores_(
             torch.empty_like(theta), group["score_init"], fan_in=fan_in, seed=group["seed"], parameter=position
         )
-        self.state[param] = dict(zip(STATE, (theta, scores, torch.zeros_like(scores)), strict=True))
+        kept = _packed(theta, param, group) if group["pack_signs"] else theta
+        self.state[param] = dict(zip(STATE, (kept, scores, torch.zeros_like(scores)), strict=True))
         write_effective_(param, theta, self._mask(param, group))
 
     def _mask(self, param: Tensor, group: dict[str, Any]) -> Tensor:
@@ -153,17 +189,31 @@ class EdgePopup(Optimizer):
 
     def _masked_step(self, group: dict[str, Any], members: list[tuple[int, Tensor]]) -> None:
         params = [param for _, param in members]
-        masked_sgd_(
-            params,
-            [param.grad for param in params if param.grad is not None],
-            *([self.state[param][key] for param in params] for key in STATE),
-            sparsity=group["sparsity"],
-            lr=float(group["lr"]),
+        settings = dict(
             momentum=group["momentum"],
             weight_decay=group["weight_decay"],
             rank_by=group["rank_by"],
-            redraw=self._redraw(group, members),
+            max_norm=group["max_score_grad_norm"],
         )
+        thetas, scores, momenta = ([self.state[param][key] for param in params] for key in STATE)
+        masked_sgd_ = form_for(scores, thetas, **settings)
+        masked_sgd_(
+            params,
+            [param.grad for param in params],
+            thetas,
+            scores,
+            momenta,
+            self._thresholds_of(members[0][0]),
+            sparsity=group["sparsity"],
+            lr=group["lr"],
+            redraw=self._redraw(group, members),
+            **settings,
+        )
+
+    def _thresholds_of(self, first: int) -> Thresholds:
+        """Hints from the group's last step; neither copied nor pickled with the optimizer."""
+        hints: dict[int, Thresholds] = vars(self).setdefault("_thresholds", defaultdict(dict))
+        return hints[first]
 
     def _dense_step(self, group: dict[str, Any], members: list[tuple[int, Tensor]]) -> None:
         params = [param for _, param in members]
@@ -200,9 +250,11 @@ class EdgePopup(Optimizer):
         numbers = (number for group in saved["param_groups"] for number in group["params"])
         members = ((param, group) for group in self.param_groups for param in group["params"])
         for number, (param, group) in zip(numbers, members, strict=True):
-            self.state[param] = {key: _like(param, value) for key, value in saved["state"][number].items()}
+            state = self.state[param] = {key: _like(param, value) for key, value in saved["state"][number].items()}
             if group["sparsity"] is not None:
-                write_effective_(param, self.state[param]["theta"], self._mask(param, group))
+                if group["pack_signs"]:
+                    state["theta"] = _packed(state["theta"], param, group)
+                write_effective_(param, state["theta"], self._mask(param, group))
 
 
 def _like(param: Tensor, value: Any) -> Any:
@@ -210,3 +262,17 @@ def _like(param: Tensor, value: Any) -> Any:
     if not isinstance(value, Tensor) or value.shape != param.shape:
         return value
     return torch.empty_like(param, dtype=value.dtype).copy_(value)
+
+
+def _packed(theta: Tensor, param: Tensor, group: dict[str, Any]) -> Signs:
+    return Signs.packed(theta, math.sqrt(2 / fan_in_of(param, group)))
+
+
+def _unpack(_: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """The state with numbers in place of signs; what the optimizer holds is not touched."""
+    states = state_dict["state"].items()
+    numbers = {
+        number: {key: unpacked(value) if isinstance(value, Signs) else value for key, value in state.items()}
+        for number, state in states
+    }
+    return {**state_dict, "state": numbers}

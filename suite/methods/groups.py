@@ -27,6 +27,8 @@ RULES: dict[str, Rule] = {
     "sparsity": (lambda v: v is None or 0 <= v < 1, "must be in [0, 1), or None for plain SGD"),
     "rank_by": (lambda v: v in RANKINGS, f"must be one of {', '.join(RANKINGS)}"),
     "score_init": (lambda v: v in SCORE_INITS, f"must be one of {', '.join(SCORE_INITS)}"),
+    "max_score_grad_norm": (lambda v: v is None or 0 < v < math.inf, "must be above 0 and finite, or None: no bound"),
+    "pack_signs": (lambda v: isinstance(v, bool), "must be True or False"),
 }
 
 
@@ -46,6 +48,8 @@ def check_masked_group(group: dict[str, Any]) -> None:
     check_settings(group, RULES)
     if group["sparsity"] is None:
         return
+    if group["pack_signs"] and group["distribution"] != "signed_constant":
+        raise ValueError(f"pack_signs: True: distribution must be signed_constant, it is {group['distribution']!r}")
     names = group.get("param_names") or [f"number {i} of its group" for i in range(len(group["params"]))]
     for name, param in zip(names, group["params"], strict=True):
         if param.ndim < 2 or param.numel() == 0 or not param.is_floating_point():

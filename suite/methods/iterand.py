@@ -6,6 +6,7 @@ Source: Chijiwa et al., "Pruning randomly initialized neural networks with itera
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
@@ -42,6 +43,8 @@ class IteRand(EdgePopup):
         distribution: Distribution = "signed_constant",
         rank_by: RankBy = "scores",
         score_init: ScoreInit = "kaiming_uniform",
+        max_score_grad_norm: float | None = None,
+        pack_signs: bool = False,
         seed: int = 0,
         rerandomize_every: int = 300,
         rerandomize_prob: float = 0.1,
@@ -54,6 +57,8 @@ class IteRand(EdgePopup):
             distribution=distribution,
             rank_by=rank_by,
             score_init=score_init,
+            max_score_grad_norm=max_score_grad_norm,
+            pack_signs=pack_signs,
             seed=seed,
             rerandomize_every=rerandomize_every,
             rerandomize_prob=rerandomize_prob,
@@ -67,6 +72,11 @@ class IteRand(EdgePopup):
             raise ValueError("distribution: None: IteRand needs a distribution to draw from again")
 
     def _redraw(self, group: dict[str, Any], members: list[tuple[int, Tensor]]) -> Redraw | None:
+        if group["rerandomize_prob"] != 0 and members[0][1].is_cuda and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError(
+                "IteRand cannot be captured in a CUDA graph: it counts steps on the host, and a replay does not count; "
+                "capture forward and backward, and call step() after each replay"
+            )
         draw, since = divmod(group["num_updates"], group["rerandomize_every"])
         if since or group["rerandomize_prob"] == 0:
             return None

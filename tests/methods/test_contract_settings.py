@@ -5,7 +5,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
 import torch
@@ -45,14 +46,19 @@ def bad_values(name: str) -> Iterable[Any]:
     for key, field in config.METHODS[name].model_fields.items():
         if key == "name":
             continue
-        limits = {type(limit).__name__: limit for limit in field.metadata}
+        annotation, metadata = field.annotation, list(field.metadata)
+        if get_origin(annotation) in (Union, UnionType):  # a value or None
+            annotation, *metadata = get_args(get_args(annotation)[0])
+            metadata = [part for info in metadata for part in getattr(info, "metadata", [info])]
+        limits = {type(limit).__name__: limit for limit in metadata}
         bad: list[Any] = [limits["Ge"].ge - 1] if "Ge" in limits else []
         bad += [limits["Gt"].gt - 1] if "Gt" in limits else []
         bad += [limits["Le"].le + 1] if "Le" in limits else []
         bad += [limits["Lt"].lt, limits["Lt"].lt + 1] if "Lt" in limits else []
-        bad += [float("nan")] if field.annotation is float else []
-        bad += [limits["Ge"].ge + 0.5] if field.annotation is int else []
-        bad += ["no_such_choice"] if get_origin(field.annotation) is Literal else []
+        bad += [float("nan")] if annotation is float else []
+        bad += [limits["Ge"].ge + 0.5] if annotation is int else []
+        bad += ["no_such_choice"] if get_origin(annotation) is Literal else []
+        bad += [1] if annotation is bool else []
         assert bad, f"{key}: a setting without a range"
         yield from ((key, value) for value in bad)
     yield from (("seed", value) for value in (-1, 2**32, 0.5))

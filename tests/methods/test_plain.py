@@ -150,7 +150,7 @@ def test_scores_move_as_torch_sgd_moves_them(
         for copy, grad, theta in zip(copies, grads, thetas, strict=True):
             copy.grad = grad * theta if rank_by == "scores" else grad * theta * copy.detach().sign()
         sgd.step()
-        masked_sgd_(params, grads, thetas, scores, buffers, sparsity=0.5, rank_by=rank_by, **settings)
+        masked_sgd_(params, grads, thetas, scores, buffers, {}, sparsity=0.5, rank_by=rank_by, **settings)
         for param, theta, score, copy in zip(params, thetas, scores, copies, strict=True):
             assert slow.equal_bits(score, copy)
             rank = score if rank_by == "scores" else score.abs()
@@ -168,7 +168,7 @@ def test_without_momentum_an_infinite_gradient_is_forgotten(slow: SimpleNamespac
         for copy, grad, theta in zip(copies, grads, thetas, strict=True):
             copy.grad = grad * theta
         sgd.step()
-        masked_sgd_(params, grads, thetas, scores, buffers, sparsity=0.5, rank_by="scores", **settings)
+        masked_sgd_(params, grads, thetas, scores, buffers, {}, sparsity=0.5, rank_by="scores", **settings)
     assert all(torch.equal(a, b) for a, b in zip(scores, copies, strict=True))
 
 
@@ -180,7 +180,7 @@ def test_bfloat16_parameters_over_float32_state(slow: SimpleNamespace) -> None:
     expected = [s - torch.tensor(0.1) * (g.float() * t) for s, g, t in zip(scores, grads, thetas, strict=True)]
     buffers = [torch.zeros_like(score) for score in scores]
     settings = {"sparsity": 0.5, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, "rank_by": "scores"}
-    masked_sgd_(params, grads, thetas, scores, buffers, **settings)
+    masked_sgd_(params, grads, thetas, scores, buffers, {}, **settings)
     for param, theta, score, value in zip(params, thetas, scores, expected, strict=True):
         torch.testing.assert_close(score, value, rtol=1e-6, atol=1e-7)
         assert slow.equal_bits(param, torch.where(slow.keep(score, 0.5), theta, 0.0).bfloat16())
@@ -192,7 +192,7 @@ def test_theta_and_grads_are_left_alone_without_a_redraw() -> None:
     buffers = [torch.zeros_like(score) for score in scores]
     settings = {"sparsity": 0.5, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}
     for rank_by in RANKINGS:
-        masked_sgd_(params, grads, thetas, scores, buffers, rank_by=rank_by, **settings)
+        masked_sgd_(params, grads, thetas, scores, buffers, {}, rank_by=rank_by, **settings)
     assert all(torch.equal(a, b) for a, b in zip(before, grads + thetas, strict=True))
 
 
@@ -213,7 +213,7 @@ def test_redraw_touches_the_chosen_pruned_ones_before_the_gradient_is_formed(slo
         expected_scores.append(torch.add(score, grad * new, alpha=-0.1))
     buffers = [torch.zeros_like(score) for score in scores]
     settings = {"sparsity": 0.5, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, "rank_by": "scores"}
-    masked_sgd_(params, grads, thetas, scores, buffers, **settings, redraw=redraw)
+    masked_sgd_(params, grads, thetas, scores, buffers, {}, **settings, redraw=redraw)
     assert all(slow.equal_bits(a, b) for a, b in zip(thetas + scores, expected_thetas + expected_scores, strict=True))
 
 

@@ -7,16 +7,21 @@ randomization" (NeurIPS 2021), for the redraw. Faster forms must equal this one 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from suite.config import Distribution, RankBy
 from suite.methods.random import chosen, draw_values_
+from suite.methods.update.signs import Signs, unpacked
 
 RANKINGS: tuple[RankBy, ...] = get_args(RankBy)
+
+Theta = Tensor | Signs
+Thresholds = dict[Any, Any]  # what a fast form remembers of the last step; a hint, no result depends on it
 
 
 @dataclass(frozen=True)
@@ -34,39 +39,102 @@ class Redraw:
 def masked_sgd_(
     params: Sequence[Tensor],
     grads: Sequence[Tensor],
-    thetas: Sequence[Tensor],
+    thetas: Sequence[Theta],
     scores: Sequence[Tensor],
     momenta: Sequence[Tensor],
+    thresholds: Thresholds,
+    *,
+    sparsity: float,
+    lr: float | Tensor,
+    momentum: float,
+    weight_decay: float,
+    rank_by: RankBy,
+    max_norm: float | None = None,
+    redraw: Redraw | None = None,
+) -> None:
+    """One step in place: redraw, SGD on the scores, then ``params = thetas * mask``.
+
+    Each list holds one tensor a layer, all of a layer's shape. ``grads`` are gradients of the effective
+    weights; ``max_norm`` bounds the norm of those of the scores, over all layers. Rounding follows
+    ``torch.optim.SGD(foreach=False)`` on the scores. Here ``thresholds`` is not used.
+    """
+    if redraw is not None:
+        redraw_all_(thetas, scores, sparsity, rank_by, redraw)
+    scale = None if max_norm is None else score_grad_scale(grads, thetas, scores, rank_by, max_norm)
+    for layer in zip(params, grads, thetas, scores, momenta, strict=True):
+        update_layer_(
+            *layer,
+            sparsity=sparsity,
+            lr=float(lr),
+            momentum=momentum,
+            weight_decay=weight_decay,
+            rank_by=rank_by,
+            scale=scale,
+        )
+
+
+def update_layer_(
+    param: Tensor,
+    grad: Tensor,
+    theta: Theta,
+    score: Tensor,
+    buffer: Tensor,
     *,
     sparsity: float,
     lr: float,
     momentum: float,
     weight_decay: float,
     rank_by: RankBy,
-    redraw: Redraw | None = None,
+    scale: Tensor | None,
 ) -> None:
-    """One step in place: redraw, SGD on the scores, then ``params = thetas * mask``.
+    """One layer's step, with its scores' gradient multiplied by ``scale``."""
+    step = score_grad(grad, theta, score, rank_by)
+    if scale is not None:
+        step = step.mul_(scale)
+    if weight_decay != 0:
+        step = step.add_(score, alpha=weight_decay)
+    if momentum != 0:
+        step = buffer.mul_(momentum).add_(step)
+    score.add_(step, alpha=-lr)
+    write_effective_(param, theta, keep_mask(score, sparsity, rank_by))
 
-    Each list holds one tensor a layer, all of a layer's shape. ``grads`` are gradients of the effective
-    weights. Rounding follows ``torch.optim.SGD(foreach=False)`` on the scores.
+
+def score_grad(grad: Tensor, theta: Theta, score: Tensor, rank_by: RankBy) -> Tensor:
+    """The gradient of one layer's scores, from that of its effective weights."""
+    step = grad.to(score.dtype) * unpacked(theta)
+    return step.mul_(score.sign()) if rank_by == "abs_scores" else step
+
+
+def score_grad_scale(
+    grads: Sequence[Tensor], thetas: Sequence[Theta], scores: Sequence[Tensor], rank_by: RankBy, max_norm: float
+) -> Tensor:
+    """What the scores' gradients are multiplied with so that their norm, over all layers, is at most ``max_norm``.
+
+    As ``torch.nn.utils.clip_grad_norm_`` computes it; shape (), on the scores' device.
     """
-    for i, (param, grad, theta, score, buffer) in enumerate(zip(params, grads, thetas, scores, momenta, strict=True)):
-        if redraw is not None:
-            redraw_(theta, ~keep_mask(score, sparsity, rank_by), redraw, i)
-        step = grad.to(score.dtype) * theta
-        if rank_by == "abs_scores":
-            step = step.mul_(score.sign())
-        if weight_decay != 0:
-            step = step.add_(score, alpha=weight_decay)
-        if momentum != 0:
-            step = buffer.mul_(momentum).add_(step)
-        score.add_(step, alpha=-lr)
-        write_effective_(param, theta, keep_mask(score, sparsity, rank_by))
+    norms = [
+        torch.linalg.vector_norm(score_grad(grad, theta, score, rank_by))
+        for grad, theta, score in zip(grads, thetas, scores, strict=True)
+    ]
+    total = torch.linalg.vector_norm(torch.stack(norms))
+    scale: Tensor = (max_norm / (total + 1e-6)).clamp_(max=1.0)
+    return scale
 
 
-def write_effective_(param: Tensor, theta: Tensor, mask: Tensor) -> None:
+def write_effective_(param: Tensor, theta: Theta, mask: Tensor) -> None:
     """``param = theta`` where the mask keeps, else +0.0: a select, since a product would leave -0 and NaN."""
-    param.copy_(torch.where(mask, theta, 0.0))
+    param.copy_(torch.where(mask, unpacked(theta), 0.0))
+
+
+def redraw_all_(
+    thetas: Sequence[Theta], scores: Sequence[Tensor], sparsity: float, rank_by: RankBy, redraw: Redraw
+) -> None:
+    """Draw pruned weights of each layer again, by the masks of the scores as they stand, in place."""
+    for i, (theta, score) in enumerate(zip(thetas, scores, strict=True)):
+        drawn = unpacked(theta)
+        redraw_(drawn, ~keep_mask(score, sparsity, rank_by), redraw, i)
+        if isinstance(theta, Signs):
+            theta.pack_(drawn)
 
 
 def redraw_(theta: Tensor, pruned: Tensor, redraw: Redraw, layer: int) -> None:
@@ -113,12 +181,16 @@ def _keep_by_sort(flat: Tensor, count: int) -> Tensor:
 
 def _keep_by_partition(flat: Tensor, count: int) -> Tensor:
     values = flat.numpy()
-    border = np.partition(values, count - 1)[count - 1]  # NaN comes last here too
-    if np.isnan(border):
+    return torch.from_numpy(keep_above(values, np.partition(values, count - 1)[count - 1], count))
+
+
+def keep_above(values: npt.NDArray[Any], border: Any, count: int) -> npt.NDArray[np.bool_]:
+    """Which of ``values`` (n,) stay when ``count`` are pruned, the last of them being equal to ``border``."""
+    if np.isnan(border):  # NaN is last in numpy's order too
         keep, ties = np.zeros(values.size, dtype=np.bool_), np.isnan(values)
     else:
         keep, ties = ~(values <= border), values == border
     missing = values.size - count - np.count_nonzero(keep)
     if missing:
         keep[np.flatnonzero(ties)[-missing:]] = True
-    return torch.from_numpy(keep)
+    return keep

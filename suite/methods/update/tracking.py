@@ -1,0 +1,282 @@
+"""The form for CPUs: equal to ``plain`` bit for bit, and one pass over memory instead of ten.
+
+A threshold moves little in one step. So while a block of a layer is in the cache, its updated ranks are compared with
+a narrow band around the last threshold: those below it are counted, those inside it are noted. If the rank that is
+looked for falls into the band, the selection among the few noted ones is the exact one; if not, the whole layer is
+ranked as ``plain`` does it. Where numba can compile for this processor, ``compiled`` makes the pass over memory.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from suite.config import RankBy
+from suite.methods.update import compiled
+from suite.methods.update.plain import (
+    Redraw,
+    Theta,
+    Thresholds,
+    keep_above,
+    num_pruned,
+    redraw_all_,
+    score_grad_scale,
+    update_layer_,
+    write_effective_,
+)
+from suite.methods.update.signs import Signs
+
+_Array = npt.NDArray[Any]
+_BLOCK = 1 << 18  # weights at once: few enough for a cache, so many that calling Python costs little
+_LINE = 64  # numbers; whole lines of a cache, whatever the processor
+_BAND_SHARE = 1 / 1024  # of a layer on each side of a threshold of which nothing is known yet
+_WORTH_COMPILING = 1 << 18  # weights in a step; below, a second of compiling is not won back soon
+
+
+@dataclass(frozen=True)
+class Sgd:
+    """The numbers of one step, as ``torch.optim.SGD`` names them; ``scale`` multiplies the scores' gradients."""
+
+    lr: float
+    momentum: float
+    weight_decay: float
+    absolute: bool
+    scale: float | None
+
+
+class Flat(NamedTuple):
+    """The tensors of one layer as (n,), in the order of their memory."""
+
+    param: Tensor
+    grad: Tensor
+    theta: Theta
+    score: Tensor
+    buffer: Tensor
+
+
+class Block(NamedTuple):
+    """Some of a layer, as long as the cache holds it."""
+
+    param: Tensor
+    grad: Tensor
+    theta: Tensor
+    score: Tensor
+    buffer: Tensor
+
+
+class Band(NamedTuple):
+    """Weights whose rank lies in [low, high], each (k,): where in memory, their ranks, their theta."""
+
+    position: _Array
+    rank: _Array
+    theta: _Array
+
+
+class Around(NamedTuple):
+    """A band and what lies in its middle: the last threshold."""
+
+    low: float
+    middle: float
+    high: float
+
+
+# (layer, around, sgd): updates the layer and writes its weights as if all ranks up to the middle were pruned; how many
+# ranks are below ``low``, and those in [low, high], or None if they are too many.
+Pass = Callable[[Flat, Around, Sgd], tuple[int, Band | None]]
+
+
+def masked_sgd_(
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    thetas: Sequence[Theta],
+    scores: Sequence[Tensor],
+    momenta: Sequence[Tensor],
+    thresholds: Thresholds,
+    *,
+    sparsity: float,
+    lr: float | Tensor,
+    momentum: float,
+    weight_decay: float,
+    rank_by: RankBy,
+    max_norm: float | None = None,
+    redraw: Redraw | None = None,
+) -> None:
+    """One step in place, as ``plain.masked_sgd_``; ``thresholds`` keeps (middle, half width) of a band by parameter."""
+    if redraw is not None:
+        redraw_all_(thetas, scores, sparsity, rank_by, redraw)
+    scale = None if max_norm is None else score_grad_scale(grads, thetas, scores, rank_by, max_norm)
+    settings: dict[str, Any] = dict(lr=float(lr), momentum=momentum, weight_decay=weight_decay)
+    sgd = Sgd(**settings, absolute=rank_by == "abs_scores", scale=None if scale is None else float(scale))
+    worth = sum(param.numel() for param in params) >= _WORTH_COMPILING
+    for layer in zip(params, grads, thetas, scores, momenta, strict=True):
+        if not _lie_alike(*layer):
+            update_layer_(*layer, **settings, sparsity=sparsity, rank_by=rank_by, scale=scale)
+            continue
+        flat = _flat(*layer)
+        update = compiled.pass_for(flat, sgd, by_blocks) if worth else None
+        _update_layer(layer, flat, update or by_blocks, sgd, sparsity, thresholds)
+
+
+def by_blocks(layer: Flat, around: Around, sgd: Sgd) -> tuple[int, Band | None]:
+    """The pass over memory without a compiler; see ``Pass``."""
+    room = torch.empty(min(_BLOCK, len(layer.score)), dtype=layer.score.dtype)
+    num_below, bands = 0, []
+    for start, block in _blocks(layer):
+        _sgd_step(block, room[: len(block.score)], sgd)
+        ranks = block.score.abs() if sgd.absolute else block.score
+        _write_above(block, ranks, around.middle, room[: len(ranks)])
+        values = ranks.numpy()
+        below = values < values.dtype.type(around.low)
+        num_below += int(np.count_nonzero(below))
+        inside = np.flatnonzero((values <= values.dtype.type(around.high)) ^ below)
+        bands.append((inside + start, values[inside], block.theta.numpy()[inside]))
+    return num_below, Band(*map(np.concatenate, zip(*bands, strict=True)))
+
+
+def _blocks(layer: Flat) -> Iterator[tuple[int, Block]]:
+    params, grads, scores, buffers = (
+        torch.split(t, _BLOCK) for t in (layer.param, layer.grad, layer.score, layer.buffer)
+    )
+    for i, start in enumerate(range(0, len(layer.score), _BLOCK)):
+        num, theta = len(scores[i]), layer.theta
+        some = theta.block(start, num) if isinstance(theta, Signs) else theta[start : start + num]
+        yield start, Block(params[i], grads[i], some, scores[i], buffers[i])
+
+
+def _sgd_step(block: Block, step: Tensor, sgd: Sgd) -> None:
+    """SGD on the scores of a block; ``step`` is room for as many numbers."""
+    torch.mul(block.grad, block.theta, out=step)
+    if sgd.absolute:
+        step.mul_(block.score.sign())
+    if sgd.scale is not None:
+        step.mul_(sgd.scale)
+    whole = len(step) - len(step) % _LINE if _fuses_alike(step.dtype, torch.get_num_threads()) else 0
+    if whole:
+        _sgd_fused(block.score[:whole], step[:whole], block.buffer[:whole], sgd)
+    if whole < len(step):
+        _sgd_by_operations(block.score[whole:], step[whole:], block.buffer[whole:], sgd)
+
+
+def _sgd_by_operations(score: Tensor, step: Tensor, buffer: Tensor, sgd: Sgd) -> None:
+    """The operations of ``plain``, in its order."""
+    if sgd.weight_decay != 0:
+        step.add_(score, alpha=sgd.weight_decay)
+    if sgd.momentum != 0:
+        step = buffer.mul_(sgd.momentum).add_(step)
+    score.add_(step, alpha=-sgd.lr)
+
+
+def _sgd_fused(score: Tensor, step: Tensor, buffer: Tensor, sgd: Sgd) -> None:
+    """The same in one operation: that of ``torch.optim.SGD(fused=True)``."""
+    torch._fused_sgd_(
+        [score],
+        [step],
+        [buffer] if sgd.momentum != 0 else [],
+        weight_decay=sgd.weight_decay,
+        momentum=sgd.momentum,
+        lr=sgd.lr,
+        dampening=0.0,
+        nesterov=False,
+        maximize=False,
+        is_first_step=False,
+    )
+
+
+@cache
+def _fuses_alike(dtype: torch.dtype, num_threads: int) -> bool:
+    """Whether torch's fused operation rounds as the single ones do, on an example of whole cache lines.
+
+    At the end of a line it may not: there its compiler joins the two roundings of the momentum to one.
+    """
+    sgd = Sgd(0.1, 0.9, 5e-4, absolute=False, scale=None)
+    example = torch.randn(3, 1 << 17, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    results = []
+    for form in (_sgd_fused, _sgd_by_operations):
+        score, step, buffer = example.clone()
+        form(score, step, buffer, sgd)
+        results.append(torch.stack([score, buffer]))
+    return torch.equal(*results)
+
+
+def _write_above(block: Block, ranks: Tensor, border: float, room: Tensor) -> None:
+    """``param = 0 if rank <= border else theta``: a ReLU's backward pass, many times faster than where."""
+    out = block.param if block.param.dtype == room.dtype else room
+    torch.ops.aten.threshold_backward.grad_input(block.theta, ranks, border, grad_input=out)
+    if out is room:
+        block.param.copy_(room)
+
+
+def _lie_alike(param: Tensor, grad: Tensor, theta: Theta, score: Tensor, buffer: Tensor) -> bool:
+    stride = score.stride()
+    return param.stride() == (theta.stride if isinstance(theta, Signs) else theta.stride()) == buffer.stride() == stride
+
+
+def _flat(param: Tensor, grad: Tensor, theta: Theta, score: Tensor, buffer: Tensor) -> Flat:
+    if grad.stride() != score.stride():
+        grad = torch.empty_like(score, dtype=grad.dtype).copy_(grad)
+    size, stride = (score.numel(),), (1,)
+    flat = [tensor.as_strided(size, stride) for tensor in (param.detach(), grad.detach(), score, buffer)]
+    whole = theta if isinstance(theta, Signs) else theta.as_strided(size, stride)
+    return Flat(flat[0], flat[1], whole, flat[2], flat[3])
+
+
+def _update_layer(
+    layer: tuple[Tensor, Tensor, Theta, Tensor, Tensor],
+    flat: Flat,
+    update: Pass,
+    sgd: Sgd,
+    sparsity: float,
+    thresholds: Thresholds,
+) -> None:
+    param, score = layer[0], layer[3]
+    count = num_pruned(score.numel(), sparsity)
+    middle, half = thresholds.get(param, (math.nan, 0.0)) if count else (-math.inf, 0.0)
+    num_below, band = update(flat, Around(middle - half, middle, middle + half), sgd)
+    if band is not None and 0 <= count - num_below <= band.position.size:
+        last = _settle(flat.param, score, band, count - num_below, middle)
+        thresholds[param] = last, max(4 * abs(last - middle), 0.95 * half)
+    else:
+        border, width = _rank_all(param, layer[2], score, count, sgd.absolute)
+        thresholds[param] = border, width if math.isnan(middle) else max(width, 4 * abs(border - middle))
+
+
+def _settle(param: Tensor, score: Tensor, band: Band, num: int, middle: float) -> float:
+    """Prune the ``num`` lowest of the band and keep the others, most being so already; the rank of the last pruned."""
+    keep, last = np.ones(band.position.size, dtype=np.bool_), middle
+    if num:
+        if not score.is_contiguous():
+            order = np.argsort(_logical(band.position, score))
+            band = Band(*(part[order] for part in band))
+        border = np.partition(band.rank, num - 1)[num - 1]
+        keep, last = keep_above(band.rank, border, num), float(border)
+    wrong = np.flatnonzero(keep ^ (band.rank > band.rank.dtype.type(middle)))
+    values = np.where(keep[wrong], band.theta[wrong], 0)
+    param[torch.from_numpy(band.position[wrong])] = torch.from_numpy(values).to(param.dtype)
+    return last
+
+
+def _logical(positions: _Array, like: Tensor) -> _Array:
+    """The logical indices of the weights at ``positions`` of the memory of a dense tensor."""
+    index = np.zeros_like(positions)
+    for size, stride in zip(like.shape, like.stride(), strict=True):
+        index = index * size + positions // stride % size
+    return index
+
+
+def _rank_all(param: Tensor, theta: Theta, score: Tensor, count: int, absolute: bool) -> tuple[float, float]:
+    """Select over the whole layer, and find a band that holds a small share of it."""
+    values = (score.abs() if absolute else score).reshape(-1).numpy()
+    width = math.ceil(values.size * _BAND_SHARE)
+    parted = np.partition(values, count - 1)
+    lower, border, upper = parted[:count], float(parted[count - 1]), parted[count - 1 :]
+    write_effective_(param, theta, torch.from_numpy(keep_above(values, border, count)).view(score.shape))
+    low = float(np.partition(lower, max(count - 1 - width, 0))[max(count - 1 - width, 0)])
+    high = float(np.partition(upper, min(width, upper.size - 1))[min(width, upper.size - 1)])
+    half = max(border - low, high - border)
+    return border, half if math.isfinite(half) else 0.0
