@@ -114,8 +114,9 @@ class EdgePopup(Optimizer):
                 return group
         raise ValueError(f"parameter of shape {tuple(param.shape)}: not in a masked group of this optimizer")
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator] # compiled code calls it as it is: nothing to gain
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One update of every group; parameters without a gradient are passed over."""
         loss = None
         if closure is not None:
@@ -233,17 +234,19 @@ class EdgePopup(Optimizer):
     def _check_state(self, given: dict[str, Any]) -> None:
         """Raise ValueError, before anything is changed, for a state that is not of these parameters and this method."""
         members = [(param, group) for group in self.param_groups for param in group["params"]]
-        numbers = [number for group in given["param_groups"] for number in group["params"]]
+        numbers = [(number, group) for group in given["param_groups"] for number in group["params"]]
         for group in given["param_groups"]:
             if missing := sorted(self.defaults.keys() - group.keys()):
                 raise ValueError(f"saved param_groups: have no {missing[0]!r}: saved by another method")
-        for number, (param, group) in zip(numbers, members, strict=False):  # torch says where the numbers differ
+        for (number, saved), (param, group) in zip(numbers, members, strict=False):  # torch says where numbers differ
             state = given["state"].get(number, {})
             for key in STATE if group["sparsity"] is not None else STATE[2:]:
                 shape = getattr(state.get(key), "shape", None)
                 if shape != param.shape:
                     found = "is missing" if shape is None else f"has shape {tuple(shape)}"
                     raise ValueError(f"saved state of parameter {number}: {key} {found}: must be {tuple(param.shape)}")
+            if saved["pack_signs"] and group["sparsity"] is not None:
+                _packed(state["theta"], param, saved)
 
     @torch.no_grad()
     def _restore(self, saved: dict[str, Any]) -> None:

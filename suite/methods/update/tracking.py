@@ -36,6 +36,7 @@ _Array = npt.NDArray[Any]
 _BLOCK = 1 << 18  # weights at once: few enough for a cache, so many that calling Python costs little
 _LINE = 64  # numbers; whole lines of a cache, whatever the processor
 _BAND_SHARE = 1 / 1024  # of a layer on each side of a threshold of which nothing is known yet
+_UNKNOWN = (math.nan, 0.0)  # a threshold's last value, and half the width of its band
 _WORTH_COMPILING = 1 << 18  # weights in a step; below, a second of compiling is not won back soon
 
 
@@ -151,7 +152,7 @@ def _blocks(layer: Flat) -> Iterator[tuple[int, Block]]:
 
 def _sgd_step(block: Block, step: Tensor, sgd: Sgd) -> None:
     """SGD on the scores of a block; ``step`` is room for as many numbers."""
-    torch.mul(block.grad, block.theta, out=step)
+    torch.mul(block.grad.to(step.dtype), block.theta, out=step)
     if sgd.absolute:
         step.mul_(block.score.sign())
     if sgd.scale is not None:
@@ -236,14 +237,15 @@ def _update_layer(
 ) -> None:
     param, score = layer[0], layer[3]
     count = num_pruned(score.numel(), sparsity)
-    middle, half = thresholds.get(param, (math.nan, 0.0)) if count else (-math.inf, 0.0)
+    middle, half = thresholds.get(param, _UNKNOWN) if count else (-math.inf, 0.0)
     num_below, band = update(flat, Around(middle - half, middle, middle + half), sgd)
     if band is not None and 0 <= count - num_below <= band.position.size:
         last = _settle(flat.param, score, band, count - num_below, middle)
-        thresholds[param] = last, max(4 * abs(last - middle), 0.95 * half)
+        half *= 0.95
     else:
-        border, width = _rank_all(param, layer[2], score, count, sgd.absolute)
-        thresholds[param] = border, width if math.isnan(middle) else max(width, 4 * abs(border - middle))
+        last, half = _rank_all(param, layer[2], score, count, sgd.absolute)
+    half = half if math.isnan(middle) else max(half, 4 * abs(last - middle))
+    thresholds[param] = (last, half) if math.isfinite(half) else _UNKNOWN
 
 
 def _settle(param: Tensor, score: Tensor, band: Band, num: int, middle: float) -> float:
@@ -271,6 +273,9 @@ def _logical(positions: _Array, like: Tensor) -> _Array:
 
 def _rank_all(param: Tensor, theta: Theta, score: Tensor, count: int, absolute: bool) -> tuple[float, float]:
     """Select over the whole layer, and find a band that holds a small share of it."""
+    if count == 0:
+        write_effective_(param, theta, torch.ones_like(score, dtype=torch.bool))
+        return _UNKNOWN
     values = (score.abs() if absolute else score).reshape(-1).numpy()
     width = math.ceil(values.size * _BAND_SHARE)
     parted = np.partition(values, count - 1)

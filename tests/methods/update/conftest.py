@@ -1,0 +1,59 @@
+"""Which pass over memory a masked step on CPUs takes, and how often it ranks a whole layer."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from interpreted import interpreted
+
+from suite.methods.update import compiled, tracking
+
+
+@dataclass
+class Passes:
+    """What happened in a test: whether a compiled pass was found, layer by layer, and whole layers ranked."""
+
+    name: str
+    expects_compiled: bool
+    found: list[bool] = field(default_factory=list)
+    num_ranked: int = 0
+
+
+@pytest.fixture(params=["compiled", "by_blocks"])
+def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Passes]:
+    """Each pass in turn; at the end, that it was the one used (``expects_compiled`` says whether it can be)."""
+    seen = Passes(request.param, expects_compiled=request.param == "compiled")
+    pass_for, rank_all = compiled.pass_for, tracking._rank_all
+
+    def noted_pass_for(*args: Any) -> Any:
+        update = pass_for(*args)
+        seen.found.append(update is not None)
+        return update
+
+    def noted_rank_all(*args: Any) -> Any:
+        seen.num_ranked += 1
+        return rank_all(*args)
+
+    monkeypatch.setattr(tracking, "_WORTH_COMPILING", 0 if seen.expects_compiled else 1 << 60)
+    monkeypatch.setattr(compiled, "pass_for", noted_pass_for)
+    monkeypatch.setattr(tracking, "_rank_all", noted_rank_all)
+    yield seen
+    if seen.name == "by_blocks":
+        assert not seen.found
+    else:
+        assert seen.found and set(seen.found) == {seen.expects_compiled}
+
+
+@pytest.fixture(scope="module")
+def _world() -> Iterator[Any]:
+    with interpreted() as form:
+        yield form
+
+
+@pytest.fixture
+def form(_world: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Triton's form with two programs in each phase of a search: each of 128 would take its time here."""
+    assert _world.HELPERS in (2, 128)
+    monkeypatch.setattr(_world, "HELPERS", 2)
+    return _world
