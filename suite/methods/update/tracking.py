@@ -250,17 +250,21 @@ def _update_layer(
 
 def _settle(param: Tensor, score: Tensor, band: Band, num: int, middle: float) -> float:
     """Prune the ``num`` lowest of the band and keep the others, most being so already; the rank of the last pruned."""
-    keep, last = np.ones(band.position.size, dtype=np.bool_), middle
+    keep, last = np.ones(band.rank.size, dtype=np.bool_), middle
     if num:
-        if not score.is_contiguous():
-            order = np.argsort(_logical(band.position, score))
+        last = np.partition(band.rank, num - 1)[num - 1]
+        keep = band.rank > last
+        if np.count_nonzero(keep) < keep.size - num:  # of those that are equal to the last pruned one, some stay
+            order = slice(None) if score.is_contiguous() else np.argsort(_logical(band.position, score))
             band = Band(*(part[order] for part in band))
-        border = np.partition(band.rank, num - 1)[num - 1]
-        keep, last = keep_above(band.rank, border, num), float(border)
+            keep = keep_above(band.rank, last, num)
     wrong = np.flatnonzero(keep ^ (band.rank > band.rank.dtype.type(middle)))
     values = np.where(keep[wrong], band.theta[wrong], 0)
-    param[torch.from_numpy(band.position[wrong])] = torch.from_numpy(values).to(param.dtype)
-    return last
+    if param.dtype == score.dtype:
+        param.numpy()[band.position[wrong]] = values
+    else:
+        param[torch.from_numpy(band.position[wrong])] = torch.from_numpy(values).to(param.dtype)
+    return float(last)
 
 
 def _logical(positions: _Array, like: Tensor) -> _Array:
