@@ -121,7 +121,7 @@ def _step(
 
 @contextmanager
 def _without_numba() -> Iterator[None]:
-    with mock.patch.object(compiled, "pass_for", return_value=None):
+    with mock.patch.object(compiled, "step_for", return_value=None):
         yield
 
 

@@ -1,27 +1,24 @@
-"""The pass of ``tracking`` over memory as one loop that numba compiles; nothing is compiled at installation.
+"""The step of ``tracking`` as one loop over all layers that numba compiles; nothing is compiled at installation.
 
-A loop is used only after it has equalled the pass that needs no compiler on an example, bit for bit: a processor
+A loop is used only after it has equalled the step that needs no compiler on an example, bit for bit: a processor
 without fused multiply-add, or another rounding of torch, makes it stand back, as a missing numba does.
 """
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from suite.methods.update.signs import Signs
 
 if TYPE_CHECKING:
-    from suite.methods.update.tracking import Around, Flat, Pass, Sgd
+    from suite.methods.update.tracking import Around, Layer, Sgd, Step
 
-_Array = npt.NDArray[Any]
-_Loop = Callable[..., tuple[int, int]]
 _BLOCK = 512  # weights at once: they stay in the first cache of a core, and loads go on beside stores
 _BAND_ROOM = 16  # of so many weights one may lie in the band
 _EXAMPLE = 20_001
@@ -29,76 +26,112 @@ _EXAMPLE = 20_001
 _log = logging.getLogger(__name__)
 
 
-def pass_for(layer: "Flat", sgd: "Sgd", reference: "Pass") -> "Pass | None":
-    """The compiled pass for layers of this kind; None where there is none that equals ``reference``."""
-    dtypes = {tensor.dtype for tensor in layer if isinstance(tensor, Tensor)}
-    if len(dtypes) != 1 or not dtypes <= {torch.float32, torch.float64}:
+def step_for(layers: "Sequence[Layer]", sgd: "Sgd", reference: "Step") -> "Step | None":
+    """The compiled step for layers of this kind; None where there is none that equals ``reference``."""
+    dtypes = {each.dtype for layer in layers for each in layer}
+    packed = {isinstance(layer[2], Signs) for layer in layers}
+    if len(dtypes) != 1 or len(packed) != 1 or not dtypes <= {torch.float32, torch.float64}:
         return None
     kind = (sgd.absolute, sgd.scale is not None, sgd.weight_decay != 0, sgd.momentum != 0)
-    return _checked(dtypes.pop(), isinstance(layer.theta, Signs), kind, reference)
+    return _checked(dtypes.pop(), packed.pop(), kind, reference)
 
 
 @cache
-def _checked(dtype: torch.dtype, packed: bool, kind: tuple[bool, ...], reference: "Pass") -> "Pass | None":
+def _checked(dtype: torch.dtype, packed: bool, kind: tuple[bool, ...], reference: "Step") -> "Step | None":
     try:
-        update = _pass_through(_compile(*kind, packed=packed))
-        equal = _equal_on_example(update, reference, dtype, packed, kind)
-    except Exception as error:  # whatever a compiler may have to say: the other pass needs none
+        step = _step_through(_compile(*kind, packed=packed, real=_REALS[dtype]), _REALS[dtype])
+        equal = _equal_on_example(step, reference, dtype, packed, kind)
+    except Exception as error:  # whatever a compiler may have to say: the other step needs none
         _log.warning("numba cannot be used (%s: %s): masked steps are slower, with equal results", type(error), error)
         return None
     if not equal:
         _log.warning("numba rounds otherwise than torch on this processor: masked steps are slower, with equal results")
-    return update if equal else None
+    return step if equal else None
 
 
-def _pass_through(loop: _Loop) -> "Pass":
-    from suite.methods.update.tracking import Band
+def _step_through(loop: Callable[..., None], real: Any) -> "Step":
+    def step(
+        layers: "Sequence[Layer]", arounds: "Sequence[Around]", counts: Sequence[int], sgd: "Sgd"
+    ) -> Sequence[float]:
+        sizes = [layer[3].numel() for layer in layers]
+        signs = [layer[2] if isinstance(layer[2], Signs) else None for layer in layers]
+        thetas = [sign.bits if sign else layer[2] for sign, layer in zip(signs, layers, strict=True)]
+        addresses = [
+            (
+                layer[0].data_ptr(),
+                layer[1].data_ptr(),
+                cast(Tensor, theta).data_ptr(),
+                *(t.data_ptr() for t in layer[3:]),
+            )
+            for layer, theta in zip(layers, thetas, strict=True)
+        ]
+        room = max(sizes) // _BAND_ROOM + 64
+        lasts = np.full(len(layers), math.nan)
+        loop(
+            np.array(addresses),
+            np.array(sizes),
+            np.array([layer[3].is_contiguous() for layer in layers]),
+            np.array(arounds, dtype=real),
+            np.array(counts),
+            np.array([sign.constant if sign else 0.0 for sign in signs], dtype=real),
+            *(real(number) for number in (-sgd.lr, sgd.momentum, sgd.weight_decay, sgd.scale or 0.0)),
+            np.empty(room, dtype=np.int64),
+            np.empty(room, dtype=real),
+            np.empty(room, dtype=real),
+            lasts,
+        )
+        return cast(list[float], lasts.tolist())
 
-    def update(layer: "Flat", around: "Around", sgd: "Sgd") -> tuple[int, Band | None]:
-        param, grad, score, buffer = (t.numpy() for t in (layer.param, layer.grad, layer.score, layer.buffer))
-        real = score.dtype.type
-        signs = layer.theta if isinstance(layer.theta, Signs) else None
-        theta, constant = (signs.bits, signs.constant) if signs else (cast(Tensor, layer.theta), 0.0)
-        numbers = (*around, -sgd.lr, sgd.momentum, sgd.weight_decay, sgd.scale or 0.0, constant)
-        room = score.size // _BAND_ROOM + 64
-        band = Band(np.empty(room, dtype=np.int64), np.empty(room, dtype=real), np.empty(room, dtype=real))
-        num_below, num = loop(param, grad, theta.numpy(), score, buffer, *map(real, numbers), *band)
-        return num_below, Band(*(part[:num] for part in band)) if num <= room else None
-
-    return update
+    return step
 
 
 def _equal_on_example(
-    update: "Pass", reference: "Pass", dtype: torch.dtype, packed: bool, kind: tuple[bool, ...]
+    step: "Step", reference: "Step", dtype: torch.dtype, packed: bool, kind: tuple[bool, ...]
 ) -> bool:
-    """Whether both passes leave the same bits, on numbers where a rounding more or less shows."""
-    from suite.methods.update.tracking import Around, Flat, Sgd
+    """Whether both steps leave the same bits, on numbers where a rounding more or less shows."""
+    from suite.methods.update.tracking import Around, Sgd
 
     absolute, scaled, decays, has_momentum = kind
     sgd = Sgd(0.1, 0.9 * has_momentum, 5e-4 * decays, absolute, 0.37 if scaled else None)
+    count = round(_EXAMPLE * (0.315 if absolute else 0.655))  # about as many are below the middle of the band
     results = []
-    for form in (update, reference):
+    for form in (step, reference):
         tensors = torch.randn(5, _EXAMPLE, generator=torch.Generator().manual_seed(1), dtype=dtype)
         param, grad, theta, score, buffer = tensors
         score[::1000], score[1::1000] = math.nan, 0.0
         signs = Signs.packed(torch.where(theta < 0, -1, 1).to(dtype).mul_(0.3), 0.3) if packed else theta
-        num_below, band = form(Flat(param, grad, signs, score, buffer), Around(0.4, 0.405, 0.41), sgd)
-        results.append([num_below, tensors.numpy().tobytes(), *(part.tobytes() for part in band or ())])
-    return results[0] == results[1]
+        buffer *= 0.1
+        found = form([(param, grad, signs, score, buffer)], [Around(0.375, 0.405, 0.435)], [count], sgd)
+        results.append([found, tensors.numpy().tobytes()])
+    return results[0] == results[1] and not math.isnan(results[0][0][0])
+
+
+_REALS: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
 
 
 @cache
-def _compile(absolute: bool, scaled: bool, decays: bool, has_momentum: bool, *, packed: bool) -> _Loop:
+def _compile(
+    absolute: bool, scaled: bool, decays: bool, has_momentum: bool, *, packed: bool, real: Any
+) -> Callable[..., None]:
     """The loop for settings of one kind: what a setting leaves out is not in it."""
     import numba
+    from numba.core import cgutils, types
     from numba.extending import intrinsic
 
     jit = numba.njit(nogil=True, error_model="numpy")
+    carray = numba.carray
 
     @intrinsic  # type: ignore[untyped-decorator]
     def fma(_: Any, a: Any, b: Any, c: Any) -> Any:
         """``a * b + c``, rounded once, as torch's ``add(alpha=)``."""
         return a(a, b, c), lambda context, builder, signature, args: builder.fma(*args)
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def pointer(_: Any, address: Any) -> Any:
+        """The memory at an address."""
+        return types.voidptr(address), lambda context, builder, signature, args: builder.inttoptr(
+            args[0], cgutils.voidptr_t
+        )
 
     @jit  # type: ignore[untyped-decorator]
     def unpack(bits: Any, constant: Any, theta: Any) -> None:
@@ -133,28 +166,46 @@ def _compile(absolute: bool, scaled: bool, decays: bool, has_momentum: bool, *, 
         return num_below
 
     @jit  # type: ignore[untyped-decorator]
-    def loop(
+    def settle(param: Any, position: Any, rank: Any, theta: Any, left: Any, middle: Any, in_order: Any) -> Any:
+        """As ``tracking._settle``; NaN where ties must go by an index that is not the memory's order."""
+        last, num_equal, num_lower = middle, 0, 0
+        if left > 0:
+            last = np.partition(rank, left - 1)[left - 1]
+            for i in range(rank.size):
+                num_lower += rank[i] < last
+                num_equal += rank[i] == last
+            if num_lower + num_equal > left and not in_order:
+                return np.nan
+        for i in range(rank.size):
+            keep = left == 0 or rank[i] > last
+            if left > 0 and rank[i] == last:
+                keep = num_lower >= left  # of equal ones the first are pruned
+                num_lower += 1
+            if keep != (rank[i] > middle):
+                param[position[i]] = theta[i] if keep else real(0)
+        return last
+
+    @jit  # type: ignore[untyped-decorator]
+    def one_pass(
         param: Any,
         grad: Any,
         theta: Any,
         score: Any,
         buffer: Any,
-        low: Any,
-        middle: Any,
-        high: Any,
+        around: Any,
+        constant: Any,
         rate: Any,
         momentum: Any,
         decay: Any,
         scale: Any,
-        constant: Any,
-        band_index: Any,
+        band_position: Any,
         band_rank: Any,
         band_theta: Any,
     ) -> Any:
         num_below, num = 0, 0
         is_inside = np.zeros(_BLOCK, dtype=np.uint8)
         eight = is_inside.view(np.uint64)
-        some = np.empty(_BLOCK, dtype=score.dtype)
+        some = np.empty(_BLOCK, dtype=real)
         for start in range(0, score.size, _BLOCK):
             stop = min(start + _BLOCK, score.size)
             if packed:
@@ -163,18 +214,78 @@ def _compile(absolute: bool, scaled: bool, decays: bool, has_momentum: bool, *, 
             else:
                 weights = theta[start:stop]
             sgd(grad[start:stop], weights, score[start:stop], buffer[start:stop], rate, momentum, decay, scale)
-            num_below += select(param[start:stop], weights, score[start:stop], is_inside, low, middle, high)
+            ranks = score[start:stop]
+            num_below += select(param[start:stop], weights, ranks, is_inside, around[0], around[1], around[2])
             for word in range((stop - start + 7) >> 3):
                 if eight[word]:
                     for i in range(8 * word, min(8 * word + 8, stop - start)):
                         if is_inside[i]:
-                            if num < band_index.size:
-                                rank = score[start + i]
-                                band_index[num] = start + i
-                                band_rank[num] = abs(rank) if absolute else rank
+                            if num < band_position.size:
+                                band_position[num] = start + i
+                                band_rank[num] = abs(ranks[i]) if absolute else ranks[i]
                                 band_theta[num] = weights[i]
                             num += 1
         return num_below, num
 
-    compiled: _Loop = loop
+    @jit  # type: ignore[untyped-decorator]
+    def loop(
+        addresses: Any,
+        sizes: Any,
+        in_order: Any,
+        arounds: Any,
+        counts: Any,
+        constants: Any,
+        rate: Any,
+        momentum: Any,
+        decay: Any,
+        scale: Any,
+        band_position: Any,
+        band_rank: Any,
+        band_theta: Any,
+        lasts: Any,
+    ) -> None:
+        for layer in range(sizes.size):
+            num = sizes[layer]
+            param, grad = (
+                carray(pointer(addresses[layer, 0]), num, real),
+                carray(pointer(addresses[layer, 1]), num, real),
+            )
+            if packed:
+                theta = carray(pointer(addresses[layer, 2]), (num + 7) >> 3, np.uint8)
+            else:
+                theta = carray(pointer(addresses[layer, 2]), num, real)
+            score, buffer = (
+                carray(pointer(addresses[layer, 3]), num, real),
+                carray(pointer(addresses[layer, 4]), num, real),
+            )
+            room = min(num // _BAND_ROOM + 64, band_rank.size)
+            num_below, num_inside = one_pass(
+                param,
+                grad,
+                theta,
+                score,
+                buffer,
+                arounds[layer],
+                constants[layer],
+                rate,
+                momentum,
+                decay,
+                scale,
+                band_position[:room],
+                band_rank,
+                band_theta,
+            )
+            left = counts[layer] - num_below
+            if num_inside <= room and 0 <= left <= num_inside:
+                lasts[layer] = settle(
+                    param,
+                    band_position[:num_inside],
+                    band_rank[:num_inside],
+                    band_theta[:num_inside],
+                    left,
+                    arounds[layer, 1],
+                    in_order[layer],
+                )
+
+    compiled: Callable[..., None] = loop
     return compiled

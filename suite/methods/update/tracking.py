@@ -87,9 +87,10 @@ class Around(NamedTuple):
     high: float
 
 
-# (layer, around, sgd): updates the layer and writes its weights as if all ranks up to the middle were pruned; how many
-# ranks are below ``low``, and those in [low, high], or None if they are too many.
-Pass = Callable[[Flat, Around, Sgd], tuple[int, Band | None]]
+Layer = tuple[Tensor, Tensor, Theta, Tensor, Tensor]  # parameter, gradient, theta, scores, momentum: alike in memory
+# (layers, their bands, how many each prunes, sgd): updates scores and momenta; where the wanted rank is in the band
+# it writes the layer's weights; the rank of each layer's last pruned weight, NaN where the whole layer is to be ranked.
+Step = Callable[[Sequence[Layer], Sequence[Around], Sequence[int], Sgd], Sequence[float]]
 
 
 def masked_sgd_(
@@ -114,18 +115,53 @@ def masked_sgd_(
     scale = None if max_norm is None else score_grad_scale(grads, thetas, scores, rank_by, max_norm)
     settings: dict[str, Any] = dict(lr=float(lr), momentum=momentum, weight_decay=weight_decay)
     sgd = Sgd(**settings, absolute=rank_by == "abs_scores", scale=None if scale is None else float(scale))
-    worth = sum(param.numel() for param in params) >= _WORTH_COMPILING
-    for layer in zip(params, grads, thetas, scores, momenta, strict=True):
-        if not _lie_alike(*layer):
+    layers: list[Layer] = []
+    for param, grad, theta, score, buffer in zip(params, grads, thetas, scores, momenta, strict=True):
+        if _lie_alike(param, theta, score, buffer):
+            layers.append((param, _laid_as(score, grad), theta, score, buffer))
+        else:
+            layer = (param, grad, theta, score, buffer)
             update_layer_(*layer, **settings, sparsity=sparsity, rank_by=rank_by, scale=scale)
-            continue
-        flat = _flat(*layer)
-        update = compiled.pass_for(flat, sgd, by_blocks) if worth else None
-        _update_layer(layer, flat, update or by_blocks, sgd, sparsity, thresholds)
+    worth = sum(layer[0].numel() for layer in layers) >= _WORTH_COMPILING
+    step = compiled.step_for(layers, sgd, by_blocks) if worth else None
+    _update_layers(layers, step or by_blocks, sgd, sparsity, thresholds)
 
 
-def by_blocks(layer: Flat, around: Around, sgd: Sgd) -> tuple[int, Band | None]:
-    """The pass over memory without a compiler; see ``Pass``."""
+def _update_layers(layers: Sequence[Layer], step: Step, sgd: Sgd, sparsity: float, thresholds: Thresholds) -> None:
+    counts = [num_pruned(param.numel(), sparsity) for param, *_ in layers]
+    known = [
+        thresholds.get(layer[0], _UNKNOWN) if count else (-math.inf, 0.0)
+        for layer, count in zip(layers, counts, strict=True)
+    ]
+    arounds = [Around(middle - half, middle, middle + half) for middle, half in known]
+    lasts = step(layers, arounds, counts, sgd)
+    for layer, count, (middle, half), last in zip(layers, counts, known, lasts, strict=True):
+        param, _, theta, score, _ = layer
+        if math.isnan(last):
+            last, half = _rank_all(param, theta, score, count, sgd.absolute)
+        else:
+            half *= 0.95
+        half = half if math.isnan(middle) else max(half, 4 * abs(last - middle))
+        thresholds[param] = (last, half) if math.isfinite(half) else _UNKNOWN
+
+
+def by_blocks(layers: Sequence[Layer], arounds: Sequence[Around], counts: Sequence[int], sgd: Sgd) -> Sequence[float]:
+    """The step without a compiler; see ``Step``."""
+    return [_by_blocks(*each, sgd) for each in zip(layers, arounds, counts, strict=True)]
+
+
+def _by_blocks(layer: Layer, around: Around, count: int, sgd: Sgd) -> float:
+    flat = _flat(*layer)
+    num_below, band = _one_pass(flat, around, sgd)
+    if not 0 <= count - num_below <= band.position.size:
+        return math.nan
+    return _settle(flat.param, layer[3], band, count - num_below, around.middle)
+
+
+def _one_pass(layer: Flat, around: Around, sgd: Sgd) -> tuple[int, Band]:
+    """Update a layer, and write its weights as if all ranks up to the middle were pruned; how many ranks are below the
+    band, and those in it.
+    """
     room = torch.empty(min(_BLOCK, len(layer.score)), dtype=layer.score.dtype)
     num_below, bands = 0, []
     for start, block in _blocks(layer):
@@ -213,39 +249,21 @@ def _write_above(block: Block, ranks: Tensor, border: float, room: Tensor) -> No
         block.param.copy_(room)
 
 
-def _lie_alike(param: Tensor, grad: Tensor, theta: Theta, score: Tensor, buffer: Tensor) -> bool:
+def _lie_alike(param: Tensor, theta: Theta, score: Tensor, buffer: Tensor) -> bool:
     stride = score.stride()
     return param.stride() == (theta.stride if isinstance(theta, Signs) else theta.stride()) == buffer.stride() == stride
 
 
+def _laid_as(score: Tensor, grad: Tensor) -> Tensor:
+    """``grad`` itself, or a copy that lies in memory as ``score`` does."""
+    return grad if grad.stride() == score.stride() else torch.empty_like(score, dtype=grad.dtype).copy_(grad)
+
+
 def _flat(param: Tensor, grad: Tensor, theta: Theta, score: Tensor, buffer: Tensor) -> Flat:
-    if grad.stride() != score.stride():
-        grad = torch.empty_like(score, dtype=grad.dtype).copy_(grad)
     size, stride = (score.numel(),), (1,)
     flat = [tensor.as_strided(size, stride) for tensor in (param.detach(), grad.detach(), score, buffer)]
     whole = theta if isinstance(theta, Signs) else theta.as_strided(size, stride)
     return Flat(flat[0], flat[1], whole, flat[2], flat[3])
-
-
-def _update_layer(
-    layer: tuple[Tensor, Tensor, Theta, Tensor, Tensor],
-    flat: Flat,
-    update: Pass,
-    sgd: Sgd,
-    sparsity: float,
-    thresholds: Thresholds,
-) -> None:
-    param, score = layer[0], layer[3]
-    count = num_pruned(score.numel(), sparsity)
-    middle, half = thresholds.get(param, _UNKNOWN) if count else (-math.inf, 0.0)
-    num_below, band = update(flat, Around(middle - half, middle, middle + half), sgd)
-    if band is not None and 0 <= count - num_below <= band.position.size:
-        last = _settle(flat.param, score, band, count - num_below, middle)
-        half *= 0.95
-    else:
-        last, half = _rank_all(param, layer[2], score, count, sgd.absolute)
-    half = half if math.isnan(middle) else max(half, 4 * abs(last - middle))
-    thresholds[param] = (last, half) if math.isfinite(half) else _UNKNOWN
 
 
 def _settle(param: Tensor, score: Tensor, band: Band, num: int, middle: float) -> float:

@@ -12,7 +12,7 @@ from suite.methods.update import compiled, tracking
 
 @dataclass
 class Passes:
-    """What happened in a test: whether a compiled pass was found, layer by layer, and whole layers ranked."""
+    """What happened in a test: whether a compiled step was found, step by step, and whole layers ranked."""
 
     name: str
     expects_compiled: bool
@@ -24,10 +24,10 @@ class Passes:
 def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Passes]:
     """Each pass in turn; at the end, that it was the one used (``expects_compiled`` says whether it can be)."""
     seen = Passes(request.param, expects_compiled=request.param == "compiled")
-    pass_for, rank_all = compiled.pass_for, tracking._rank_all
+    step_for, rank_all = compiled.step_for, tracking._rank_all
 
-    def noted_pass_for(*args: Any) -> Any:
-        update = pass_for(*args)
+    def noted_step_for(*args: Any) -> Any:
+        update = step_for(*args)
         seen.found.append(update is not None)
         return update
 
@@ -36,7 +36,7 @@ def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         return rank_all(*args)
 
     monkeypatch.setattr(tracking, "_WORTH_COMPILING", 0 if seen.expects_compiled else 1 << 60)
-    monkeypatch.setattr(compiled, "pass_for", noted_pass_for)
+    monkeypatch.setattr(compiled, "step_for", noted_step_for)
     monkeypatch.setattr(tracking, "_rank_all", noted_rank_all)
     yield seen
     if seen.name == "by_blocks":

@@ -1,4 +1,4 @@
-"""The compiled pass stands back where it cannot be had or is not equal; nothing but the speed hangs on it."""
+"""The compiled step stands back where it cannot be had or is not equal; nothing but the speed hangs on it."""
 
 import logging
 import subprocess
@@ -30,9 +30,9 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         each.cache_clear()
 
 
-def flat(*dtypes: torch.dtype, num: int = 100) -> tracking.Flat:
+def layers(*dtypes: torch.dtype, num: int = 100) -> list[tracking.Layer]:
     param, grad, theta, score, buffer = (torch.ones(num, dtype=dtype) for dtype in dtypes)
-    return tracking.Flat(param, grad, theta, score, buffer)
+    return [(param, grad, theta, score, buffer)]
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -42,7 +42,7 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_where_numba_is_missing(fresh: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     fresh.setitem(sys.modules, "numba", None)
     with caplog.at_level(logging.WARNING):
-        assert compiled.pass_for(flat(*[torch.float32] * 5), SGD, tracking.by_blocks) is None
+        assert compiled.step_for(layers(*[torch.float32] * 5), SGD, tracking.by_blocks) is None
         Twins([(300,), (17, 241)]).run(20)
     (line,) = messages(caplog)
     assert "numba cannot be used" in line and "equal results" in line and "\n" not in line
@@ -59,26 +59,26 @@ def test_where_numba_cannot_compile(fresh: pytest.MonkeyPatch, caplog: pytest.Lo
     assert "no such processor" in line
 
 
-@pytest.mark.parametrize("which", ["score", "buffer", "param"])
-def test_where_numba_rounds_otherwise(fresh: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, which: str) -> None:
+@pytest.mark.parametrize("which", [3, 4, 0], ids=["score", "buffer", "param"])
+def test_where_numba_rounds_otherwise(fresh: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, which: int) -> None:
     """In the last bit of one number of a layer."""
-    pass_through = compiled._pass_through
+    step_through = compiled._step_through
 
-    def other(loop: Any) -> Any:
-        update = pass_through(loop)
+    def other(loop: Any, real: Any) -> Any:
+        step = step_through(loop, real)
 
-        def rounding(layer: Any, around: Any, sgd: Any) -> Any:
-            result = update(layer, around, sgd)
-            tensor = getattr(layer, which)
+        def rounding(some: Any, arounds: Any, counts: Any, sgd: Any) -> Any:
+            result = step(some, arounds, counts, sgd)
+            tensor = some[0][which]
             at = int(tensor.abs().nan_to_num().argmax())
             tensor[at] = torch.nextafter(tensor[at], tensor.new_tensor(9.0))
             return result
 
         return rounding
 
-    fresh.setattr(compiled, "_pass_through", other)
+    fresh.setattr(compiled, "_step_through", other)
     with caplog.at_level(logging.WARNING):
-        assert compiled.pass_for(flat(*[torch.float32] * 5), SGD, tracking.by_blocks) is None
+        assert compiled.step_for(layers(*[torch.float32] * 5), SGD, tracking.by_blocks) is None
         Twins([(300,), (17, 241)]).run(20)
     (line,) = messages(caplog)
     assert "numba rounds otherwise than torch" in line
@@ -86,8 +86,8 @@ def test_where_numba_rounds_otherwise(fresh: pytest.MonkeyPatch, caplog: pytest.
 
 def test_a_fresh_one_is_found_without_a_word(fresh: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger=NAME):
-        update = compiled.pass_for(flat(*[torch.float32] * 5), SGD, tracking.by_blocks)
-    assert update is not None and update is compiled.pass_for(flat(*[torch.float32] * 5), SGD, tracking.by_blocks)
+        update = compiled.step_for(layers(*[torch.float32] * 5), SGD, tracking.by_blocks)
+    assert update is not None and update is compiled.step_for(layers(*[torch.float32] * 5), SGD, tracking.by_blocks)
     assert messages(caplog) == []
 
 
@@ -96,18 +96,26 @@ def test_a_fresh_one_is_found_without_a_word(fresh: pytest.MonkeyPatch, caplog: 
 def test_mixed_dtypes_are_not_compiled(which: int, other: torch.dtype) -> None:
     dtypes = [torch.float32] * 5
     dtypes[which] = other
-    assert compiled.pass_for(flat(*dtypes), SGD, tracking.by_blocks) is None
+    assert compiled.step_for(layers(*dtypes), SGD, tracking.by_blocks) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_narrow_numbers_are_not_compiled(dtype: torch.dtype) -> None:
-    assert compiled.pass_for(flat(*[dtype] * 5), SGD, tracking.by_blocks) is None
+    assert compiled.step_for(layers(*[dtype] * 5), SGD, tracking.by_blocks) is None
 
 
 def test_signs_do_not_hide_a_mixture() -> None:
-    layer = flat(*[torch.float32] * 5)
-    signs = Signs.packed(torch.ones(100), 1.0)
-    assert compiled.pass_for(layer._replace(theta=signs, grad=layer.grad.bfloat16()), SGD, tracking.by_blocks) is None
+    [(param, grad, theta, score, buffer)] = layers(*[torch.float32] * 5)
+    signs = Signs.packed(theta, 1.0)
+    assert compiled.step_for([(param, grad.bfloat16(), signs, score, buffer)], SGD, tracking.by_blocks) is None
+
+
+def test_layers_with_and_without_signs_are_not_compiled_together() -> None:
+    plain = layers(*[torch.float32] * 5)
+    [(param, grad, theta, score, buffer)] = plain
+    packed = (param, grad, Signs.packed(theta, 1.0), score, buffer)
+    assert compiled.step_for([packed], SGD, tracking.by_blocks) is not None
+    assert compiled.step_for([*plain, packed], SGD, tracking.by_blocks) is None
 
 
 SMALL = """
