@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -217,7 +217,7 @@ def _dense(row: Row, rounds: int) -> dict[str, Any]:
     rate, peak = counter.get_total_flops() / seconds, _peak_flops(trainer.device)
     return {
         "net and batch": row.name,
-        "images/s": row.batch / seconds,
+        "images/s": f"{row.batch / seconds:.3g}",
         "GFLOP/s": rate / 1e9,
         "peak, GFLOP/s": peak / 1e9,
         "share of peak": f"{rate / peak:.0%}",
@@ -226,12 +226,16 @@ def _dense(row: Row, rounds: int) -> dict[str, Any]:
 
 
 def _peak_flops(device: torch.device) -> float:
-    """The data sheet's where it is known; else the best that a large product of matrices reaches here."""
+    """The data sheet's where it is known; else the best that a product of matrices or a wide convolution reaches."""
     name = provenance.device_name(device)
     if device.type == "cuda" and (known := [peak for model, peak in PEAKS.items() if model in name]):
         return known[0]
-    matrix = torch.randn(2048, 2048, device=device)
-    return max(2 * 2048**3 / timed(lambda: matrix @ matrix, device) for _ in range(5))
+    matrix, wide = torch.randn(2048, 2048, device=device), nn.Conv2d(256, 256, 3, padding=1, device=device)
+    images = torch.randn(16, 256, 28, 28, device=device)
+    with torch.no_grad():
+        product = min(timed(lambda: matrix @ matrix, device) for _ in range(5))
+        convolution = min(timed(lambda: wide(images), device) for _ in range(5))
+    return max(2 * 2048**3 / product, 2 * 16 * 28**2 * 256**2 * 9 / convolution)
 
 
 def _shares(row: Row) -> dict[str, Any]:

@@ -5,6 +5,7 @@ with ``compiled`` where numba is there; ``triton`` is the one for GPUs.
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -13,13 +14,17 @@ import torch
 from torch import Tensor
 
 from suite.methods.update import plain, tracking
-from suite.methods.update.plain import Theta
-from suite.methods.update.signs import Signs
+from suite.methods.update.plain import Redraw, Theta, Thresholds
+from suite.methods.update.signs import Signs, unpacked
 
 Form = Callable[..., None]
 
 _log = logging.getLogger(__name__)
-_EXAMPLE = ((1,), (300,), (64, 48), (8, 6, 3, 3))  # shapes of layers; thresholds of small ones miss their band often
+_FAN_IN = 50
+_EXAMPLES = (  # shapes of layers; the thresholds of small ones miss their band often
+    ((1,), (300,), (64, 48), (8, 6, 3, 3)),
+    ((300,), (64, 48), (4, 8, 3, 3)),  # sizes that four divides are read otherwise
+)
 
 
 def form_for(scores: Sequence[Tensor], thetas: Sequence[Theta], **settings: Any) -> Form:
@@ -53,17 +58,28 @@ def _checked(device: torch.device, packed: bool, momentum: bool, decays: bool, r
 
 
 def equal_on_example(form: Form, device: torch.device, *, packed: bool = False, **settings: Any) -> bool:
-    """Whether a form leaves the bits that ``plain`` leaves, over a few steps of a few small layers."""
-    results = []
-    for candidate in (form, plain.masked_sgd_):
-        generator = torch.Generator().manual_seed(1)
-        draws = [[torch.randn(shape, generator=generator) for shape in _EXAMPLE] for _ in range(6)]
-        scores, *grads = [[tensor.to(device) for tensor in tensors] for tensors in draws]
-        dense = [torch.where(tensor < 0, -0.3, 0.3) for tensor in grads[0]]
-        thetas = [Signs.packed(tensor, 0.3) for tensor in dense] if packed else dense
-        params, momenta = [[torch.zeros_like(score) for score in scores] for _ in range(2)]
-        thresholds: dict[Any, Any] = {}
-        for some in grads:
-            candidate(params, some, thetas, scores, momenta, thresholds, sparsity=0.6, **settings)
-        results.append([tensor.cpu().numpy().tobytes() for tensor in (*params, *scores, *momenta)])
-    return results[0] == results[1]
+    """Whether a form leaves the bits that ``plain`` leaves, over a few steps of small layers, a redraw among them."""
+    return all(
+        _after(form, shapes, device, packed, **settings)
+        == _after(plain.masked_sgd_, shapes, device, packed, **settings)
+        for shapes in _EXAMPLES
+    )
+
+
+def _after(form: Form, shapes: Sequence[Sequence[int]], device: torch.device, packed: bool, **settings: Any) -> bytes:
+    """All numbers that a form leaves."""
+    generator = torch.Generator().manual_seed(1)
+    draws = [[torch.randn(tuple(shape), generator=generator) for shape in shapes] for _ in range(6)]
+    scores, *grads = [[tensor.to(device) for tensor in tensors] for tensors in draws]
+    constant = math.sqrt(2 / _FAN_IN)
+    dense = [torch.where(tensor < 0, -constant, constant) for tensor in grads[0]]
+    thetas = [Signs.packed(tensor, constant) for tensor in dense] if packed else dense
+    params, momenta = [[torch.zeros_like(score) for score in scores] for _ in range(2)]
+    everywhere = [_FAN_IN] * len(shapes), list(range(len(shapes)))
+    redraw = Redraw(1, 0.3, 5, "signed_constant" if packed else "kaiming_uniform", *everywhere)
+    thresholds: Thresholds = {}
+    for step, some in enumerate(grads):
+        again = redraw if step == 2 else None
+        form(params, some, thetas, scores, momenta, thresholds, sparsity=0.6, redraw=again, **settings)
+    left = (*params, *map(unpacked, thetas), *scores, *momenta)
+    return b"".join(tensor.cpu().numpy().tobytes() for tensor in left)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from suite.config import RankBy
+from suite.methods.update.layout import inner_sizes, lie_alike
 from suite.methods.update.plain import Theta, Thresholds, num_pruned
 from suite.methods.update.signs import Signs
 
@@ -131,21 +132,7 @@ def _are_fit(
     if dtypes != {torch.float32} or len(devices) > 1 or len({type(theta) for theta in thetas}) > 1:
         return False
     layers = zip(params, thetas, scores, momenta, strict=True)
-    return all(score.numel() < _LARGEST and _lie_alike(p, t, score, m) for p, t, score, m in layers)
-
-
-def _lie_alike(param: Tensor, theta: Theta, score: Tensor, buffer: Tensor) -> bool:
-    stride = theta.stride if isinstance(theta, Signs) else theta.stride()
-    return param.stride() == stride == score.stride() == buffer.stride() and inner_sizes(score) != (0, 0)
-
-
-def inner_sizes(score: Tensor) -> tuple[int, int]:
-    """Channels and pixels of one output unit where memory holds pixels of channels; (1, 1) where it is as the index."""
-    if score.is_contiguous():
-        return 1, 1
-    if score.ndim == 4 and score.is_contiguous(memory_format=torch.channels_last):
-        return score.shape[1], score.shape[2] * score.shape[3]
-    return 0, 0
+    return all(s.numel() < _LARGEST and inner_sizes(s) != (0, 0) and lie_alike(p, t, s, m) for p, t, s, m in layers)
 
 
 def _new_plan(thetas: Sequence[Theta], scores: Sequence[Tensor], sparsity: float, rank_by: RankBy) -> Plan:

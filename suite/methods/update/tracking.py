@@ -19,6 +19,7 @@ from torch import Tensor
 
 from suite.config import RankBy
 from suite.methods.update import compiled
+from suite.methods.update.layout import laid_as, lie_alike, logical_index
 from suite.methods.update.plain import (
     Redraw,
     Theta,
@@ -117,8 +118,8 @@ def masked_sgd_(
     sgd = Sgd(**settings, absolute=rank_by == "abs_scores", scale=None if scale is None else float(scale))
     layers: list[Layer] = []
     for param, grad, theta, score, buffer in zip(params, grads, thetas, scores, momenta, strict=True):
-        if _lie_alike(param, theta, score, buffer):
-            layers.append((param, _laid_as(score, grad), theta, score, buffer))
+        if lie_alike(param, theta, score, buffer):
+            layers.append((param, laid_as(score, grad), theta, score, buffer))
         else:
             layer = (param, grad, theta, score, buffer)
             update_layer_(*layer, **settings, sparsity=sparsity, rank_by=rank_by, scale=scale)
@@ -249,16 +250,6 @@ def _write_above(block: Block, ranks: Tensor, border: float, room: Tensor) -> No
         block.param.copy_(room)
 
 
-def _lie_alike(param: Tensor, theta: Theta, score: Tensor, buffer: Tensor) -> bool:
-    stride = score.stride()
-    return param.stride() == (theta.stride if isinstance(theta, Signs) else theta.stride()) == buffer.stride() == stride
-
-
-def _laid_as(score: Tensor, grad: Tensor) -> Tensor:
-    """``grad`` itself, or a copy that lies in memory as ``score`` does."""
-    return grad if grad.stride() == score.stride() else torch.empty_like(score, dtype=grad.dtype).copy_(grad)
-
-
 def _flat(param: Tensor, grad: Tensor, theta: Theta, score: Tensor, buffer: Tensor) -> Flat:
     size, stride = (score.numel(),), (1,)
     flat = [tensor.as_strided(size, stride) for tensor in (param.detach(), grad.detach(), score, buffer)]
@@ -273,7 +264,7 @@ def _settle(param: Tensor, score: Tensor, band: Band, num: int, middle: float) -
         last = np.partition(band.rank, num - 1)[num - 1]
         keep = band.rank > last
         if np.count_nonzero(keep) < keep.size - num:  # of those that are equal to the last pruned one, some stay
-            order = slice(None) if score.is_contiguous() else np.argsort(_logical(band.position, score))
+            order = slice(None) if score.is_contiguous() else np.argsort(logical_index(band.position, score))
             band = Band(*(part[order] for part in band))
             keep = keep_above(band.rank, last, num)
     wrong = np.flatnonzero(keep ^ (band.rank > band.rank.dtype.type(middle)))
@@ -283,14 +274,6 @@ def _settle(param: Tensor, score: Tensor, band: Band, num: int, middle: float) -
     else:
         param[torch.from_numpy(band.position[wrong])] = torch.from_numpy(values).to(param.dtype)
     return float(last)
-
-
-def _logical(positions: _Array, like: Tensor) -> _Array:
-    """The logical indices of the weights at ``positions`` of the memory of a dense tensor."""
-    index = np.zeros_like(positions)
-    for size, stride in zip(like.shape, like.stride(), strict=True):
-        index = index * size + positions // stride % size
-    return index
 
 
 def _rank_all(param: Tensor, theta: Theta, score: Tensor, count: int, absolute: bool) -> tuple[float, float]:

@@ -15,8 +15,9 @@ from torch import Tensor
 from suite.config import RankBy
 from suite.methods.random import Stream
 from suite.methods.update import kernels, plain
+from suite.methods.update.layout import inner_sizes, laid_as
 from suite.methods.update.plain import Redraw, Theta, Thresholds, keep_mask, redraw_, score_grad_scale
-from suite.methods.update.plan import BLOCK, HELPERS, PHASES, SEARCHED, Plan, inner_sizes, plan_for, table_of
+from suite.methods.update.plan import BLOCK, HELPERS, PHASES, SEARCHED, Plan, plan_for, table_of
 from suite.methods.update.signs import Signs, unpacked
 
 _OPTIONS = {"num_warps": 8, "enable_fp_fusion": False}  # a multiply-add is fused where a kernel says so, only there
@@ -51,7 +52,7 @@ def masked_sgd_(
             for i, (theta, score) in enumerate(zip(thetas, scores, strict=True)):
                 _redraw(theta, score, ~keep_mask(score, sparsity, rank_by), redraw, i)
         scale = None if max_norm is None else score_grad_scale(grads, thetas, scores, rank_by, max_norm)
-        grads = [_laid_as(score, grad) for grad, score in zip(grads, scores, strict=True)]
+        grads = [laid_as(score, grad) for grad, score in zip(grads, scores, strict=True)]
         _launch(plan, table_of(plan, addresses, grads), isinstance(thetas[0], Signs), lr, scale, **settings)
 
 
@@ -132,7 +133,7 @@ def _redraw(theta: Theta, score: Tensor, pruned: Tensor, redraw: Redraw, layer: 
     channels, pixels = inner_sizes(score)
     kernels.redraw[(-(-score.numel() // BLOCK),)](
         theta.bits if isinstance(theta, Signs) else theta,
-        _laid_as(score, pruned).view(torch.uint8),
+        laid_as(score, pruned).view(torch.uint8),
         score.numel(),
         channels,
         pixels,
@@ -147,11 +148,6 @@ def _redraw(theta: Theta, score: Tensor, pruned: Tensor, redraw: Redraw, layer: 
         PACKED=isinstance(theta, Signs),
         **_OPTIONS,
     )
-
-
-def _laid_as(score: Tensor, tensor: Tensor) -> Tensor:
-    """``tensor`` itself, or a copy that lies in memory as ``score`` does."""
-    return tensor if tensor.stride() == score.stride() else torch.empty_like(score, dtype=tensor.dtype).copy_(tensor)
 
 
 def _on(device: torch.device) -> AbstractContextManager[Any]:

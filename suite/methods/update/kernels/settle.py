@@ -57,7 +57,7 @@ def _settle_band(
 
 @triton.jit
 def _find(histograms, wanted, num_digits):
-    """What the histograms of the first digits say of place number ``wanted``: as ``_next_digit``, and digits known."""
+    """What the histograms of the first digits say of place number ``wanted``; how many digits are known."""
     known = tl.full((), 0, tl.uint64)
     digit = tl.full((), 0, tl.int32)
     left = wanted
