@@ -47,6 +47,9 @@ def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 @pytest.fixture(scope="module")
 def _world() -> Iterator[Any]:
+    triton = pytest.importorskip("triton")
+    if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 9):
+        pytest.skip("Triton's interpreter rounds a fused multiply-add twice before 3.9; test_gpu.py holds the kernels")
     with interpreted() as form:
         yield form
 
