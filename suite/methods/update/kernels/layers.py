@@ -16,7 +16,8 @@ def address(table, row: tl.constexpr, num_layers, layer, dtype: tl.constexpr):
 @triton.jit
 def wide(table, row: tl.constexpr, num_layers, layer, WIDE: tl.constexpr):
     """The address of float32 numbers; where ``WIDE``, four of them are read and written at once."""
-    pointer = address(table, row, num_layers, layer, tl.float32)
+    # Not by address(): older Tritons lose what is said of a function's result.
+    pointer = tl.load(table + row * num_layers + layer).to(tl.pointer_type(tl.float32))
     return tl.multiple_of(pointer, 16) if WIDE else pointer
 
 
