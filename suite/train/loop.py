@@ -13,7 +13,7 @@ from suite import data, distributed, provenance, source
 from suite.config import Trial
 from suite.data import SplitName
 from suite.evaluate import Evaluation, evaluate
-from suite.methods.update.signs import Signs
+from suite.methods.update.signs import Signs, storage_of
 from suite.records import Line, Result, Writer
 from suite.train.keeper import Keeper, Progress
 from suite.train.setup import Run, build, settle
@@ -176,7 +176,7 @@ def _state_bytes(run: Run) -> int:
     """Bytes of live training state: parameters, their gradients and the optimizer's tensors, each storage once."""
     params = list(run.model.parameters())
     states = [value for state in run.optimizer.state.values() for value in state.values()]
-    tensors = [*params, *(s.bits if isinstance(s, Signs) else s for s in states if isinstance(s, Tensor | Signs))]
+    tensors = [*params, *(storage_of(state) for state in states if isinstance(state, Tensor | Signs))]
     live = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
     return sum(live.values()) + sum(param.nbytes for param in params if param.requires_grad)
 

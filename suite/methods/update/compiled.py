@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from suite.methods.update.signs import Signs
+from suite.methods.update.signs import Signs, storage_of
 
 if TYPE_CHECKING:
     from suite.methods.update.tracking import Around, Layer, Sgd, Step
@@ -54,17 +53,8 @@ def _step_through(loop: Callable[..., None], real: Any) -> "Step":
         layers: "Sequence[Layer]", arounds: "Sequence[Around]", counts: Sequence[int], sgd: "Sgd"
     ) -> Sequence[float]:
         sizes = [layer[3].numel() for layer in layers]
-        signs = [layer[2] if isinstance(layer[2], Signs) else None for layer in layers]
-        thetas = [sign.bits if sign else layer[2] for sign, layer in zip(signs, layers, strict=True)]
-        addresses = [
-            (
-                layer[0].data_ptr(),
-                layer[1].data_ptr(),
-                cast(Tensor, theta).data_ptr(),
-                *(t.data_ptr() for t in layer[3:]),
-            )
-            for layer, theta in zip(layers, thetas, strict=True)
-        ]
+        addresses = [[storage_of(each).data_ptr() for each in layer] for layer in layers]
+        constants = [layer[2].constant if isinstance(layer[2], Signs) else 0.0 for layer in layers]
         room = max(sizes) // _BAND_ROOM + 64
         lasts = np.full(len(layers), math.nan)
         loop(
@@ -73,7 +63,7 @@ def _step_through(loop: Callable[..., None], real: Any) -> "Step":
             np.array([layer[3].is_contiguous() for layer in layers]),
             np.array(arounds, dtype=real),
             np.array(counts),
-            np.array([sign.constant if sign else 0.0 for sign in signs], dtype=real),
+            np.array(constants, dtype=real),
             *(real(number) for number in (-sgd.lr, sgd.momentum, sgd.weight_decay, sgd.scale or 0.0)),
             np.empty(room, dtype=np.int64),
             np.empty(room, dtype=real),

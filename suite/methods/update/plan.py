@@ -11,7 +11,7 @@ from torch import Tensor
 from suite.config import RankBy
 from suite.methods.update.layout import inner_sizes, lie_alike
 from suite.methods.update.plain import Theta, Thresholds, num_pruned
-from suite.methods.update.signs import Signs
+from suite.methods.update.signs import Signs, storage_of
 
 BLOCK = 2048  # weights of one program of the pass
 SEARCHED = 4096  # weights that a program which searches looks at in one go
@@ -64,7 +64,7 @@ def plan_for(
     Raises:
         RuntimeError: a new plan is needed while a CUDA graph is captured.
     """
-    tensors = [*params, *(_storage(theta) for theta in thetas), *scores, *momenta]
+    tensors = [*params, *(storage_of(theta) for theta in thetas), *scores, *momenta]
     addresses = tuple(tensor.data_ptr() for tensor in tensors)
     constants = tuple(theta.constant for theta in thetas if isinstance(theta, Signs))
     formats = tuple((score.shape, score.stride()) for score in scores)
@@ -119,16 +119,12 @@ def _is_capturing(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
-def _storage(theta: Theta) -> Tensor:
-    return theta.bits if isinstance(theta, Signs) else theta
-
-
 def _are_fit(
     params: Sequence[Tensor], thetas: Sequence[Theta], scores: Sequence[Tensor], momenta: Sequence[Tensor]
 ) -> bool:
     """Whether the kernels can take these lists: float32 on one device, each layer's tensors alike in memory."""
     dtypes = {tensor.dtype for tensors in (params, thetas, scores, momenta) for tensor in tensors}
-    devices = {tensor.device for tensor in (*params, *map(_storage, thetas), *scores, *momenta)}
+    devices = {tensor.device for tensor in (*params, *map(storage_of, thetas), *scores, *momenta)}
     if dtypes != {torch.float32} or len(devices) > 1 or len({type(theta) for theta in thetas}) > 1:
         return False
     layers = zip(params, thetas, scores, momenta, strict=True)

@@ -62,6 +62,11 @@ def _signs_of_bytes(dtype: torch.dtype, device: torch.device) -> Tensor:
     return ((bits & 1) * 2 - 1).to(dtype)
 
 
+def storage_of(theta: Tensor | Signs) -> Tensor:
+    """The tensor that holds the random weights of a layer: the bits, or the numbers themselves."""
+    return theta.bits if isinstance(theta, Signs) else theta
+
+
 def unpacked(theta: Tensor | Signs) -> Tensor:
     """The random weights of a layer, whichever way they are kept."""
     return theta.unpacked() if isinstance(theta, Signs) else theta

@@ -18,7 +18,7 @@ from suite.methods.update import kernels, plain
 from suite.methods.update.layout import inner_sizes, laid_as
 from suite.methods.update.plain import Redraw, Theta, Thresholds, keep_mask, redraw_, score_grad_scale
 from suite.methods.update.plan import BLOCK, HELPERS, PHASES, SEARCHED, Plan, plan_for, table_of
-from suite.methods.update.signs import Signs, unpacked
+from suite.methods.update.signs import Signs, storage_of, unpacked
 
 _OPTIONS = {"num_warps": 8, "enable_fp_fusion": False}  # a multiply-add is fused where a kernel says so, only there
 
@@ -132,7 +132,7 @@ def _redraw(theta: Theta, score: Tensor, pruned: Tensor, redraw: Redraw, layer: 
     bound = math.sqrt((2 if redraw.distribution == "signed_constant" else 6) / redraw.fan_ins[layer])
     channels, pixels = inner_sizes(score)
     kernels.redraw[(-(-score.numel() // BLOCK),)](
-        theta.bits if isinstance(theta, Signs) else theta,
+        storage_of(theta),
         laid_as(score, pruned).view(torch.uint8),
         score.numel(),
         channels,

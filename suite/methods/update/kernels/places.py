@@ -13,14 +13,19 @@ DIGITS = tl.constexpr(8)  # of a place: 0 to 3 of the rank, 4 to 7 of the index
 
 
 @triton.jit
+def index_of(position, channels, pixels):
+    """The logical index of a place in memory, which holds pixels of channels; the index has channels of pixels."""
+    inner = position % (channels * pixels)
+    return position - inner + inner % channels * pixels + inner // channels
+
+
+@triton.jit
 def place_of(rank, position, channels, pixels):
-    """Where a weight stands in its layer's order; memory holds pixels of channels, the index channels of pixels."""
+    """Where a weight stands in its layer's order."""
     bits = tl.where(rank == 0, 0, rank.to(tl.int32, bitcast=True)).to(tl.uint32, bitcast=True)
     key = tl.where((bits >> 31) != 0, ~bits, bits | 0x80000000)
     key = tl.where(rank != rank, 0xFFFFFFFF, key)
-    inner = position % (channels * pixels)
-    index = position - inner + inner % channels * pixels + inner // channels
-    return (key.to(tl.uint64) << 32) | index.to(tl.uint64)
+    return (key.to(tl.uint64) << 32) | index_of(position, channels, pixels).to(tl.uint64)
 
 
 @triton.jit

@@ -3,6 +3,8 @@
 import triton
 import triton.language as tl
 
+from suite.methods.update.kernels.places import index_of
+
 
 @triton.jit(do_not_specialize=["size", "value_seed", "choice_seed", "draw", "parameter", "limit"])
 def redraw(
@@ -24,8 +26,7 @@ def redraw(
     """Draw pruned weights of a layer again where their word for the choice is below ``limit``."""
     position = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     there = position < size
-    inner = position % (channels * pixels)
-    index = position - inner + inner % channels * pixels + inner // channels
+    index = index_of(position, channels, pixels)
     chosen = _word(choice_seed, index, draw, parameter).to(tl.int64) < limit
     chosen = chosen & (tl.load(pruned + position, mask=there, other=0) != 0)
     word = _word(value_seed, index, draw, parameter)
