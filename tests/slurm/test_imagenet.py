@@ -19,7 +19,7 @@ from suite.sweepfile import load_sweep
 from suite.tracking import store_uri
 
 PHOTOS = {"train": 40, "val": 8}
-STEPS = 25  # an epoch: 204 images in batches of 8
+STEPS = 51  # an epoch: 204 images in batches of 4; it outlasts what SLURM needs to preempt a job
 
 
 @pytest.fixture
@@ -28,7 +28,8 @@ def sweep(tmp_path: Path) -> Path:
     scan.main([str(write_tree(tmp_path / "data" / "imagenet-small", PHOTOS))])
     file = yaml.safe_load((ROOT / "sweeps" / "imagenet_small.yaml").read_text())
     file["base"]["checkpoint"] = {"every_seconds": 0, "max_time_share": 1}
-    file["base"] |= {"global_batch_size": 8, "epochs": 2}
+    file["base"] |= {"global_batch_size": 4, "epochs": 2}
+    file["grid"]["method"] = [each for each in file["grid"]["method"] if each["name"] != "edge_popup"]
     file["base"]["schedule"] = {}
     file["base"]["dataset"]["loader_threads"] = 1
     profile = yaml.safe_load((ROOT / "slurm" / "test.yaml").read_text())
@@ -54,7 +55,7 @@ def preempt_inside_an_epoch(cluster: Cluster, folders: list[Path]) -> tuple[Path
         lines = (next(folder.glob("attempt-*/metrics.jsonl"))).read_text()
         cluster.wait_over(urgent)
         if step_of(folder) % STEPS:
-            assert stream["batch"] == "8 on 2 processes"  # with the state of DALI
+            assert stream["batch"] == "4 on 2 processes"  # with the state of DALI
             return folder, lines, jobs
     raise AssertionError("every time it was evaluating")
 
@@ -72,15 +73,15 @@ def test_photos_through_dali_on_two_nodes(cluster: Cluster, sweep: Path) -> None
     ledger = Ledger(sweep / "results")
     flags = ("s.yaml", "--data-dir", "data")
     before = cluster.num_submitted()
-    driver = start_sweep(*flags, "--launcher", "slurm", "--profile", "profile.yaml", cwd=sweep)
-    try:
-        folder, lines, jobs = preempt_inside_an_epoch(cluster, [ledger.folder(i) for i in trials])
-        output, _ = driver.communicate(timeout=240)
-    finally:
-        driver.kill()
+    with start_sweep(*flags, "--launcher", "slurm", "--profile", "profile.yaml", cwd=sweep) as driver:
+        try:
+            folder, lines, jobs = preempt_inside_an_epoch(cluster, [ledger.folder(i) for i in trials])
+            output, _ = driver.communicate(timeout=240)
+        finally:
+            driver.kill()
     assert driver.returncode == 0, output
     assert cluster.num_submitted() - before == len(trials) + jobs
-    assert len(results(sweep)) == len(trials) == 3
+    assert len(results(sweep)) == len(trials) == 2
     assert (folder / "metrics.jsonl").read_text().startswith(lines)  # no epoch was made again
 
     shutil.copytree(sweep, sweep / "local", ignore=shutil.ignore_patterns("results", "data", "local"))
