@@ -7,14 +7,27 @@ mistake found later can say where it was made.
 import itertools
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from suite.search import Range
 
 Key = tuple[str, ...]
-Flat = dict[Key, tuple[Any, str]]  # setting -> (value, place)
 
 
-class EmptyAxis:
-    """Stands for the value that an empty axis does not have, so that the rest is still checked."""
+class Leaf(NamedTuple):
+    """A value, the place in the file where it stands, and the range that it was drawn from."""
+
+    value: Any
+    place: str
+    drawn_from: "Range | None" = None
+
+
+Flat = dict[Key, Leaf]
+
+
+class NoValue:
+    """Stands for the value that an empty axis or a wrong range does not have, so that the rest is still checked."""
 
 
 def num_combinations(value: Any) -> int:
@@ -36,10 +49,10 @@ def expand(value: Any, place: str, problems: list[str]) -> list[Flat]:
     if isinstance(value, list):
         if not value:
             problems.append(f"{place}: []: an axis must have at least one value")
-            return [{(): (EmptyAxis(), place)}]
+            return [{(): Leaf(NoValue(), place)}]
         return [flat for i, item in enumerate(value) for flat in expand(item, f"{place}[{i}]", problems)]
     if not isinstance(value, dict) or not value:
-        return [{(): (value, place)}]
+        return [{(): Leaf(value, place)}]
     axes = [
         [{(str(key), *rest): leaf for rest, leaf in flat.items()} for flat in expand(item, f"{place}.{key}", problems)]
         for key, item in value.items()
@@ -56,11 +69,11 @@ def lay_over(below: Flat, above: Flat) -> Flat:
 def nest(flat: Flat) -> dict[str, Any]:
     """The nested settings of one combination."""
     root: dict[str, Any] = {}
-    for key, (value, _) in flat.items():
+    for key, leaf in flat.items():
         node = root
         for part in key[:-1]:
             node = node.setdefault(part, {})
-        node[key[-1]] = value
+        node[key[-1]] = leaf.value
     return root
 
 
@@ -68,9 +81,9 @@ def place_of(key: Iterable[str], flat: Flat) -> str:
     """Where in the file a key stands; for a block, where it begins; for the whole trial, its block of the grid."""
     key = tuple(key)
     if key in flat:
-        return flat[key][1]
-    for inner, (_, place) in flat.items():
+        return flat[key].place
+    for inner, leaf in flat.items():
         if key and inner[: len(key)] == key:
-            return place.removesuffix("." + ".".join(inner[len(key) :]))
-    blocks = [place.split(".")[0] for _, place in flat.values() if place.startswith("grid")]
+            return leaf.place.removesuffix("." + ".".join(inner[len(key) :]))
+    blocks = [leaf.place.split(".")[0] for leaf in flat.values() if leaf.place.startswith("grid")]
     return ".".join(key) or (blocks[0] if blocks else "base" if flat else "top level")

@@ -2,13 +2,13 @@
 
 import json
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from suite.config import DATASETS, METHODS, MODELS
-from suite.grid import EmptyAxis, Flat, Key, place_of
+from suite.grid import Flat, Key, NoValue, place_of
 
 _BLOCKS = {"dataset": DATASETS, "model": MODELS, "method": METHODS}
 _WORDS = {
@@ -23,12 +23,14 @@ _WORDS = {
 def explain(error: ErrorDetails, top: type[BaseModel], raw: dict[str, Any], flat: Flat) -> str | None:
     """One error of pydantic over the settings ``raw`` of class ``top``; None where it follows from another."""
     value, kind = error["input"], error["type"]
-    if isinstance(value, EmptyAxis):
+    if isinstance(value, NoValue):
         return None
     # Pydantic puts the name of the chosen block into a location: leave it out.
     key = tuple(str(part) for i, part in enumerate(error["loc"]) if not (i == 1 and error["loc"][0] in _BLOCKS))
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         given = value.get("name") if isinstance(value, dict) else value
+        if isinstance(given, NoValue):
+            return None
         key = (*key, "name") if (*key, "name") in flat else key
         return f"{place_of(key, flat)}: {short(given)}: not a {key[0]}; {choices(given, list(_BLOCKS[key[0]]))}"
     if kind == "extra_forbidden":
@@ -39,6 +41,9 @@ def explain(error: ErrorDetails, top: type[BaseModel], raw: dict[str, Any], flat
     rule = error["msg"]
     for theirs, ours in _WORDS.items():
         rule = rule.replace(theirs, ours)
+    if (leaf := flat.get(key)) and leaf.drawn_from:  # one line for all that is drawn from a range
+        value = leaf.drawn_from.written
+        rule += ", which choice draws" if kind == "int_type" and leaf.drawn_from.kind != "choice" else ""
     return f"{place_of(key, flat)}: {short(value)}: {rule}"
 
 
@@ -61,4 +66,5 @@ def _owner(key: Key, top: type[BaseModel], raw: dict[str, Any]) -> tuple[str, li
         name = raw[key[0]]["name"]
         return f" of {name}", list(_BLOCKS[key[0]][name].model_fields)
     inner = top.model_fields[key[0]].annotation
-    return f" of {key[0]}", list(inner.model_fields) if isinstance(inner, type) and issubclass(inner, BaseModel) else []
+    classes = [cls for cls in (inner, *get_args(inner)) if isinstance(cls, type) and issubclass(cls, BaseModel)]
+    return f" of {key[0]}", [name for cls in classes for name in cls.model_fields]

@@ -4,20 +4,25 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from suite.config import InputError, Scheduler, SchedulerSettings, Settings, Trial
-from suite.grid import Flat, Key, expand, lay_over, lists_in, nest, num_combinations
+from suite.grid import Flat, Key, Leaf, NoValue, expand, lay_over, lists_in, nest, num_combinations
 from suite.problems import choices, explain, short
+from suite.search import Range, RangeReader, Search, SearchSettings, draw, has_ranges, num_drawn
 from suite.yaml_text import parse
 
 MAX_TRIALS = 100_000
 _ABSENT = object()
+_TOP_BLOCKS = ("search", "scheduler")
+_SEARCH: TypeAdapter[SearchSettings | None] = TypeAdapter(Search)
+_WRONG = SearchSettings(name="random", num_trials=1)
 _ID = "trial_id"
+_TEST = ("evaluate_test",)
 _SHIPPED = Path(__file__).parent / "sweeps"  # where the wheel puts the sweeps
 
 
@@ -26,16 +31,25 @@ class SweepFile(Settings):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     description: str = ""
+    search: Search = None
     scheduler: Scheduler = SchedulerSettings()
     base: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, Any] | list[dict[str, Any]]
+
+    @field_validator("scheduler")
+    @classmethod
+    def _stops_in_searches(cls, scheduler: SchedulerSettings, info: ValidationInfo) -> SchedulerSettings:
+        if scheduler.name != "fifo" and info.data.get("search", "wrong itself") is None:
+            raise ValueError("needs search: a trial that is stopped early never stands in a comparison")
+        return scheduler
 
 
 @dataclass(frozen=True)
 class Sweep:
     """A sweep, expanded: its trials by trial_id, in the order of the file.
 
-    ``label`` names its files: the name, with the options of the command line where it was given any.
+    ``label`` names its files: the name, with the options of the command line where it was given any. ``searched`` are
+    the settings that had ranges, as ``method.lr``; ``drawn`` has the ranges of each trial.
     """
 
     name: str
@@ -44,6 +58,9 @@ class Sweep:
     path: Path
     trials: dict[str, Trial]
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
+    search: SearchSettings | None = None
+    searched: tuple[str, ...] = ()
+    drawn: dict[str, dict[str, Range]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,7 @@ class Option:
     def admits(self, flat: Flat) -> bool:
         """False where the file itself gives another value: such a trial need not even be valid."""
         leaf = flat.get((*self.key, "name")) or flat.get(self.key)
-        return leaf is None or leaf[0] in self.values
+        return leaf is None or leaf.value in self.values
 
     def _value(self, trial_id: str, trial: Trial) -> Any:
         return trial_id if self.key == (_ID,) else _lookup(trial.model_dump(), self.key)
@@ -109,13 +126,17 @@ def load_sweep(path: str | Path, only: Sequence[str] = (), sets: Sequence[str] =
         raise InputError(f"{path}: {short(raw)}: a sweep file must be a mapping with name, base and grid")
     problems = _check_top(raw)
     flats = _combine(raw, settings, problems)
-    trials = _validate([flat for flat in flats if all(f.admits(flat) for f in filters)], problems, unique=not settings)
+    admitted = [flat for flat in flats if all(f.admits(flat) for f in filters)]
+    trials, first = _validate(admitted, problems, unique=not settings)
     if problems:
         raise InputError(*(f"{path}: {problem}" for problem in dict.fromkeys(problems)))
     for option in filters:
         trials = option.keep(trials, flats)
     top = SweepFile.model_validate(raw)
-    return Sweep(top.name, _label(top.name, only, sets), top.description, path, trials, top.scheduler)
+    drawn = {i: ranges for i in trials if (ranges := _sources(first[i]))}
+    searched = tuple(dict.fromkeys(key for ranges in drawn.values() for key in ranges))
+    label = _label(top.name, only, sets)
+    return Sweep(top.name, label, top.description, path, trials, top.scheduler, top.search, searched, drawn)
 
 
 def load_trial(path: Path) -> Trial:
@@ -129,7 +150,7 @@ def load_trial(path: Path) -> Trial:
         raise InputError(f"{path}: {short(raw)}: must be a mapping: the settings of one trial")
     raw = raw["config"] if "trial_id" in raw and "config" in raw else raw
     problems = [f"{key}: a list: one trial has one value; lists belong into a sweep" for key in lists_in(raw, "")]
-    trials = {} if problems else _validate([_tidy(expand(raw, "", [])[0])], problems, unique=False)
+    trials = {} if problems else _validate([_tidy(expand(raw, "", [])[0])], problems, unique=False)[0]
     if problems:
         raise InputError(*(f"{path}: {problem.lstrip('.')}" for problem in problems))
     return next(iter(trials.values()))
@@ -179,7 +200,7 @@ def _check_top(raw: dict[str, Any]) -> list[str]:
                 problems.append(f"grid: {short(raw['grid'])}: must be a block or a list of blocks; keys must be words")
             elif e["loc"][0] == "base":
                 problems.append(f"base: {short(raw['base'])}: must be a block; keys must be words")
-            elif line := explain(e if e["loc"][0] == "scheduler" else {**e, "loc": e["loc"][:1]}, SweepFile, raw, {}):
+            elif line := explain(e if e["loc"][0] in _TOP_BLOCKS else {**e, "loc": e["loc"][:1]}, SweepFile, raw, {}):
                 problems.append(line)
         return problems
 
@@ -189,18 +210,68 @@ def _combine(raw: dict[str, Any], settings: list[Option], problems: list[str]) -
     blocks = [("grid", grid)] if isinstance(grid, dict) else [(f"grid[{i}]", b) for i, b in enumerate(grid or [])]
     if grid is None or not isinstance(base, dict) or not all(isinstance(block, dict) for _, block in blocks):
         return []
+    search = _search(raw)
+    base, blocks, settings = _read_ranges(base, blocks, settings, search, problems)
     problems += [f"{place}: lists are axes: they belong under grid" for place in lists_in(base, "base")]
     if not blocks:
         problems.append("grid: []: must have at least one block")
     num = sum(num_combinations(block) for _, block in blocks) * math.prod(len(option.values) for option in settings)
-    if num > MAX_TRIALS:
-        problems.append(f"grid: {num} trials: must be at most {MAX_TRIALS}")
+    if _too_many(num, problems):
         return []
     below = _tidy(expand(base, "base", [])[0])  # its empty lists are told above
     flats = [lay_over(below, _tidy(flat)) for place, block in blocks for flat in expand(block, place, problems)]
     for option in settings:
-        above = [_tidy({option.key: (value, option.flag)}) for value in option.values]
+        above = [_tidy({option.key: Leaf(value, option.flag)}) for value in option.values]
         flats = [lay_over(flat, leaf) for flat in flats for leaf in above]
+    return flats if search is None else _searching(flats, search, problems)
+
+
+def _too_many(num: int, problems: list[str]) -> bool:
+    if num > MAX_TRIALS:
+        problems.append(f"grid: {num} trials: must be at most {MAX_TRIALS}")
+    return num > MAX_TRIALS
+
+
+def _search(raw: dict[str, Any]) -> SearchSettings | None:
+    """How a sweep searches; where that is wrong itself, the least that keeps other lines from following from it."""
+    try:
+        return _SEARCH.validate_python(raw["search"]) if "search" in raw else None
+    except ValidationError:
+        return _WRONG
+
+
+def _read_ranges(
+    base: Any, blocks: list[tuple[str, Any]], settings: list[Option], search: SearchSettings | None, problems: list[str]
+) -> tuple[Any, list[tuple[str, Any]], list[Option]]:
+    reader = RangeReader(search is not None and search.name == "random", problems)
+    base, blocks = reader.read(base, "base"), [(place, reader.read(block, place)) for place, block in blocks]
+    settings = [
+        replace(option, values=[_alone(option, value, reader) for value in option.values]) for option in settings
+    ]
+    if reader.allowed and not reader.found and search is not _WRONG:
+        problems.append('search: "random": draws nothing: no setting is a range, as in lr: {loguniform: [0.01, 1]}')
+    return base, blocks, settings
+
+
+def _alone(option: Option, value: Any, reader: RangeReader) -> Any:
+    """A value of ``--set``, which goes over a trial whole: a range cannot stand in it."""
+    read = reader.read(value, option.flag, option.key)
+    if not has_ranges(read) or isinstance(read, Range):
+        return read
+    reader.problems.append(f"{option.flag}: {short(value)}: has a range in it: set it alone, by its own key")
+    return NoValue()
+
+
+def _searching(flats: list[Flat], search: SearchSettings, problems: list[str]) -> list[Flat]:
+    """The combinations with what is drawn; a search looks at no test image."""
+    if _too_many(sum(num_drawn(flat, search) for flat in flats), problems):
+        return []
+    flats = [{_TEST: Leaf(False, "search"), **flat} for flat in draw(flats, search)]
+    problems += [
+        f"{flat[_TEST].place}: true: must be false: no test image is looked at in a search"
+        for flat in flats
+        if flat[_TEST].value is True
+    ]
     return flats
 
 
@@ -212,7 +283,8 @@ def _tidy(flat: Flat) -> Flat:
     return flat
 
 
-def _validate(flats: list[Flat], problems: list[str], unique: bool) -> dict[str, Trial]:
+def _validate(flats: list[Flat], problems: list[str], unique: bool) -> tuple[dict[str, Trial], dict[str, Flat]]:
+    """The trials by their ids, and the first combination of each."""
     trials: dict[str, Trial] = {}
     first: dict[str, Flat] = {}
     for flat in flats:
@@ -222,15 +294,27 @@ def _validate(flats: list[Flat], problems: list[str], unique: bool) -> dict[str,
         except ValidationError as error:
             problems += filter(None, (explain(e, Trial, raw, flat) for e in error.errors()))
             continue
-        if unique and trial.trial_id in trials:
-            problems.append(f"{_difference(first[trial.trial_id], flat)}: the same trial stands twice in the grid")
-        trials[trial.trial_id] = trial
-        first.setdefault(trial.trial_id, flat)
-    return trials
+        trial_id = trial.trial_id  # costs more than all else here
+        if unique and trial_id in trials and not _by_chance(first[trial_id], flat):
+            problems.append(f"{_difference(first[trial_id], flat)}: the same trial stands twice in the grid")
+        trials[trial_id] = trial
+        first.setdefault(trial_id, flat)
+    return trials, first
+
+
+def _sources(flat: Flat) -> dict[str, Range]:
+    return {".".join(key): leaf.drawn_from for key, leaf in flat.items() if leaf.drawn_from}
+
+
+def _by_chance(one: Flat, other: Flat) -> bool:
+    """The same trial twice, as draws have it: from other ranges, or one combination of the file drawn again."""
+    places = [{key: leaf.place for key, leaf in flat.items()} for flat in (one, other)]
+    return (bool(_sources(one)) and places[0] == places[1]) or _sources(one) != _sources(other)
 
 
 def _difference(one: Flat, other: Flat) -> str:
-    places = (f"{one[k][1]} and {other[k][1]}: {short(other[k][0])}" for k in other if k in one and one[k] != other[k])
+    differing = (key for key in other if key in one and one[key] != other[key])
+    places = (f"{one[key].place} and {other[key].place}: {short(other[key].value)}" for key in differing)
     return next(places, "grid")
 
 

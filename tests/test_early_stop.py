@@ -21,8 +21,12 @@ from suite.sweepfile import load_sweep
 ASHA = SchedulerSettings(name="asha")
 
 
+def searching(base: str = GOOD) -> str:
+    return base.replace("name: t", "name: t\nsearch: grid", 1)
+
+
 def with_scheduler(text: str, base: str = GOOD) -> str:
-    return base.replace("name: t", f"name: t\nscheduler: {text}", 1)
+    return searching(base).replace("name: t", f"name: t\nscheduler: {text}", 1)
 
 
 def stop(ledger: Ledger, trial_id: str, scheduler: SchedulerSettings = ASHA) -> None:
@@ -48,8 +52,21 @@ def stop(ledger: Ledger, trial_id: str, scheduler: SchedulerSettings = ASHA) -> 
 def test_schedulers(load: Load, text: str, settings: dict[str, Any]) -> None:
     sweep = load(with_scheduler(text))
     assert sweep.scheduler == SchedulerSettings(**settings)
-    assert only(sweep).trial_id == only(load(GOOD)).trial_id  # it changes no numbers
+    assert only(sweep).trial_id == only(load(searching())).trial_id  # it changes no numbers
     assert load(GOOD).scheduler.name == "fifo"
+
+
+@pytest.mark.parametrize("text", ["asha", "{name: asha, grace_epochs: 3}"])
+def test_only_a_search_stops_trials_early(problems: Problems, text: str) -> None:
+    (line,) = problems(with_scheduler(text).replace("search: grid\n", ""))
+    assert line.startswith("s.yaml: scheduler: ")
+    assert line.endswith(": needs search: a trial that is stopped early never stands in a comparison")
+    (line,) = problems(with_scheduler(text).replace("search: grid", "search: gird"))  # wrong, but there
+    assert line.startswith("s.yaml: search.name")
+
+
+def test_without_a_search_the_default_scheduler_may_be_named(load: Load) -> None:
+    assert load(GOOD + "scheduler: fifo\n").trials == load(GOOD).trials
 
 
 @pytest.mark.parametrize(
@@ -115,7 +132,7 @@ def test_a_sweep_with_stopped_trials_is_complete(load: Load, tmp_path: Path) -> 
     stop(ledger, trials[-1].trial_id)
     plan = make_plan(sweep, ledger, retry_failed=True)
     assert plan.complete and not plan.to_run and plan.counts == {"done": 2, "stopped": 4}
-    other = make_plan(load(AXES), Ledger(ledger.root))
+    other = make_plan(load(searching(AXES)), Ledger(ledger.root))
     assert not other.complete and other.counts == {"done": 2, "unfinished": 4}
 
 
@@ -217,6 +234,7 @@ def test_the_real_scheduler() -> None:
 
 SWEEP = {
     "name": "early",
+    "search": "grid",
     "scheduler": {"name": "asha", "grace_epochs": 1, "reduction_factor": 2},
     "base": {"dataset": "digits", "epochs": 4, "global_batch_size": 4},  # slow enough to be stopped in time
     "grid": {

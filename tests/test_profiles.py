@@ -239,7 +239,7 @@ def test_results_outside_of_shared_storage(command: Command, tmp_path: Path) -> 
 
 
 def test_a_pack_and_a_scheduler(command: Command) -> None:
-    Path("s.yaml").write_text(GOOD.replace("name: t", "name: t\nscheduler: asha"))
+    Path("s.yaml").write_text(GOOD.replace("name: t", "name: t\nsearch: grid\nscheduler: asha"))
     Path("slurm/mine.yaml").write_text("pack: 4\n")
     status, said = command("--launcher", "slurm", "--profile", "mine", "--dry-run")
     assert (status, said) == (2, "slurm/mine.yaml: pack: 4: must be 1 for a sweep with scheduler: asha")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from sweep_texts import AXES, GOOD, GRID, Load, Problems, only, values
+from sweep_texts import AXES, GOOD, GRID, RANGE, Load, Problems, only, values
 
 from suite import sweepfile
 from suite.config import Trial, identity
@@ -159,3 +159,51 @@ def test_the_default_sweep(repository: Path) -> None:
 def test_ten_thousand_trials(load: Load) -> None:
     text = GOOD.replace("seed: 1", f"seed: {list(range(100))}").replace("lr: 0.1", f"lr: {list(range(1, 101))}")
     assert len(load(text).trials) == 10_000
+
+
+# Ranges -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_range_in_base_is_that_of_every_block_over_it(load: Load) -> None:
+    text = RANGE.replace("  method: {name: weights, lr: {loguniform: [0.01, 1]}}", METHODS_OVER_BASE)
+    text = text.replace("epochs: 2", "epochs: 2, method: {lr: {loguniform: [0.01, 1]}}")
+    rows = values(load(text), lambda t: (t.method.name, t.method.lr, getattr(t.method, "sparsity", None)))
+    names = [name for name, *_ in rows]
+    assert [names.count(name) for name in ("weights", "edge_popup", "iterand")] == [5, 5, 1]  # drawn together; hidden
+    assert [lr for name, lr, _ in rows if name == "weights"] == values(load(RANGE), lambda t: t.method.lr)
+
+
+METHODS_OVER_BASE = """\
+  method:
+    - {name: weights}
+    - {name: edge_popup, sparsity: {uniform: [0.2, 0.8]}}
+    - {name: iterand, lr: 0.5, sparsity: 0.5}"""
+
+
+def test_two_blocks_with_ranges_are_two_axes(load: Load) -> None:
+    sweep = load(RANGE.replace("epochs: 2", "epochs: 2, schedule: {constant_lr: {uniform: [0, 1]}}"))
+    pairs = values(sweep, lambda t: (t.method.lr, t.schedule.constant_lr))
+    assert len(set(pairs)) == 25 and len({lr for lr, _ in pairs}) == len({constant for _, constant in pairs}) == 5
+
+
+def test_a_range_at_the_top_of_the_grid(load: Load) -> None:
+    sweep = load(RANGE.replace("lr: {loguniform: [0.01, 1]}", "lr: 0.1") + "  epochs: {choice: [2, 3, 4]}\n")
+    assert set(values(sweep, lambda t: t.epochs)) <= {2, 3, 4} and sweep.searched == ("epochs",)
+
+
+def test_a_value_drawn_twice_is_one_trial(load: Load) -> None:
+    sweep = load(
+        RANGE.replace("{loguniform: [0.01, 1]}", "{choice: [0.1, 0.2]}").replace("m_trials: 5", "m_trials: 50")
+    )
+    assert sorted(values(sweep, lambda t: t.method.lr)) == [0.1, 0.2]
+
+
+def test_what_is_drawn_may_stand_in_the_file_too(load: Load) -> None:
+    text = RANGE.replace("{name: weights, lr: {loguniform: [0.01, 1]}}", "[{name: weights, lr: [0.1, 0.2]}, DRAWN]")
+    text = text.replace("DRAWN", "{name: weights, lr: {choice: [0.1]}}")
+    assert sorted(values(load(text), lambda t: t.method.lr)) == [0.1, 0.2]
+
+
+def test_an_axis_that_says_the_same_twice_is_a_mistake_still(problems: Problems) -> None:
+    told = problems(RANGE.replace("seed: 1", "seed: [1, 1]"))
+    assert told == ["s.yaml: grid.seed[0] and grid.seed[1]: 1: the same trial stands twice in the grid"]

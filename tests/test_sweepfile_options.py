@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep_texts import AXES, Load, Problems, valid, values
+from sweep_texts import AXES, DRAWN, GOOD, RANGE, Load, Problems, valid, values
 
 from suite import cli
 from suite.config import Trial, WeightsSettings
@@ -131,6 +131,33 @@ def test_only_with_an_unknown_key_tells_the_nearest(problems: Problems, key: str
 def test_an_option_with_an_empty_list(problems: Problems, flag: str) -> None:
     name = flag.removesuffix("s")
     assert problems(AXES, **{flag: ["seed=[]"]}) == [f"--{name} seed: []: must have at least one value"]
+
+
+# Ranges -------------------------------------------------------------------------------------------------------------
+
+
+def test_set_and_only(load: Load) -> None:
+    assert values(load(RANGE, sets=["method.lr=0.3"]), lambda t: t.method.lr) == [0.3]
+    assert load(RANGE, sets=["method.lr=0.3"]).searched == ()
+    assert len(load(RANGE, sets=["method.lr=[0.3, 0.4]"]).trials) == 2
+    lrs = values(load(RANGE), lambda t: t.method.lr)
+    assert values(load(RANGE, only=[f"method.lr={lrs[2]}"]), lambda t: t.method.lr) == [lrs[2]]
+    kept = load(DRAWN, only=["method=weights", "seed=2"])
+    assert len(kept.trials) == 8 and kept.searched == ("method.lr", "method.weight_decay")
+    assert kept.trials.items() <= load(DRAWN).trials.items()
+
+
+def test_set_may_be_a_range(load: Load, problems: Problems) -> None:
+    plain = RANGE.replace("{loguniform: [0.01, 1]}", "0.1")
+    sweep = load(plain, sets=["method.lr={loguniform: [0.01, 1]}"])
+    assert sweep.trials.keys() == load(RANGE).trials.keys() and sweep.searched == ("method.lr",)
+    told = problems(plain, sets=["method.lr={loguniform: [1, 0]}"])
+    rule = "loguniform must be two numbers, the first less than the second"
+    assert told == [f's.yaml: --set method.lr: {{"loguniform": [1, 0]}}: {rule}']
+    (told,) = problems(RANGE, sets=["method={name: weights, lr: {uniform: [1, 2]}}"])
+    assert told.endswith("has a range in it: set it alone, by its own key")
+    (told,) = problems(GOOD, sets=["method.lr={uniform: [1, 2]}"])
+    assert "search: random" in told
 
 
 # Label --------------------------------------------------------------------------------------------------------------

@@ -146,6 +146,7 @@ def test_a_driver_in_a_job(cluster: Cluster, tmp_path: Path, written: Callable[.
 def test_stopped_early(cluster: Cluster, tmp_path: Path, written: Callable[..., tuple[str, ...]]) -> None:
     flags = written({"max_live_jobs": 2}, epochs=200)
     content = yaml.safe_load((tmp_path / "s.yaml").read_text())
+    content["search"] = "grid"
     content["scheduler"] = {"name": "asha", "grace_epochs": 20, "reduction_factor": 2}
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
     status, output = run_sweep(*flags, cwd=tmp_path)
