@@ -33,6 +33,8 @@ _QUIET = {
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),  # of Tune's own state: the ledger has what counts
+    "TUNE_MAX_PENDING_TRIALS_PG": "16",  # with 1, Tune's choice here, a worker waits for its next trial
 }
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing large passes through Ray
 _SAVE_SECONDS = 60.0  # for trials to save themselves when it does
@@ -84,9 +86,8 @@ def run(
         launch.check(launcher, trial, profile)
     ray = _import_ray()
     _displays[:] = [display]
-    _skipped.clear()
-    _started.clear()
-    _ended.clear()
+    for seen in (_skipped, _started, _ended):
+        seen.clear()
     with _cluster(ray) as scratch, _site(sweep, profile, ledger, scratch) as site:
         if site is None:
             _check_resources(ray.cluster_resources(), trials)
@@ -99,29 +100,59 @@ def run(
             "site": site and site.model_dump(mode="json"),
             "every_epoch": ledger.scheduler.name != "fifo",
         }
-        cells = [
-            {"trials": worker.settings_of(unit, trials), "packed": packed, **rest}
-            for unit, packed in _units(trials, ledger, site)
+        units = _units(trials, ledger, site)
+        _units_now[:] = [trial_ids for trial_ids, _ in units]
+        offsets = worker.write_cells(scratch / "cells", units, trials, rest)
+        asked = [_resources(trials[trial_ids[0]], site) for trial_ids, _ in units]
+        configs = [
+            {"unit": i, "file": str(scratch / "cells"), "at": at, "resources": resources}
+            for i, (at, resources) in enumerate(zip(offsets, asked, strict=True))
         ]
-        _fit(cells, ledger, scratch, stop, site.profile.max_live_jobs if site else None)
+        _fit(configs, _scheduler(trials, ledger), scratch, stop, site.profile.max_live_jobs if site else None)
         if stop.exists() or not trials.keys() <= _ended:  # Tune takes Ctrl-C as "start no more" and returns
             raise KeyboardInterrupt
 
 
-def _fit(cells: list[dict[str, Any]], ledger: Ledger, scratch: Path, stop: Path, most: int | None) -> None:
+def _fit(configs: list[dict[str, Any]], scheduler: Any, scratch: Path, stop: Path, most: int | None) -> None:
     from ray import tune
     from ray.tune.progress_reporter import TrialProgressCallback
 
     callbacks = [_callback(TrialProgressCallback, str(stop))]
     tune.Tuner(
-        tune.with_resources(_trainable, _resources),
-        param_space={"cell": tune.grid_search(cells)},
-        tune_config=tune.TuneConfig(reuse_actors=True, scheduler=_scheduler(ledger), max_concurrent_trials=most),
+        tune.with_resources(_trainable, lambda config: config["resources"]),
+        tune_config=tune.TuneConfig(
+            search_alg=_in_order(configs),
+            num_samples=len(configs),
+            reuse_actors=True,
+            scheduler=scheduler,
+            max_concurrent_trials=most,
+        ),
         run_config=tune.RunConfig(storage_path=str(scratch), verbose=0, callbacks=callbacks),
     ).fit()
 
 
-def _scheduler(ledger: Ledger) -> Any:
+def _in_order(configs: list[dict[str, Any]]) -> Any:
+    """What Tune runs. Not ``grid_search``, which copies the whole list for every trial that comes out of it."""
+    from ray.tune.search import Searcher
+
+    class InOrder(Searcher):  # type: ignore[misc]
+        def suggest(self, trial_id: str) -> Any:
+            return next(coming, Searcher.FINISHED)
+
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            """Nothing depends on results."""
+
+        def save(self, checkpoint_path: str) -> None:
+            """The ledger says what is done."""
+
+        def restore(self, checkpoint_path: str) -> None:
+            """As in save."""
+
+    coming = iter(configs)
+    return InOrder()
+
+
+def _scheduler(trials: dict[str, Trial], ledger: Ledger) -> Any:
     """Tune's scheduler, with its decisions written into the folders of the trials."""
     settings = ledger.scheduler
     if settings.name == "fifo":
@@ -129,8 +160,8 @@ def _scheduler(ledger: Ledger) -> Any:
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
     def stop(trial: Any, epochs: int) -> None:
-        for trial_id, trained in trial.config["cell"]["trials"].items():
-            if epochs < trained["epochs"]:  # else its result is on its way
+        for trial_id in _units_now[trial.config["unit"]]:
+            if epochs < trials[trial_id].epochs:  # else its result is on its way
                 write_stopped(ledger.folder(trial_id), StoppedEarly(scheduler=settings.model_dump(), epochs=epochs))
 
     return early_stop.gently(AsyncHyperBandScheduler)(
@@ -165,19 +196,15 @@ def _units(trials: dict[str, Trial], ledger: Ledger, site: Site | None) -> list[
     return packed.units(list(trials), ledger, Queue(site.queue).jobs(), site.profile.pack)
 
 
-def _resources(config: dict[str, Any]) -> dict[str, float]:
-    cell = config["cell"]
-    if cell["site"]:
-        return {"cpu": _CPUS_TO_FOLLOW}
-    trial = Trial.model_validate(next(iter(cell["trials"].values())))
-    return {"cpu": trial.num_cpus, "gpu": trial.resources.gpus}
+def _resources(trial: Trial, site: Site | None) -> dict[str, float]:
+    return {"cpu": _CPUS_TO_FOLLOW} if site else {"cpu": trial.num_cpus, "gpu": trial.resources.gpus}
 
 
 def _trainable(config: dict[str, Any]) -> None:
     """Runs in a worker process, which takes one unit after the other."""
     from ray import tune
 
-    worker.run(config["cell"], tune.report)
+    worker.run(worker.read_cell(Path(config["file"]), config["at"]), tune.report)
 
 
 def _callback(base: type, stop: str) -> Any:
@@ -226,6 +253,7 @@ def _ask(stop: Path, end_now: Callable[[], Any]) -> None:
 
 
 _displays: list[Display] = []  # the one of the sweep that runs
+_units_now: list[list[str]] = []  # its units, as trial_ids
 _started: set[str] = set()  # its trials
 _ended: set[str] = set()  # those of them whose attempt is over
 _asked: list[_Asked] = []  # to end
@@ -233,7 +261,7 @@ _skipped: set[str] = set()  # trials that came up after that
 
 
 def _tell(event: str, trial: Any, *told: Any) -> None:
-    trial_ids = list(trial.config["cell"]["trials"])
+    trial_ids = _units_now[trial.config["unit"]]
     if event == "epoch" and (of_pack := told[0].get("of_trial")):
         trial_ids, event = [of_pack], "ended" if told[0].get("ended") else "epoch"
     for trial_id in trial_ids:

@@ -1,8 +1,9 @@
 """What a worker process of Ray does: it takes one unit of work after the other, a trial or a pack of trials."""
 
 import contextlib
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,32 @@ from suite.records import STOPPED
 from suite.slurm.site import Site
 from suite.stopping import Stopped
 
-Cell = dict[str, Any]  # a unit as Tune carries it: plain values
+Cell = dict[str, Any]  # a unit, in plain values
 Report = Callable[[dict[str, Any]], object]
 _REPORT_SECONDS = 0.5
 _LOOK_SECONDS = 0.2  # between two looks whether to stop
 
 
-def settings_of(unit: list[str], trials: dict[str, Trial]) -> dict[str, Any]:
-    """The trials of a unit as plain values, by trial_id."""
-    return {trial_id: trials[trial_id].model_dump(mode="json") for trial_id in unit}
+def write_cells(path: Path, units: Iterable[tuple[list[str], bool]], trials: dict[str, Trial], rest: Cell) -> list[int]:
+    """Write what workers need of each unit (its trials, and whether they are packed) into a file; where each begins.
+
+    Tune is given the places alone: it keeps all it is given until the sweep ends.
+    """
+    places = []
+    with path.open("wb") as file:
+        for unit, packed in units:
+            places.append(file.tell())
+            settings = {trial_id: trials[trial_id].model_dump(mode="json") for trial_id in unit}
+            file.write(json.dumps({"trials": settings, "packed": packed, **rest}).encode() + b"\n")
+    return places
+
+
+def read_cell(path: Path, at: int) -> Cell:
+    """What stands at a place of the file."""
+    with path.open("rb") as file:
+        file.seek(at)
+        cell: Cell = json.loads(file.readline())
+    return cell
 
 
 def run(cell: Cell, report: Report) -> None:

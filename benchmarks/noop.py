@@ -1,0 +1,48 @@
+"""Trials that train nothing: one line of metrics and a result, written as a real trial writes them."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from suite.config import Trial
+from suite.lease import Lease
+from suite.records import METRICS, RESULT, Line, Result, Writer
+
+
+def run(trial: Trial, folder: Path, *, on_epoch: Callable[[Line], None], **rest: Any) -> Result:
+    """The launcher of such trials: lease, records, rename; no torch."""
+    line: Line = {"epoch": 0, "step": 1, "timestamp": time.time(), "train/loss": 0.1, "val/loss": 0.2, "val/top1": 0.9}
+    with Lease.take(folder) as lease:
+        writer = Writer(lease.folder)
+        writer.epoch(line)
+        on_epoch(line)
+        writer.finish(result_of(trial))
+        lease.publish(METRICS, RESULT)
+    return result_of(trial)
+
+
+def result_of(trial: Trial) -> Result:
+    """A result that nobody trained."""
+    accuracy = 0.8 + trial.seed % 100 / 1000
+    return Result(
+        trial_id=trial.trial_id,
+        status="done",
+        config=trial.model_dump(mode="json"),
+        metrics={"val/top1": accuracy, "test/top1": accuracy, "train/loss": 0.1},
+        test_predictions=[0] * 360,
+        num_epochs=1,
+        num_updates=1,
+        params_total=1000,
+        params_kept=500,
+        state_bytes_per_weight=12.0,
+        peak_memory_mb=1.0,
+        seconds=0.0,
+        started_at=time.time(),
+        data_id="none",
+        code_id="none",
+        git_commit=None,
+        versions={"torch": "none"},
+        host="none",
+        device="none",
+    )
