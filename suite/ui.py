@@ -1,0 +1,188 @@
+"""See results in MLflow's page: ``python -m suite.ui``. It listens on the loopback address of this machine only.
+
+Exit status: 1 the server has ended by itself; 2 bad input, or it did not start; 130 stopped (Ctrl-C, TERM).
+"""
+
+import argparse
+import getpass
+import http.client
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+from suite import cli, tracking
+from suite.config import InputError
+
+_HOST = "127.0.0.1"
+_START_SECONDS, _END_SECONDS, _POLL_SECONDS = 180.0, 10.0, 0.2
+_LAST_LINES = 12  # of what a server said that did not start
+_QUIET = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight more processes, for language models
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+# The leader of the server's process group. Its input ends when we do, however that comes about: SIGKILL as well.
+_KEEPER = 'cat >/dev/null; rm -rf "$0"; kill -KILL 0'
+_USER = "admin"
+_AUTH = """[mlflow]
+default_permission = NO_PERMISSIONS
+database_uri = sqlite:///{folder}/users.db
+admin_username = {user}
+admin_password = {password}
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve the page until somebody ends it."""
+    args = _parse(argv)
+    store = _store(args)
+    _check_installed(args.auth)
+    _check_free(args.port)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    with _private_group() as (folder, group):
+        environment = {**os.environ, **_QUIET, "MLFLOW_BACKEND_STORE_URI": store}  # no argument: it may hold a password
+        if args.auth:
+            environment |= _authentication(folder)
+        server = _start(args, folder, group, environment)
+        try:
+            print(f"MLflow starts on {tracking.without_secret(store)} ...", flush=True)
+            _wait(server, args.port, folder / "log.txt")
+            _tell(args, folder)
+            while server.poll() is None:  # wait() could miss a signal that comes just before it
+                time.sleep(_POLL_SECONDS)
+        finally:
+            _end(server)
+    print("the server has ended by itself", file=sys.stderr)
+    return 1
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m suite.ui", description="See results in MLflow's page.")
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--store", metavar="URI", help="a database; default: mlflow.db in the results folder")
+    parser.add_argument("--port", type=int, default=5000, metavar="N", help="default: %(default)s")
+    parser.add_argument("--auth", action="store_true", help="ask for a password, made anew each time")
+    return parser.parse_args(argv)
+
+
+def _store(args: argparse.Namespace) -> str:
+    """The database that is served."""
+    if args.store is None:
+        if not (args.results / "mlflow.db").exists():
+            raise InputError(
+                f"{args.results}: no mlflow.db: run a sweep, or `python -m suite.tracking publish {args.results}`"
+            )
+        return tracking.store_uri(args.results)
+    if args.store.startswith(("http://", "https://")):
+        raise InputError(f"--store {tracking.without_secret(args.store)}: is a server itself: open it in a browser")
+    return str(args.store)
+
+
+def _check_installed(auth: bool) -> None:
+    for module, package in (("mlflow", "mlflow"), ("flask_wtf", "'mlflow[auth]'")):
+        if find_spec(module) is None and (auth or module == "mlflow"):
+            raise InputError(f"no module {module}: install it with: pip install {package}")
+
+
+def _check_free(port: int) -> None:
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            probe.bind((_HOST, port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"--port {port}: {reason}: name another one, from 1024 to 65535") from None
+
+
+@contextmanager
+def _private_group() -> Iterator[tuple[Path, int]]:
+    """A folder that only we may read, and a process group: both gone at the end, and where we are killed."""
+    folder = tempfile.mkdtemp(prefix="suite-ui-")
+    keeper = subprocess.Popen(["/bin/sh", "-c", _KEEPER, folder], stdin=subprocess.PIPE, process_group=0)
+    try:
+        yield Path(folder), keeper.pid
+    finally:
+        keeper.communicate()
+
+
+def _authentication(folder: Path) -> dict[str, str]:
+    """Write what MLflow's own authentication reads; the variables that lead to it."""
+    password = secrets.token_urlsafe(16)
+    config = _AUTH.format(folder=folder, user=_USER, password=password)
+    for name, text in (("auth.ini", config), ("password", f"{password}\n")):
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_text(text)
+    return {
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),
+        "MLFLOW_BASIC_AUTH_FAIL_CLOSED": "true",
+    }
+
+
+def _start(args: argparse.Namespace, folder: Path, group: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(args.port), "--workers", "1"]
+    command += ["--artifacts-destination", str((args.results / "mlartifacts").absolute())]
+    command += ["--uvicorn-opts", "--log-level warning --timeout-graceful-shutdown 2"]
+    command += ["--app-name", "basic-auth"] if args.auth else []
+    with (folder / "log.txt").open("wb") as log:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            process_group=group,  # not ours: Ctrl-C is for us
+        )
+
+
+def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Return when the server answers."""
+    end = time.monotonic() + _START_SECONDS
+    while not _answers(port):
+        if server.poll() is not None or time.monotonic() > end:
+            lines = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+            raise InputError(*lines, "MLflow's server did not start: what it says stands above")
+        time.sleep(_POLL_SECONDS)
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection(_HOST, port, timeout=5)  # by itself: no proxy of the environment
+    with suppress(OSError, http.client.HTTPException):
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    return False
+
+
+def _tell(args: argparse.Namespace, folder: Path) -> None:
+    """Say where the page is, and who can open it."""
+    print(f"ready: http://{_HOST}:{args.port} (Ctrl-C ends it)")
+    there = f"{getpass.getuser()}@{socket.gethostname()}"
+    print(f"from another machine: ssh -N -L {args.port}:{_HOST}:{args.port} {there}, then the same address", flush=True)
+    if not args.auth:
+        print("every user of this machine can open and change it; --auth asks for a password", file=sys.stderr)
+        return
+    password = folder / "password"  # in what is kept of our output it has no place
+    shown = password.read_text().strip() if sys.stdout.isatty() else f"in {password}"
+    print(f"user: {_USER}, password: {shown}", flush=True)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """Ask the server to end; what is left of its group is killed next."""
+    server.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        server.wait(_END_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
