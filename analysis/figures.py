@@ -17,7 +17,7 @@ from analysis.rows import Cell, cells, metric_of
 from analysis.stats import t_interval
 from suite import cli
 from suite.ledger import Ledger
-from suite.records import Result
+from suite.records import Summary
 from suite.sweepfile import Sweep
 
 # One colour, marker and line per method everywhere; told apart in black and white by marker and line.
@@ -29,7 +29,7 @@ STYLES = {
 MAX_NAMED = 10  # a longer legend would hide the curves
 _OTHERS = itertools.cycle("DvPX*")
 _FURTHER = [(line, filling) for filling in ("none", "left", "bottom") for line in ("-.", "-", "--", ":")]
-_PANELS: dict[str, Callable[[Result], int]] = {
+_PANELS: dict[str, Callable[[Summary], int]] = {
     "parameters of the network": lambda result: result.params_total,
     "parameters kept after pruning": lambda result: result.params_kept,
 }
@@ -88,7 +88,7 @@ def _curves(found: list[Cell]) -> list[Curve]:
     return curves
 
 
-def _draw(panel: Axes, curve: Curve, metric: str, count: Callable[[Result], int]) -> None:
+def _draw(panel: Axes, curve: Curve, metric: str, count: Callable[[Summary], int]) -> None:
     points = []
     for cell in curve.cells:
         values = list(cell.values(metric).values())

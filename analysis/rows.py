@@ -6,7 +6,7 @@ from typing import Any
 
 from suite.config import InputError, Trial, flatten
 from suite.ledger import Ledger, State
-from suite.records import Result
+from suite.records import Summary
 from suite.sweepfile import Sweep
 
 
@@ -19,7 +19,7 @@ class Cell:
     series: str  # the method, with those of its settings that vary in this sweep
     method: str
     width_mult: float
-    results: dict[int, Result] = field(default_factory=dict)
+    results: dict[int, Summary] = field(default_factory=dict)
     missing: dict[int, State] = field(default_factory=dict)
 
     def values(self, metric: str) -> dict[int, float]:
@@ -38,21 +38,21 @@ def cells(sweep: Sweep, ledger: Ledger) -> list[Cell]:
     """Every planned cell of a sweep, with the results there are and the seeds that are missing.
 
     Raises:
-        InputError: results were made from different data.
+        InputError: results are garbled, or were made from different data.
     """
-    varying = _varying(sweep)
+    varying, looked = _varying(sweep), ledger.look(sweep.trials)
+    if garbled := [each.problem for each in looked.values() if each.state == "garbled" and each.problem]:
+        raise InputError(*garbled)
     found: dict[tuple[Any, ...], Cell] = {}
-    for trial in sweep.trials.values():
+    for trial_id, trial in sweep.trials.items():
         series = _series(trial, varying[trial.method.name])
         key = (trial.dataset.name, trial.model.name, series, trial.model.width_mult)
         cell = found.setdefault(key, Cell(*key[:3], trial.method.name, trial.model.width_mult))
-        result = ledger.result(trial)
-        if result is None:
-            cell.missing[trial.seed] = ledger.state(trial)
-        else:
+        state, result, _ = looked[trial_id]
+        if result is not None:
             cell.results[trial.seed] = result
-            if result.status == "diverged":
-                cell.missing[trial.seed] = "diverged"
+        if state != "done":
+            cell.missing[trial.seed] = state
     _check_data(list(found.values()))
     return list(found.values())
 

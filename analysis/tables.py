@@ -109,11 +109,9 @@ def difference_table(found: list[Cell], metric: str) -> pd.DataFrame:
 
 def _notes(found: list[Cell], metric: str) -> list[str]:
     notes = ["Intervals: Student t over seeds, 95 %; a difference counts where its interval leaves out 0."]
-    predictions = {c.dataset: r.test_predictions for c in found for r in c.results.values() if r.test_predictions}
-    for dataset, images in predictions.items():
-        notes.append(
-            f"{dataset}: {len(images)} test images, so one image is {100 / len(images):.2f} points of one trial."
-        )
+    tested = {c.dataset: r.num_test_images for c in found for r in c.results.values() if r.num_test_images}
+    for dataset, images in tested.items():
+        notes.append(f"{dataset}: {images} test images, so one image is {100 / images:.2f} points of one trial.")
     for cell in found:
         for state in sorted(set(cell.missing.values())):
             seeds = sorted(seed for seed, other in cell.missing.items() if other == state)

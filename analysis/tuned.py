@@ -19,7 +19,7 @@ import yaml
 
 from suite import cli
 from suite.config import InputError, Trial, flatten, identity
-from suite.ledger import Ledger
+from suite.ledger import Found, Ledger
 from suite.records import write_whole
 from suite.search import Range
 from suite.sweepfile import Sweep, load_sweep
@@ -90,15 +90,15 @@ def groups(sweep: Sweep, ledger: Ledger) -> list[Group]:
     Raises:
         InputError: results were made from different data, or a group has no setting all of whose trials are done.
     """
-    searched = _searched(sweep)
+    searched, looked = _searched(sweep), ledger.look(sweep.trials)
     gathered: dict[frozenset[Any], dict[str, Setting]] = {}
     data: dict[str, set[str]] = {}
-    for trial in sweep.trials.values():
+    for trial_id, trial in sweep.trials.items():
         flat = flatten(trial.model_dump())
         values = {key: flat[key] for key in searched if key in flat}
         fixed = frozenset(item for item in flatten(identity(trial)).items() if item[0] not in _own(searched))
         setting = gathered.setdefault(fixed, {}).setdefault(json.dumps(values), Setting(values))
-        _add(setting, trial, ledger, data.setdefault(trial.dataset.name, set()))
+        _add(setting, trial, looked[trial_id], data.setdefault(trial.dataset.name, set()))
     for dataset, ids in data.items():
         if len(ids) > 1:
             raise InputError(f"{dataset}: results were made from different data: {', '.join(sorted(ids))}")
@@ -161,17 +161,16 @@ def _own(searched: tuple[str, ...]) -> tuple[str, ...]:
     return (*searched, "model.width_mult", "seed")
 
 
-def _add(setting: Setting, trial: Trial, ledger: Ledger, data: set[str]) -> None:
+def _add(setting: Setting, trial: Trial, found: Found, data: set[str]) -> None:
     place = (trial.model.width_mult, trial.seed)
     setting.trials[place] = trial
-    result = ledger.result(trial)
+    state, result, _ = found
     if result is not None:
         data.add(result.data_id)
     top1 = result.metrics.get(METRIC) if result is not None and result.status == "done" else None
     if top1 is not None:
         setting.top1[place] = top1
     else:
-        state = ledger.state(trial)
         setting.missing[f"without {METRIC}" if state == "done" else state] += 1
 
 

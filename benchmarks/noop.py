@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from suite import index
 from suite.config import Trial
 from suite.lease import Lease
 from suite.records import METRICS, RESULT, Line, Result, Writer
@@ -14,6 +15,7 @@ def run(trial: Trial, folder: Path, *, on_epoch: Callable[[Line], None], **rest:
     """The launcher of such trials: lease, records, rename; no torch."""
     line: Line = {"epoch": 0, "step": 1, "timestamp": time.time(), "train/loss": 0.1, "val/loss": 0.2, "val/top1": 0.9}
     with Lease.take(folder) as lease:
+        index.begun(folder)
         writer = Writer(lease.folder)
         writer.epoch(line)
         on_epoch(line)

@@ -4,20 +4,29 @@ import errno
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 
 from suite import records
 from suite.config import InputError, SchedulerSettings, Trial, identity
+from suite.index import Index
 
 # done and diverged are final; failed raised; unfinished was left or killed; differs was run with other settings;
-# stopped early by the scheduler of this sweep: final for it, and unfinished for every other one.
-State = Literal["done", "diverged", "stopped", "failed", "unfinished", "missing", "differs"]
+# stopped early by the scheduler of this sweep: final for it, and unfinished for every other one; garbled: unreadable.
+State = Literal["done", "diverged", "stopped", "failed", "unfinished", "missing", "differs", "garbled"]
 FINAL: tuple[State, ...] = ("done", "diverged", "stopped")
+
+
+class Found(NamedTuple):
+    """What has become of a trial, with the summary of its result where that can be used, or why it cannot."""
+
+    state: State
+    summary: records.Summary | None = None
+    problem: str | None = None
 
 
 class Ledger:
@@ -35,6 +44,28 @@ class Ledger:
         found = records.read_result(self.folder(trial.trial_id))
         return found if found is not None and same_settings(found, trial) else None
 
+    def look(self, trials: Mapping[str, Trial]) -> dict[str, Found]:
+        """What has become of trials, by trial_id; those that are final are not opened again."""
+        final, begun, problems = Index(self.root).look(trials)
+        found: dict[str, Found] = {}
+        for trial_id, trial in trials.items():
+            if trial_id in final:
+                found[trial_id] = self._final(final[trial_id], trial)
+            elif trial_id in problems:
+                found[trial_id] = Found("garbled", problem=problems[trial_id])
+            else:
+                found[trial_id] = Found(self._unfinished(self.folder(trial_id)) if trial_id in begun else "missing")
+        return found
+
+    def _final(self, summary: records.Summary, trial: Trial) -> Found:
+        if same_settings(summary, trial):
+            return Found(summary.status, summary)
+        why = (
+            f"{self.folder(summary.trial_id)}: its result was made with other settings: a default was changed "
+            "or a setting removed since: pin the old value in the sweep file, or move the folder away"
+        )
+        return Found("differs", problem=why)
+
     def state(self, trial: Trial) -> State:
         """What has become of a trial.
 
@@ -45,6 +76,9 @@ class Ledger:
         found = records.read_result(folder)
         if found is not None:
             return found.status if same_settings(found, trial) else "differs"
+        return self._unfinished(folder)
+
+    def _unfinished(self, folder: Path) -> State:
         if (folder / records.FAILURE).exists():
             return "failed"
         stopped = records.read_stopped(folder)
@@ -86,8 +120,10 @@ class Ledger:
             yield
 
 
-def same_settings(result: records.Result, trial: Trial) -> bool:
+def same_settings(result: records.Summary, trial: Trial) -> bool:
     """A result was made with the settings of this trial, as far as they can change numbers."""
+    if result.config == trial.model_dump(mode="json"):
+        return True
     try:
         ran = Trial.model_validate(result.config)  # a setting added since then takes its default
     except ValidationError:

@@ -4,16 +4,21 @@ from collections import Counter
 from dataclasses import dataclass
 
 from suite.config import InputError, Trial
-from suite.ledger import FINAL, Ledger, State
+from suite.ledger import FINAL, Found, Ledger, State
 from suite.sweepfile import Sweep
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of a sweep with their states, and those to run now."""
+    """What has become of the trials of a sweep, and those to run now."""
 
-    states: dict[str, State]
+    found: dict[str, Found]
     to_run: dict[str, Trial]
+
+    @property
+    def states(self) -> dict[str, State]:
+        """The trials with their states."""
+        return {trial_id: each.state for trial_id, each in self.found.items()}
 
     @property
     def counts(self) -> Counter[State]:
@@ -34,22 +39,10 @@ def make_plan(sweep: Sweep, ledger: Ledger, *, retry_failed: bool = False) -> Pl
     Raises:
         InputError: a result is garbled, or was made with other settings under the same trial_id.
     """
-    states: dict[str, State] = {}
-    problems: list[str] = []
-    for trial_id, trial in sweep.trials.items():
-        try:
-            states[trial_id] = ledger.state(trial)
-        except InputError as error:
-            problems += error.problems
-            continue
-        if states[trial_id] == "differs":
-            problems.append(
-                f"{ledger.folder(trial_id)}: its result was made with other settings: a default was changed "
-                "or a setting removed since: pin the old value in the sweep file, or move the folder away"
-            )
-    if problems:
+    found = ledger.look(sweep.trials)
+    if problems := [each.problem for each in found.values() if each.problem]:
         raise InputError(*problems)
     again: list[State] = ["missing", "unfinished"]
     if retry_failed:
         again.append("failed")
-    return Plan(states, {i: trial for i, trial in sweep.trials.items() if states[i] in again})
+    return Plan(found, {i: trial for i, trial in sweep.trials.items() if found[i].state in again})

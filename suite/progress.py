@@ -67,7 +67,7 @@ def show_plan(sweep: Sweep, plan: Plan, ledger: Ledger) -> None:
     header = ("trial_id", "method", "model", "dataset", "seed", "state")
     rows = []
     for trial_id, trial in sweep.trials.items():
-        state = "to run" if trial_id in plan.to_run else plan.states[trial_id]
+        state = "to run" if trial_id in plan.to_run else plan.found[trial_id].state
         model = f"{trial.model.name} x{trial.model.width_mult:g}"
         rows.append((trial_id, trial.method.name, model, trial.dataset.name, str(trial.seed), state))
     show_table(f"{sweep.name}: {sweep.path}", header, rows)
@@ -77,7 +77,7 @@ def show_plan(sweep: Sweep, plan: Plan, ledger: Ledger) -> None:
 def show_counts(plan: Plan, ledger: Ledger) -> None:
     """One line: how many trials are in each state."""
     states = ", ".join(f"{number} {state}" for state, number in sorted(plan.counts.items()))
-    console.print(f"{len(plan.states)} trials in {ledger.root}: {states}; {len(plan.to_run)} to run")
+    console.print(f"{len(plan.found)} trials in {ledger.root}: {states}; {len(plan.to_run)} to run")
 
 
 class SweepDisplay:

@@ -26,8 +26,8 @@ RESULT, METRICS, FAILURE, STOPPED, LOG = "result.json", "metrics.jsonl", "failur
 _ATTEMPT = re.compile(r"attempt-(\d+)")
 
 
-class Result(BaseModel):
-    """What ``result.json`` holds. Accuracies are in [0, 1]; bytes are of live state on the device."""
+class Summary(BaseModel):
+    """A final record without what is large. Accuracies are in [0, 1]; bytes are of live state on the device."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -35,7 +35,7 @@ class Result(BaseModel):
     status: Literal["done", "diverged"]
     config: dict[str, Any]  # every setting, resolved
     metrics: dict[str, float | None]  # of the last epoch, and of the test
-    test_predictions: list[int] | None  # one class id per image, in the order of the test split
+    num_test_images: int = 0  # whose predictions are kept
     num_epochs: int
     num_updates: int
     params_total: int  # of the built model
@@ -50,6 +50,18 @@ class Result(BaseModel):
     versions: dict[str, str]
     host: str
     device: str
+
+    @classmethod
+    def of(cls, result: "Result") -> "Summary":
+        """The summary of a result."""
+        settings = {name: getattr(result, name) for name in cls.model_fields}
+        return cls.model_construct(**settings | {"num_test_images": len(result.test_predictions or [])})
+
+
+class Result(Summary):
+    """What ``result.json`` holds."""
+
+    test_predictions: list[int] | None  # one class id per image, in the order of the test split
 
 
 class Failure(BaseModel):

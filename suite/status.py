@@ -5,32 +5,58 @@ Exit status: 0 all planned trials are final; 1 some are not; 2 bad input; 130 st
 
 import argparse
 import contextlib
+import json
 import math
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from statistics import median
+from typing import Any
 
 from suite import cli, lease, records
 from suite.config import Trial
-from suite.ledger import FINAL, Ledger, State
+from suite.ledger import FINAL, Found, Ledger
 from suite.plan import make_plan
 from suite.slurm.record import JobRecord, read_job
 from suite.sweepfile import Sweep
 
-HEADER = ("trial_id", "method", "model", "dataset", "seed", "state", "epoch", "val", "job")
+HEADER = ("trial_id", "method", "model", "dataset", "seed", "state", "epoch", "val", "left", "where")
 STATES = ("done", "diverged", "stopped", "failed", "running", "queued", "unfinished", "not begun")  # order of counts
 
 
-class Row(NamedTuple):
-    """A trial: its row of the table below ``HEADER``, and a line on it where somebody has to care for it."""
+@dataclass(frozen=True)
+class Row:
+    """How a trial stands. ``val`` is its last ``val/top1``; ``where`` is a job, or a process and its machine.
 
+    ``seconds_left`` is told of one that runs: by the median of its epochs so far, without the test at the end.
+    """
+
+    trial: Trial
+    trial_id: str
     state: str
-    cells: tuple[str, ...]
-    note: str | None
+    num_epochs: int = 0
+    val: float | None = None
+    where: str | None = None
+    seconds_left: float | None = None
+    note: str | None = None  # where somebody has to care for it
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row of the table below ``HEADER``."""
+        model = f"{self.trial.model.name} x{self.trial.model.width_mult:g}"
+        what = self.trial_id, self.trial.method.name, model, self.trial.dataset.name, str(self.trial.seed)
+        left = "-" if self.seconds_left is None else duration(self.seconds_left)
+        val = "-" if self.val is None else f"{self.val:.3f}"
+        return (*what, self.state, f"{self.num_epochs}/{self.trial.epochs}", val, left, self.where or "-")
+
+    def plain(self) -> dict[str, Any]:
+        """As ``--json`` has it."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "trial"}
+        return {**own, "settings": self.trial.model_dump(mode="json")}
 
 
 class Watcher:
@@ -44,8 +70,8 @@ class Watcher:
     def look(self) -> list[Row]:
         """A row a trial, in the order of the sweep."""
         rest = {i: trial for i, trial in self._sweep.trials.items() if i not in self._final}
-        states = make_plan(replace(self._sweep, trials=rest), self._ledger).states
-        rows = self._final | {i: self._row(trial, states[i]) for i, trial in rest.items()}
+        found = make_plan(replace(self._sweep, trials=rest), self._ledger).found
+        rows = self._final | {i: self._row(i, trial, found[i]) for i, trial in rest.items()}
         self._final = {i: row for i, row in rows.items() if row.state in FINAL}
         return [rows[i] for i in self._sweep.trials]
 
@@ -64,22 +90,31 @@ class Watcher:
         counted = f"{len(rows)} trials in {self._ledger.root}: {states}"
         return [counted, f"driver: job {driver.id}"] if driver and driver.id else [counted]
 
-    def _row(self, trial: Trial, state: State) -> Row:
-        folder = self._ledger.folder(trial.trial_id)
+    def _row(self, trial_id: str, trial: Trial, found: Found) -> Row:
+        if found.summary is not None:
+            return Row(trial, trial_id, found.state, found.summary.num_epochs, found.summary.metrics.get("val/top1"))
+        if found.state == "missing":
+            self._beats[self._ledger.folder(trial_id)] = "", -math.inf
+            return Row(trial, trial_id, "not begun")
+        folder = self._ledger.folder(trial_id)
         job, lines = read_job(folder), records.read_metrics(folder)
-        shown = self._shown(folder, job) if state in ("missing", "unfinished") else state
-        val = lines[-1].get("val/top1") if lines else None
-        told = shown, f"{len(lines)}/{trial.epochs}", "-" if val is None else f"{val:.3f}", (job and job.id) or "-"
-        model = f"{trial.model.name} x{trial.model.width_mult:g}"
-        what = trial.trial_id, trial.method.name, model, trial.dataset.name, str(trial.seed)
-        return Row(shown, (*what, *told), _note(folder, shown))
+        state = self._shown(folder, job) if found.state == "unfinished" else found.state
+        return Row(
+            trial,
+            trial_id,
+            state,
+            num_epochs=len(lines),
+            val=lines[-1].get("val/top1") if lines else None,
+            where=_where(folder, job, state),
+            seconds_left=_seconds_left(lines, trial.epochs) if state == "running" else None,
+            note=_note(folder, state),
+        )
 
     def _shown(self, folder: Path, job: JobRecord | None) -> str:
         attempt = records.newest_attempt(folder)
         if attempt is None:
             self._beats[folder] = "", -math.inf  # an attempt that is there at the next look has just begun
-            waits = "queued" if job and not job.cancelled else "unfinished"
-            return waits if folder.exists() else "not begun"
+            return "queued" if job and not job.cancelled else "unfinished"
         if lease.is_running(folder):
             return "running"
         owner = lease.owner_of(attempt)
@@ -101,6 +136,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     sweep, ledger = cli.load(args)
     watcher = Watcher(sweep, ledger)
     rows = watcher.look()
+    if args.json:
+        told = [row.plain() for row in _asked(rows, args)]
+        print(json.dumps({"name": sweep.name, "results": str(ledger.root), "trials": told}, indent=1))
+        return _status(rows)
     from suite import progress  # rich: not before mistakes are told
 
     if args.follow:
@@ -109,12 +148,22 @@ def main(argv: Sequence[str] | None = None) -> int:
                 moving_first = sorted(rows, key=lambda row: row.state in FINAL)  # a screen may be too short for all
                 redrawn.show(watcher.head(rows), HEADER, moving_first)
     if not args.follow or progress.console.is_terminal:
-        progress.show_noted(watcher.head(rows), f"{sweep.name}: {sweep.path}", HEADER, rows)
+        progress.show_noted(watcher.head(rows), f"{sweep.name}: {sweep.path}", HEADER, _asked(rows, args))
+    return _status(rows)
+
+
+def _asked(rows: list[Row], args: argparse.Namespace) -> list[Row]:
+    return [row for row in rows if row.state == "failed"] if args.failed else rows
+
+
+def _status(rows: list[Row]) -> int:
     return 0 if all(row.state in FINAL for row in rows) else 1
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.sweep_parser("python -m suite.status", "Show how the trials of a sweep stand.")
+    parser.add_argument("--failed", action="store_true", help="show those that raised, and why")
+    parser.add_argument("--json", action="store_true", help="for programs: every trial with its settings")
     parser.add_argument("--follow", action="store_true", help="look again until all trials are final or failed")
     parser.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="with --follow; default: 5")
     args = parser.parse_args(argv)
@@ -123,11 +172,33 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def _where(folder: Path, job: JobRecord | None, state: str) -> str | None:
+    if job and job.id:
+        return f"job {job.id}"
+    attempt = records.newest_attempt(folder) if state == "running" else None
+    owner = lease.owner_of(attempt) if attempt else None
+    return f"{owner.host}, process {owner.pid}" if owner else None
+
+
+def _seconds_left(lines: list[dict[str, float | None]], num_epochs: int) -> float | None:
+    """By the times at which epochs ended: a clock that jumped, or a pause, moves one of them."""
+    ends = [end for line in lines if (end := line.get("timestamp")) is not None]
+    paces = [after - before for before, after in pairwise(ends)]
+    return max(median(paces), 0.0) * (num_epochs - len(lines)) if paces else None
+
+
 def _note(folder: Path, shown: str) -> str | None:
     if shown == "failed" and (failure := records.read_failure(folder)):
-        return f"failed: {' '.join(failure.error.splitlines())}: {folder / records.FAILURE}"
+        log = f"; its log: {folder / records.LOG}" if (folder / records.LOG).exists() else ""
+        return f"failed: {' '.join(failure.error.splitlines())}: {folder / records.FAILURE}{log}"
     said = records.last_words(folder) if shown == "unfinished" else None
     return f"unfinished: {folder}: {said}" if said else None
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, as 1:02:03."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
 def _text(path: Path) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from suite import index
 from suite.config import Trial
 from suite.ledger import Ledger
 from suite.records import Result, Writer
@@ -45,5 +46,6 @@ def made(ledger: Ledger, trial_id: str) -> Path:
 def write_result(ledger: Ledger, trial: Trial, **changes: Any) -> Result:
     """Put a made-up result into the ledger, as the trial would have left it."""
     result = result_of(trial, **changes)
+    index.begun(ledger.folder(trial.trial_id))
     Writer(made(ledger, trial.trial_id)).finish(result)
     return result

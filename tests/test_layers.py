@@ -28,6 +28,7 @@ BASE = frozenset(  # no torch
         "stopping",
         "lease",
         "ledger",
+        "index",
         "plan",
         "cli",
     ]

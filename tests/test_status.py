@@ -3,6 +3,7 @@
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -71,7 +72,7 @@ def show(*flags: str) -> int:
 
 
 def table(printed: str) -> list[list[str]]:
-    """trial_id, state, epoch, val and job of the rows."""
+    """trial_id, state, epoch, val, time left and place of the rows."""
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line[:1] == "│"]
     return [[row[0], *row[5:]] for row in rows]
 
@@ -82,24 +83,24 @@ def table(printed: str) -> list[list[str]]:
 def test_every_state_has_its_row(sweep: Sweep, capsys: Said) -> None:
     done, failed, queued, running, unfinished, missing = sweep.trials.values()
     finish(done)
-    Writer(folder_of(done), [line(0, 0.5), line(1, 0.8126)])
     write_failure(made(RESULTS, failed.trial_id), failed.trial_id, ValueError("[/x] one\ntwo"))
     submitted(folder_of(queued), "77")
     (left(unfinished).parent / "log.txt").write_text("2026-01-01 00:00:00 stopped: saved\n")
     submitted(folder_of(unfinished), None)
     with Lease.take(folder_of(running), patience=0) as held:
         Writer(held.folder, [line(0, float("nan"))])
+        here = f"{socket.gethostname()}, process {os.getpid()}"
         assert show() == 1
     printed = capsys.readouterr().out
     first, *_ = printed.splitlines()
     assert first == "6 trials in results: 1 done, 1 failed, 1 running, 1 queued, 1 unfinished, 1 not begun"
     assert table(printed) == [
-        [done.trial_id, "done", "2/2", "0.813", "-"],
-        [failed.trial_id, "failed", "0/2", "-", "-"],
-        [queued.trial_id, "queued", "0/2", "-", "77"],
-        [running.trial_id, "running", "1/2", "-", "-"],
-        [unfinished.trial_id, "unfinished", "0/2", "-", "-"],
-        [missing.trial_id, "not begun", "0/2", "-", "-"],
+        [done.trial_id, "done", "1/2", "0.710", "-", "-"],
+        [failed.trial_id, "failed", "0/2", "-", "-", "-"],
+        [queued.trial_id, "queued", "0/2", "-", "-", "job 77"],
+        [running.trial_id, "running", "1/2", "-", "-", here],
+        [unfinished.trial_id, "unfinished", "0/2", "-", "-", "-"],
+        [missing.trial_id, "not begun", "0/2", "-", "-", "-"],
     ]
     assert [line.strip() for line in printed.splitlines()[-2:]] == [
         f"failed: ValueError: [/x] one two: {folder_of(failed) / 'failure.json'}",

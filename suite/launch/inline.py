@@ -4,7 +4,7 @@ import errno
 from collections.abc import Callable
 from pathlib import Path
 
-from suite import distributed
+from suite import distributed, index
 from suite.config import InputError, Trial
 from suite.launch import log, logging_to
 from suite.lease import Lease, TakenOver
@@ -39,6 +39,7 @@ def run(
         with Lease.take(folder, take_over=take_over, should_stop=lambda: stop.asked) as lease, logging_to(folder):
             if (found := read_result(folder)) is not None:  # another process finished it while we waited
                 return found
+            index.begun(folder)
             return _attempt(trial, lease, stop, data_dir, on_epoch)
 
 

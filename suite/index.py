@@ -1,0 +1,110 @@
+"""What is known of final trials, in one file, ``RESULTS/index.jsonl``: so that looking at ten thousand opens one.
+
+A cache, made from the records: it may be deleted at any time. Each line has a checksum before it; one that is cut
+short, garbled or of an older form is as if it were not there. An entry holds for the folder it was made of, and until
+another attempt at the trial begins.
+"""
+
+import contextlib
+import os
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from suite.config import InputError
+from suite.records import Summary, read_result
+
+INDEX = "index.jsonl"
+
+
+class Entry(BaseModel):
+    """A line: what became of a trial in the folder of this inode; None where an attempt has begun since."""
+
+    trial_id: str
+    inode: int = 0
+    summary: Summary | None = None
+
+
+class Index:
+    """The index of a results folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._path, self._trials = root / INDEX, root / "trials"
+
+    def look(self, trial_ids: Iterable[str]) -> tuple[dict[str, Summary], set[str], dict[str, str]]:
+        """Which trials are final; only those whose end is not known yet are opened.
+
+        Returns:
+            By trial_id the final ones; those that have a folder and are not; by trial_id what is wrong with a record.
+        """
+        folders = self._folders()
+        asked = folders.keys() & set(trial_ids)
+        final = {i: entry.summary for i, entry in self._read(folders).items() if i in asked and entry.summary}
+        new, problems = [], {}
+        for trial_id in sorted(asked - final.keys()):
+            try:
+                result = read_result(self._trials / trial_id)
+            except InputError as error:
+                problems[trial_id] = str(error)
+                continue
+            if result is not None:
+                new.append(Entry(trial_id=trial_id, inode=folders[trial_id], summary=Summary.of(result)))
+        self._append(new)
+        final |= {entry.trial_id: entry.summary for entry in new if entry.summary}
+        return final, asked - final.keys(), problems
+
+    def _folders(self) -> dict[str, int]:
+        """The trials there are, with the inodes of their folders: one listing, no look into any."""
+        try:
+            with os.scandir(self._trials) as entries:
+                return {entry.name: entry.inode() for entry in entries}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+
+    def _read(self, folders: dict[str, int]) -> dict[str, Entry]:
+        try:
+            lines = self._path.read_bytes().split(b"\n")
+        except OSError:
+            return {}
+        last = {line[9:21]: line for line in lines if line}  # a later line of a trial holds
+        entries = (_parsed(line) for line in last.values())
+        return {entry.trial_id: entry for entry in entries if entry and entry.inode == folders.get(entry.trial_id)}
+
+    def _append(self, entries: list[Entry]) -> None:
+        if entries:
+            _append(self._path, "".join(map(_line, entries)))
+
+
+def begun(trial_folder: Path) -> None:
+    """An attempt at a trial begins: what the index knows of an earlier one there, holds no more."""
+    path = trial_folder.parents[1] / INDEX
+    if path.exists():
+        _append(path, _line(Entry(trial_id=trial_folder.name)))
+
+
+def _append(path: Path, text: str) -> None:
+    """In one write, behind whatever was cut short; without it all is slower, and nothing is lost."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(handle, b"\n" + text.encode())
+        finally:
+            os.close(handle)
+
+
+def _line(entry: Entry) -> str:
+    text = f"{entry.trial_id} {entry.model_dump_json()}"
+    return f"{zlib.crc32(text.encode()):08x} {text}\n"
+
+
+def _parsed(line: bytes) -> Entry | None:
+    """The entry of a line ``checksum trial_id json``."""
+    checksum, _, text = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        return None
+    try:
+        return Entry.model_validate_json(text.partition(b" ")[2])
+    except ValidationError:
+        return None
