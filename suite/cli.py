@@ -13,10 +13,13 @@ from suite.sweepfile import Sweep, load_sweep
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EISDIR)
 
 
-def sweep_parser(prog: str, description: str) -> argparse.ArgumentParser:
+def sweep_parser(prog: str, description: str, *, several: bool = False) -> argparse.ArgumentParser:
     """A parser with the arguments that say which trials are meant, and where their records are."""
     parser = argparse.ArgumentParser(prog=prog, description=description)
-    parser.add_argument("file", type=Path, help="the sweep file")
+    if several:
+        parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="sweep files, run one after the other")
+    else:
+        parser.add_argument("file", type=Path, help="the sweep file")
     parser.add_argument(
         "--only", action="append", default=[], metavar="KEY=VALUE", help="trials with this setting only"
     )
@@ -29,6 +32,28 @@ def load(args: argparse.Namespace) -> tuple[Sweep, Ledger]:
     """The sweep and the ledger that the arguments name."""
     sweep = load_sweep(args.file, only=args.only, sets=args.set)
     return sweep, Ledger(args.results, sweep.scheduler)
+
+
+def load_several(args: argparse.Namespace) -> list[Sweep]:
+    """The sweeps that the arguments name.
+
+    Raises:
+        InputError: mistakes in any of the files, or two sweeps of one name, whose reports would lie in one folder.
+    """
+    sweeps: list[Sweep] = []
+    problems: list[str] = []
+    names: dict[str, Path] = {}
+    for path in args.files:
+        try:
+            sweeps.append(load_sweep(path, only=args.only, sets=args.set))
+        except InputError as error:
+            problems += error.problems
+            continue
+        if (other := names.setdefault(sweeps[-1].name, path)) is not path:
+            problems.append(f"{path}: name: {sweeps[-1].name}: must be another one than in {other}")
+    if problems:
+        raise InputError(*problems)
+    return sweeps
 
 
 def report_folder(sweep: Sweep, ledger: Ledger) -> Path:

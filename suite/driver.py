@@ -80,7 +80,7 @@ def submit(sweep: Sweep, ledger: Ledger, profile: Profile, args: argparse.Namesp
             "--driver job: environment.kind: image: sbatch may not be there in a container; use --driver here"
         )
     folder = (ledger.root / "driver" / sweep.label).absolute()
-    watch = f"python -m suite.status {_quoted(args)} --follow"
+    watch = f"python -m suite.status {_quoted(sweep, args)} --follow"
     text = sweep.path.read_text(encoding="utf-8")
     if (found := _live(folder)) is not None:
         if (folder / "sweep.yaml").read_text(encoding="utf-8") != text:
@@ -144,9 +144,8 @@ def _arguments(args: argparse.Namespace, folder: Path) -> list[str]:
         for text in getattr(args, flag):
             given += [f"--{flag}", text]
     given += ["--retry-failed"] if args.retry_failed else []
-    given += ["--data-dir", str(args.data_dir.absolute())] if args.data_dir else []
-    return given + (["--tracking-uri", args.tracking_uri] if args.tracking_uri else [])
+    return given + (["--data-dir", str(args.data_dir.absolute())] if args.data_dir else [])
 
 
-def _quoted(args: argparse.Namespace) -> str:
-    return f"{args.file} --results {args.results}"
+def _quoted(sweep: Sweep, args: argparse.Namespace) -> str:
+    return f"{sweep.path} --results {args.results}"

@@ -4,13 +4,14 @@ Exit status: 0 all planned trials are final; 1 some failed or are unfinished; 2 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from suite import cli, data, driver, launch, lease, records
+from suite import cli, data, driver, launch, lease, records, tracking
 from suite.config import InputError
 from suite.ledger import Ledger
 from suite.plan import Plan, make_plan
@@ -19,16 +20,26 @@ from suite.slurm.profile import Profile, find_profile, load_profile
 from suite.slurm.record import JOB, forget_job
 from suite.sweepfile import Sweep
 
+STOPPED_STATUS = 130
 _LEFT = (JOB, records.STOPPED)
 _LEFT_HERE = "running trials are saved; the same command goes on from here"
 _LEFT_THERE = "jobs go on; the same command follows them, `scancel` ends them: they carry the name {}.TRIAL_ID"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is missing of a sweep, then show and publish its results."""
+    """Run what is missing of sweeps, then show and publish their results."""
     args = _parse(argv)
-    sweep, ledger = cli.load(args)
-    profile = _profile(args, sweep, ledger)
+    sweeps = [(sweep, Ledger(args.results, sweep.scheduler)) for sweep in cli.load_several(args)]
+    profiles = [_profile(args, sweep, ledger) for sweep, ledger in sweeps]  # all mistakes before the first trial
+    status = 0
+    for (sweep, ledger), profile in zip(sweeps, profiles, strict=True):
+        status = max(status, _sweep(sweep, ledger, args, profile))
+        if status == STOPPED_STATUS:
+            break
+    return status
+
+
+def _sweep(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> int:
     from suite import progress  # rich: not before a mistake in the file can be told
 
     if args.dry_run:
@@ -65,7 +76,7 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
         except KeyboardInterrupt:
             told = _LEFT_HERE if profile is None else _LEFT_THERE.format(sweep.name)
             progress.console.print(f"stopped: what is done is kept, {told}")
-            return 130
+            return STOPPED_STATUS
         plan = make_plan(sweep, ledger)
         _tidy(plan, ledger)
     files = _report(sweep, ledger)
@@ -75,7 +86,7 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.sweep_parser("python -m suite.sweep", "Run the trials of a sweep that are not done yet.")
+    parser = cli.sweep_parser("python -m suite.sweep", "Run the trials of sweeps that are not done yet.", several=True)
     parser.add_argument("--dry-run", action="store_true", help="print the trials and run nothing")
     parser.add_argument("--launcher", choices=launch.LAUNCHERS, help="default: inline for one process, else local")
     parser.add_argument("--profile", metavar="NAME", help="of the cluster, for slurm: slurm/NAME.yaml, or a path")
@@ -85,10 +96,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--retry-failed", action="store_true", help="run trials again that raised")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets; default: $SUITE_DATA, else data")
     parser.add_argument("--download", action="store_true", help="fetch data sets that are missing")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server; default: mlflow.db in the results folder")
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", help="MLflow server; default: $MLFLOW_TRACKING_URI, else mlflow.db there"
+    )
     parser.add_argument("--wait", action="store_true", help=argparse.SUPPRESS)  # until no other sweep runs there
     parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)  # of a sweep, in a job of packed trials
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.tracking_uri:  # it may hold a password: it stands on no command line of ours
+        os.environ[tracking.URI_VARIABLE] = args.tracking_uri
+    args.tracking_uri = os.environ.get(tracking.URI_VARIABLE)
+    return args
 
 
 def _profile(args: argparse.Namespace, sweep: Sweep, ledger: Ledger) -> Profile | None:
@@ -177,7 +194,6 @@ def _report(sweep: Sweep, ledger: Ledger) -> list[Path]:
 
 
 def _publish(sweep: Sweep, ledger: Ledger, uri: str | None, files: list[Path]) -> None:
-    from suite import tracking
     from suite.progress import console
 
     try:

@@ -19,6 +19,7 @@ from suite.config import InputError, Trial, flatten
 from suite.ledger import Ledger
 from suite.sweepfile import Sweep
 
+URI_VARIABLE = "MLFLOW_TRACKING_URI"  # MLflow's own
 _BATCH = 1000  # metrics in one request: the server's limit
 _NOT_METRICS = ("epoch", "step", "timestamp")
 _ONCE = ("params_total", "params_kept", "seconds", "peak_memory_mb", "state_bytes_per_weight")  # no curve
@@ -58,7 +59,7 @@ def publish(sweep: Sweep, ledger: Ledger, *, uri: str | None, report: list[Path]
 
 def without_secret(text: str) -> str:
     """A text with the user and password of any URI in it left out."""
-    return re.sub(r"//[^/@\s]+@", "//***@", text)
+    return re.sub(r"//[^/\s]+@", "//***@", text)
 
 
 def ui_command(ledger: Ledger, uri: str | None) -> str:

@@ -7,9 +7,7 @@ import atexit
 import contextlib
 import os
 import secrets
-import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from suite import early_stop, launch, worker
+from suite import early_stop, launch, scratch, worker
 from suite.config import InputError, Trial
 from suite.launch.sweep_job import RAY_ADDRESS
 from suite.ledger import Ledger
@@ -88,10 +86,10 @@ def run(
     _displays[:] = [display]
     for seen in (_skipped, _started, _ended):
         seen.clear()
-    with _cluster(ray) as scratch, _site(sweep, profile, ledger, scratch) as site:
+    with _cluster(ray) as folder, _site(sweep, profile, ledger, folder) as site:
         if site is None:
             _check_resources(ray.cluster_resources(), trials)
-        stop = scratch / "stop"
+        stop = folder / "stop"
         rest = {
             "root": str(ledger.root.absolute()),
             "data_dir": data_dir and str(data_dir.absolute()),
@@ -102,13 +100,13 @@ def run(
         }
         units = _units(trials, ledger, site)
         _units_now[:] = [trial_ids for trial_ids, _ in units]
-        offsets = worker.write_cells(scratch / "cells", units, trials, rest)
+        offsets = worker.write_cells(folder / "cells", units, trials, rest)
         asked = [_resources(trials[trial_ids[0]], site) for trial_ids, _ in units]
         configs = [
-            {"unit": i, "file": str(scratch / "cells"), "at": at, "resources": resources}
+            {"unit": i, "file": str(folder / "cells"), "at": at, "resources": resources}
             for i, (at, resources) in enumerate(zip(offsets, asked, strict=True))
         ]
-        _fit(configs, _scheduler(trials, ledger), scratch, stop, site.profile.max_live_jobs if site else None)
+        _fit(configs, _scheduler(trials, ledger), folder, stop, site.profile.max_live_jobs if site else None)
         if stop.exists() or not trials.keys() <= _ended:  # Tune takes Ctrl-C as "start no more" and returns
             raise KeyboardInterrupt
 
@@ -285,8 +283,9 @@ def _tell_of(event: str, trial_id: str, *told: Any) -> None:
 def _import_ray() -> Any:
     """Import ray, which reads its environment then; a fresh token keeps other users of the machine out."""
     if RAY_ADDRESS not in os.environ:
-        folder = Path(tempfile.mkdtemp(prefix="suite-token-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # what Ray calls listening on loopback alone
+        folder = scratch.make("suite-token-")
+        atexit.register(scratch.remove, folder)
         token = folder / "token"
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
@@ -303,27 +302,27 @@ def _import_ray() -> Any:
 @contextlib.contextmanager
 def _cluster(ray: Any) -> Iterator[Path]:
     """A Ray of our own, its files in a folder that is removed at the end."""
-    scratch = Path(tempfile.mkdtemp(prefix="suite-ray-"))
+    folder = scratch.make("suite-ray-")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         own = {
             "num_cpus": len(os.sched_getaffinity(0)),
             "include_dashboard": False,
             "object_store_memory": _OBJECT_STORE_BYTES,
-            "_temp_dir": str(scratch / "ray"),  # Ray opens it to everybody: the folder above stays ours
+            "_temp_dir": str(folder / "ray"),  # Ray opens it to everybody: the folder above stays ours
         }
         there = os.environ.get(RAY_ADDRESS)  # of the job that we are in
         rest = {} if there else own
         ray.init(address=there or "local", log_to_driver=False, logging_level="CRITICAL", **rest)
         if threading.current_thread() is threading.main_thread():  # Ray's own answer to TERM is a stack trace
             signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-        yield scratch
+        yield folder
     finally:
         ray.shutdown()
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.remove(folder)
 
 
 def _check_resources(there: dict[str, float], trials: dict[str, Trial]) -> None:

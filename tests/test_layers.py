@@ -29,6 +29,7 @@ BASE = frozenset(  # no torch
         "lease",
         "ledger",
         "index",
+        "scratch",
         "plan",
         "cli",
     ]

@@ -105,7 +105,6 @@ def test_the_search_passes_over(code: str) -> None:
     assert list(loads(ast.parse(code))) == []
 
 
-@pytest.mark.xfail(strict=True, reason="the folder is made by submitit, with the rights that umask leaves")
 def test_what_a_job_is_to_run_lies_in_a_folder_of_ours_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sbatch = tmp_path / "bin" / "sbatch"
     sbatch.parent.mkdir()

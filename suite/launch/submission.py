@@ -1,6 +1,8 @@
 """Giving jobs to SLURM; the only importer of submitit: it writes the script, and starts a function in each task."""
 
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,9 @@ def submit(site: Site, record: JobRecord, parameters: dict[str, Any], *call: Any
     """Submit a job; returns its id.
 
     Raises:
-        Refused: for good; NotNow: try again, after a look at the queue.
+        Refused: for good, or its folder is not ours alone; NotNow: try again, after a look at the queue.
     """
+    _make_private(Path(record.folder))
     executor = _executor(site, record.folder, parameters)
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -39,6 +42,15 @@ def submit(site: Site, record: JobRecord, parameters: dict[str, Any], *call: Any
             return str(executor.submit(*call).job_id)
         except (FailedJobError, FailedSubmissionError, OSError) as error:
             raise _refusal(str(error)) from None
+
+
+def _make_private(folder: Path) -> None:
+    """What a job is to run lies there as a pickle: whoever can write there runs code as us."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    there = folder.lstat()
+    if not stat.S_ISDIR(there.st_mode) or there.st_uid != os.geteuid() or there.st_mode & 0o077:
+        raise Refused(f"{folder}: must be a folder of yours alone (rights 0700): jobs run what lies there")
 
 
 def check_accepted(site: Site, record: JobRecord, parameters: dict[str, Any]) -> None:

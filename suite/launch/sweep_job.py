@@ -121,8 +121,9 @@ def _ray(stop: StopRequest) -> Iterator[dict[str, str]]:
             token.touch(mode=0o600)
             token.write_text(secrets.token_hex(32))
             where = f"{socket.gethostbyname(socket.gethostname())}:{_free_port()}"
+            # Ray opens its folder to everybody: the one above stays ours. A short name: paths of sockets are limited.
             node = _start_node(
-                ["--head", f"--port={where.partition(':')[2]}", f"--temp-dir={scratch}"], where, environment
+                ["--head", f"--port={where.partition(':')[2]}", f"--temp-dir={scratch}/r"], where, environment
             )
             _wait(lambda: _listens(where), stop, node)
             write_whole(address, where)

@@ -13,6 +13,7 @@ from suite.slurm.profile import Profile
 
 _OF_A_JOB = ("SLURM_", "SRUN_", "SUBMITIT_", "PMI", "PMIX_", "SBATCH_CLUSTERS")  # that we are in, if any
 _OF_THE_CLUSTER = ("SLURM_CONF",)
+_OF_OUR_RAY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",)  # on this machine alone; a Ray over nodes refuses it
 
 
 class Site(BaseModel):
@@ -51,8 +52,8 @@ class Site(BaseModel):
 
 
 def clean(names: Iterable[str]) -> list[str]:
-    """The names of an environment without those that tell about the job we are in."""
-    return [name for name in names if name in _OF_THE_CLUSTER or not name.startswith(_OF_A_JOB)]
+    """The names of an environment without those that tell about the job we are in, or a Ray of this machine alone."""
+    return [name for name in names if name in _OF_THE_CLUSTER or not name.startswith((*_OF_A_JOB, *_OF_OUR_RAY))]
 
 
 @contextmanager
