@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import yaml
@@ -19,8 +20,10 @@ from suite.slurm import controller
 from suite.slurm.profile import Profile, find_profile, load_profile
 from suite.slurm.record import JOB, forget_job
 from suite.sweepfile import Sweep
+from suite.tracking import background, store
 
 STOPPED_STATUS = 130
+_FILE = "sweep.yaml"  # in the report: as it was when the sweep began
 _LEFT = (JOB, records.STOPPED)
 _LEFT_HERE = "running trials are saved; the same command goes on from here"
 _LEFT_THERE = "jobs go on; the same command follows them, `scancel` ends them: they carry the name {}.TRIAL_ID"
@@ -103,8 +106,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)  # of a sweep, in a job of packed trials
     args = parser.parse_args(argv)
     if args.tracking_uri:  # it may hold a password: it stands on no command line of ours
-        os.environ[tracking.URI_VARIABLE] = args.tracking_uri
-    args.tracking_uri = os.environ.get(tracking.URI_VARIABLE)
+        os.environ[store.URI_VARIABLE] = args.tracking_uri
+    args.tracking_uri = os.environ.get(store.URI_VARIABLE)
     return args
 
 
@@ -140,7 +143,10 @@ def _prepare_data(plan: Plan, args: argparse.Namespace) -> None:
 
 
 def _keep_resolved(sweep: Sweep, ledger: Ledger) -> None:
-    """Keep the trials as planned, each with all its settings: a sweep file too."""
+    """Keep the sweep file, and the trials as planned, each with all its settings: a sweep file too."""
+    report = cli.report_folder(sweep, ledger)
+    report.mkdir(parents=True, exist_ok=True)
+    records.write_whole(report / _FILE, sweep.path.read_text(encoding="utf-8"))
     trials = [trial.model_dump(mode="json") for trial in sweep.trials.values()]
     scheduler = sweep.scheduler.model_dump(mode="json")
     search = {"search": "grid"} if sweep.search else {}  # its draws stand in the trials
@@ -157,7 +163,8 @@ def _run(plan: Plan, sweep: Sweep, ledger: Ledger, args: argparse.Namespace, pro
     from suite.progress import SweepDisplay
 
     _prepare_data(plan, args)
-    with SweepDisplay(plan.to_run, ledger) as display:
+    publishing = nullcontext() if args.part else background.publishing(sweep, ledger)
+    with SweepDisplay(plan.to_run, ledger) as display, publishing:
         tune.run(
             plan.to_run,
             ledger,
@@ -190,15 +197,15 @@ def _report(sweep: Sweep, ledger: Ledger) -> list[Path]:
     drawn = figures.make(sweep, ledger)
     for path in drawn[:1]:
         console.print(f"figure: {path}")
-    return [*files, *drawn]
+    return [cli.report_folder(sweep, ledger) / _FILE, *files, *drawn]
 
 
 def _publish(sweep: Sweep, ledger: Ledger, uri: str | None, files: list[Path]) -> None:
     from suite.progress import console
 
     try:
-        tracking.publish(sweep, ledger, uri=uri, report=files)
-        console.print(f"MLflow: {tracking.ui_command(ledger, uri)}")
+        _, experiment = tracking.publish(sweep, ledger, uri=uri, report=files)
+        console.print(f"MLflow: {store.how_to_open(ledger.root, uri, experiment)}")
     except InputError as error:  # the results do not depend on it
         console.print(str(error))
 

@@ -19,8 +19,9 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from suite import cli, tracking
+from suite import cli
 from suite.config import InputError
+from suite.tracking.store import DATABASE, store_uri, without_secret
 
 _HOST = "127.0.0.1"
 _START_SECONDS, _END_SECONDS, _POLL_SECONDS = 180.0, 10.0, 0.2
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             environment |= _authentication(folder)
         server = _start(args, folder, group, environment)
         try:
-            print(f"MLflow starts on {tracking.without_secret(store)} ...", flush=True)
+            print(f"MLflow starts on {without_secret(store)} ...", flush=True)
             _wait(server, args.port, folder / "log.txt")
             _tell(args, folder)
             while server.poll() is None:  # wait() could miss a signal that comes just before it
@@ -78,13 +79,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _store(args: argparse.Namespace) -> str:
     """The database that is served."""
     if args.store is None:
-        if not (args.results / "mlflow.db").exists():
+        if not (args.results / DATABASE).exists():
             raise InputError(
-                f"{args.results}: no mlflow.db: run a sweep, or `python -m suite.tracking publish {args.results}`"
+                f"{args.results}: no {DATABASE}: run a sweep, or `python -m suite.tracking publish {args.results}`"
             )
-        return tracking.store_uri(args.results)
+        return store_uri(args.results)
     if args.store.startswith(("http://", "https://")):
-        raise InputError(f"--store {tracking.without_secret(args.store)}: is a server itself: open it in a browser")
+        raise InputError(f"--store {without_secret(args.store)}: is a server itself: open it in a browser")
     return str(args.store)
 
 

@@ -61,7 +61,7 @@ MAY_IMPORT = dict.fromkeys(BASE, BASE) | {part: BASE | {part} | others for part,
 
 ONLY_IMPORTER = {
     "ray": "suite/tune.py",
-    "mlflow": "suite/tracking.py",
+    "mlflow": "suite/tracking/__init__.py",
     "rich": "suite/progress.py",
     "submitit": "suite/launch/submission.py",
     "nvidia": "suite/data/imagenet_dali.py",

@@ -17,7 +17,7 @@ from suite import records
 from suite.launch import inline, local
 from suite.ledger import Ledger
 from suite.sweepfile import load_sweep
-from suite.tracking import store_uri
+from suite.tracking.store import store_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
 
@@ -53,12 +53,12 @@ def check_store(folder: Path, trial_ids: object) -> None:
     client = mlflow.MlflowClient(store_uri(folder / "results"))
     experiment = client.get_experiment_by_name("tiny")
     runs = list(client.search_runs([experiment.experiment_id]))
-    reports = [run for run in runs if run.data.tags.get("report") == "true"]
+    reports = [run for run in runs if run.data.tags.get("report") == "tiny"]
     trials = {run.data.tags["trial_id"]: run for run in runs if "trial_id" in run.data.tags}
     assert len(reports) == 1 and len(runs) == len(trials) + 1
     assert trials.keys() == trial_ids
     artifacts = {file.path for file in client.list_artifacts(reports[0].info.run_id)}
-    assert {"table.md", "figure.png", "tiny.yaml"} <= artifacts
+    assert {"table.md", "figure.png", "sweep.yaml"} <= artifacts
     for trial_id, run in trials.items():
         result = records.read_result(folder / "results/trials" / trial_id)
         assert result is not None
@@ -196,7 +196,7 @@ def test_an_absent_mlflow_server_costs_no_result(tmp_path: Path) -> None:
     file = write_sweep(tmp_path / "tiny.yaml", seeds=(1,), epochs=1)
     code, output = run_sweep(file, "--tracking-uri", "http://user:secret@127.0.0.1:9", cwd=tmp_path)
     assert code == 0, output
-    assert "all records are kept; run the same sweep again to publish them" in output
+    assert "all records are kept: python -m suite.tracking publish results brings them there" in output
     assert "secret" not in output and "Traceback" not in output
     assert len(results(tmp_path)) == 3
 

@@ -2,7 +2,6 @@
 
 import base64
 import getpass
-import json
 import socket
 import subprocess
 import sys
@@ -25,10 +24,9 @@ from suite.launch import inline
 from suite.ledger import Ledger
 from suite.records import read_result
 from suite.sweepfile import Sweep, load_sweep
+from suite.tracking.store import without_secret
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
-
-COLUMNS = ["metrics.`test/top1`", "metrics.`val/top1`"]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +80,8 @@ def test_the_page_shows_every_run_by_name_with_its_metrics_and_the_report(
     sweep, ledger = done
     table = tmp_path / "table.md"
     table.write_text("| a | b |\n")
-    assert tracking.publish(sweep, ledger, uri=None, report=[table]) == 3
+    new, _ = tracking.publish(sweep, ledger, uri=None, report=[table])
+    assert new == 3
     browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     browser += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     browser += [f"--user-data-dir={tmp_path}", "--window-size=1600,900", "--virtual-time-budget=30000", "--dump-dom"]
@@ -93,15 +92,14 @@ def test_the_page_shows_every_run_by_name_with_its_metrics_and_the_report(
         there = family(process.pid)
         assert {port.address for port in listening(there)} == {"127.0.0.1"}
         client = mlflow.MlflowClient(address)
-        client.set_experiment_tag("1", "mlflow.sharedViewState.test", json.dumps({"selectedColumns": COLUMNS}))
         page = subprocess.run(
-            [*browser, f"{address}/#/experiments/1/runs?viewStateShareKey=test"],
+            [*browser, f"{address}/#/experiments/1/runs?viewStateShareKey=suite"],
             capture_output=True,
             text=True,
             timeout=120,
             check=True,
         ).stdout
-        run = client.search_runs(["1"], "tags.report = 'true'")[0].info.run_id
+        run = client.search_runs(["1"], "tags.report = 'tiny'")[0].info.run_id
         with urllib.request.urlopen(f"{address}/get-artifact?path=table.md&run_uuid={run}", timeout=30) as file:
             assert file.read() == table.read_bytes()
         assert cli.run(lambda: ui.main(["--results", str(ledger.root), "--port", port])) == 2
@@ -132,8 +130,8 @@ def test_a_real_server_takes_each_trial_once_from_those_with_the_password_and_it
             tracking.publish(sweep, ledger, uri=address, report=[])
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
-        assert tracking.publish(sweep, ledger, uri=address, report=[sweep.path]) == 3
-        assert tracking.publish(sweep, ledger, uri=address, report=[sweep.path]) == 0
+        assert tracking.publish(sweep, ledger, uri=address, report=[sweep.path])[0] == 3
+        assert tracking.publish(sweep, ledger, uri=address, report=[sweep.path])[0] == 0
         client = mlflow.MlflowClient(address)
         experiment = client.get_experiment_by_name("tiny")
         assert len(client.search_runs([experiment.experiment_id])) == 4
@@ -168,11 +166,11 @@ def test_a_run_begun_by_a_killed_publisher_is_made_anew(done: tuple[Sweep, Ledge
     client = mlflow.MlflowClient(store)
     experiment = client.create_experiment("tiny", artifact_location=(tmp_path / "artifacts").as_uri())
     client.create_run(experiment, tags={"trial_id": next(iter(sweep.trials))})
-    assert tracking.publish(sweep, ledger, uri=store, report=[]) == 3
+    assert tracking.publish(sweep, ledger, uri=store, report=[])[0] == 3
     runs = client.search_runs([experiment], "tags.trial_id != ''")
     assert sorted(run.data.tags["trial_id"] for run in runs) == sorted(sweep.trials)
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 def test_secrets_in_addresses_are_left_out() -> None:
-    assert tracking.without_secret("https://me:word@host:5000/x y") == "https://***@host:5000/x y"
+    assert without_secret("https://me:word@host:5000/x y") == "https://***@host:5000/x y"

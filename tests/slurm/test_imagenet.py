@@ -16,7 +16,7 @@ from sweeping import results, run_sweep, start_sweep
 from suite.data import scan
 from suite.ledger import Ledger
 from suite.sweepfile import load_sweep
-from suite.tracking import store_uri
+from suite.tracking.store import store_uri
 
 PHOTOS = {"train": 40, "val": 8}
 STEPS = 51  # an epoch: 204 images in batches of 4; it outlasts what SLURM needs to preempt a job

@@ -1,0 +1,183 @@
+"""Records -> MLflow; the only importer of mlflow. The store is a view: it can be rebuilt from the records.
+
+One experiment a sweep, one run a trial in it, found again by its ``trial_id`` tag, and one run tagged
+``report`` with the sweep file, tables and figures. Publishing twice adds nothing.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from suite import records
+from suite.config import InputError, Trial, flatten
+from suite.ledger import Ledger
+from suite.records import Summary
+from suite.sweepfile import Sweep
+from suite.tracking import store
+
+_BATCH = 1000  # metrics in one request: the server's limit
+_FEW = 50  # trials that are looked up one by one: more are asked for in pages
+_NOT_METRICS = ("epoch", "step", "timestamp")
+_ONCE = ("params_total", "params_kept", "seconds", "peak_memory_mb", "state_bytes_per_weight")  # no curve
+_COLUMNS = ("metrics.`test/top1`", "metrics.`val/top1`", "params.`method.name`", "params.`model.width_mult`")
+
+
+def publish(
+    sweep: Sweep, ledger: Ledger, *, uri: str | None, report: Sequence[Path], known: set[str] | None = None
+) -> tuple[int, str]:
+    """Bring the final trials of a sweep, and the files of its report, to the store.
+
+    Args:
+        uri: of a tracking server or a database; None is the SQLite file in the results folder.
+        report: files that become artifacts of the ``report`` run.
+        known: trials that were published before; what is published now is added.
+
+    Returns:
+        How many runs were new, and the id of the experiment.
+
+    Raises:
+        InputError: mlflow is not installed, or the store cannot be reached; the records stay, publish again.
+    """
+    mlflow = _import_mlflow()
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        with store.writing(ledger.root, uri) as place:
+            return _publish(mlflow.MlflowClient(place), sweep, ledger, report, set() if known is None else known)
+    except (mlflow.exceptions.MlflowException, SQLAlchemyError, OSError) as error:
+        reason = store.without_secret(" ".join(str(error).split()))[:200]
+        raise InputError(
+            f"MLflow store {store.without_secret(uri or store.store_uri(ledger.root))}: {reason}: all records are "
+            f"kept: python -m suite.tracking publish {ledger.root} brings them there when it answers again"
+        ) from None
+
+
+def _publish(client: Any, sweep: Sweep, ledger: Ledger, report: Sequence[Path], known: set[str]) -> tuple[int, str]:
+    experiment = _experiment(client, sweep, ledger)
+    found = ledger.look({i: trial for i, trial in sweep.trials.items() if i not in known})
+    final = {trial_id: each.summary for trial_id, each in found.items() if each.summary is not None}
+    there = _runs(client, experiment, list(final))
+    new = 0
+    for trial_id, summary in final.items():
+        run = there.get(trial_id)
+        if run is None or run.info.status != "FINISHED":
+            if run is not None:
+                client.delete_run(run.info.run_id)  # begun by a publisher that was killed
+            lines = records.read_metrics(ledger.folder(trial_id))
+            _publish_trial(client, experiment, sweep.trials[trial_id], summary, lines)
+            new += 1
+        known.add(trial_id)
+    if report:
+        _publish_report(client, experiment, sweep, report)
+    return new, experiment
+
+
+def _experiment(client: Any, sweep: Sweep, ledger: Ledger) -> str:
+    found = client.get_experiment_by_name(sweep.name)
+    if found is not None:
+        return str(found.experiment_id)
+    local = str(client.tracking_uri).startswith("sqlite:")
+    return str(
+        client.create_experiment(
+            sweep.name,
+            artifact_location=(ledger.root / "mlartifacts").absolute().as_uri() if local else None,
+            tags={
+                "mlflow.note.content": sweep.description,
+                "mlflow.sharedViewState.suite": json.dumps({"selectedColumns": _COLUMNS}),  # what the link shows
+            },
+        )
+    )
+
+
+def _runs(client: Any, experiment: str, trial_ids: list[str]) -> dict[str, Any]:
+    """The runs there are of some trials, by trial_id; where two publishers made two, the second one goes."""
+    several = len(trial_ids) > _FEW
+    asked = ["tags.trial_id != ''"] if several else [f"tags.trial_id = '{trial_id}'" for trial_id in trial_ids]
+    runs: dict[str, Any] = {}
+    for run in (run for text in asked for run in _found(client, experiment, text)):
+        trial_id = run.data.tags["trial_id"]
+        kept = runs.setdefault(trial_id, run)
+        if kept is not run:
+            whole, other = sorted((kept, run), key=lambda each: each.info.status != "FINISHED")
+            client.delete_run(other.info.run_id)
+            runs[trial_id] = whole
+    return runs
+
+
+def _found(client: Any, experiment: str, text: str) -> list[Any]:
+    found: list[Any] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment], text, max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _publish_trial(
+    client: Any, experiment: str, trial: Trial, summary: Summary, lines: list[dict[str, float | None]]
+) -> None:
+    from mlflow.entities import Metric, Param
+
+    start, end = int(summary.started_at * 1000), int((summary.started_at + summary.seconds) * 1000)
+    name = f"{trial.method.name}-{trial.model.name}-w{trial.model.width_mult:g}-s{trial.seed}"
+    run = client.create_run(experiment, start_time=start, tags=_tags(trial, summary), run_name=name).info.run_id
+    params = [Param(key, str(value)) for key, value in flatten(trial.model_dump(mode="json")).items()]
+    points = [
+        Metric(key, value, int(float(line["timestamp"] or 0) * 1000), int(line["step"] or 0))
+        for line in lines
+        for key, value in line.items()
+        if value is not None and key not in _NOT_METRICS
+    ]
+    once = {key: getattr(summary, key) for key in _ONCE}
+    once |= {key: value for key, value in summary.metrics.items() if key.startswith("test/") and value is not None}
+    points += [Metric(key, float(value), end, summary.num_updates) for key, value in once.items()]
+    for first in range(0, max(len(points), 1), _BATCH):
+        client.log_batch(run, metrics=points[first : first + _BATCH], params=params if first == 0 else [])
+    client.set_terminated(run, "FINISHED", end)
+
+
+def _tags(trial: Trial, summary: Summary) -> dict[str, str]:
+    """What runs are found and grouped by."""
+    return {
+        "trial_id": summary.trial_id,
+        "method": trial.method.name,
+        "model": trial.model.name,
+        "width_mult": f"{trial.model.width_mult:g}",
+        "dataset": trial.dataset.name,
+        "seed": str(trial.seed),
+        "status": summary.status,
+        "git_commit": summary.git_commit or "unknown",
+        "data_id": summary.data_id,
+        "code_id": summary.code_id,
+        "device": summary.device,
+    }
+
+
+def _publish_report(client: Any, experiment: str, sweep: Sweep, files: Sequence[Path]) -> None:
+    name = "report" if sweep.label == sweep.name else f"report {sweep.label.removeprefix(sweep.name).strip('-')}"
+    found = [run for run in _found(client, experiment, "tags.report != ''") if run.data.tags["report"] == sweep.label]
+    tags = {"report": sweep.label, "mlflow.note.content": sweep.description}
+    run = found[0] if found else client.create_run(experiment, run_name=name, tags=tags)
+    for file in files:
+        client.log_artifact(run.info.run_id, str(file))
+    client.set_terminated(run.info.run_id, "FINISHED")
+
+
+def _import_mlflow() -> Any:
+    # An absent server would otherwise block one call for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    try:
+        import mlflow
+    except ImportError as error:
+        raise InputError(f"{error}: install it with: pip install mlflow") from None
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return mlflow

@@ -1,0 +1,102 @@
+"""Bring records to MLflow: ``python -m suite.tracking publish RESULTS_DIR --tracking-uri URI``.
+
+All sweeps that were run there, and under the name ``other`` the trials of none of them; also records that were copied
+from a cluster. Publishing again adds what is new; one that was interrupted goes on.
+
+Exit status: 0 all is published; 1 a sweep could not be read; 2 bad input, or no answer of the store; 130 Ctrl-C.
+"""
+
+import argparse
+import os
+import select
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from suite import cli, records, tracking
+from suite.config import InputError, Trial
+from suite.index import Index
+from suite.ledger import Ledger
+from suite.sweepfile import Sweep, load_sweep
+from suite.tracking import store
+
+_OTHER = "other"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Publish once, or again and again until the input ends."""
+    args = _parse(argv)
+    if not args.results.is_dir():
+        raise InputError(f"{args.results}: no such folder: name one with the results of sweeps")
+    if args.every is None:
+        return _publish_all(args)
+    os.nice(10)  # beside trials that run
+    sweep = _load(args.results / "sweeps" / f"{args.sweep}.yaml")
+    known: set[str] = set()
+    while not select.select([sys.stdin], [], [], args.every)[0]:  # readable: it has ended, with the sweep
+        try:
+            tracking.publish(sweep, Ledger(args.results), uri=args.tracking_uri, report=[], known=known)
+        except InputError as error:
+            print(error, file=sys.stderr)  # the next time, perhaps
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m suite.tracking", description="Bring records to MLflow.")
+    commands = parser.add_subparsers(required=True)
+    publish = commands.add_parser("publish", description="Bring all final trials of a results folder to a store.")
+    publish.add_argument("results", type=Path, metavar="RESULTS_DIR", help="where the records are")
+    publish.add_argument("--tracking-uri", metavar="URI", help="default: $MLFLOW_TRACKING_URI, else mlflow.db there")
+    publish.add_argument("--sweep", metavar="LABEL", help="of this sweep alone: a file in RESULTS_DIR/sweeps")
+    publish.add_argument("--every", type=float, help=argparse.SUPPRESS)  # seconds, while a sweep runs
+    args = parser.parse_args(argv)
+    args.tracking_uri = args.tracking_uri or os.environ.get(store.URI_VARIABLE)
+    return args
+
+
+def _publish_all(args: argparse.Namespace) -> int:
+    ledger, status = Ledger(args.results), 0
+    known = set[str]()
+    paths = sorted((args.results / "sweeps").glob(f"{args.sweep or '*'}.yaml"))
+    if args.sweep and not paths:
+        raise InputError(f"--sweep {args.sweep}: no {args.results}/sweeps/{args.sweep}.yaml")
+    for path in paths:
+        try:
+            sweep = _load(path)
+        except InputError as error:
+            print(error, file=sys.stderr)
+            status = 1
+            continue
+        known |= sweep.trials.keys()
+        _publish(sweep, ledger, args.tracking_uri)
+    if not args.sweep and (others := dict(_others(ledger, known))):
+        told = "Trials that stand in none of the sweeps here."
+        _publish(Sweep(_OTHER, _OTHER, told, args.results, others), ledger, args.tracking_uri)
+    return status
+
+
+def _load(path: Path) -> Sweep:
+    return replace(load_sweep(path), label=path.stem)
+
+
+def _publish(sweep: Sweep, ledger: Ledger, uri: str | None) -> None:
+    report = sorted(path for path in records.listed(cli.report_folder(sweep, ledger)) if path.is_file())
+    new, experiment = tracking.publish(sweep, ledger, uri=uri, report=report)
+    print(f"{sweep.label}: {new} new runs; {store.how_to_open(ledger.root, uri, experiment)}", flush=True)
+
+
+def _others(ledger: Ledger, known: set[str]) -> Iterator[tuple[str, Trial]]:
+    """Final trials that no sweep names, as far as their settings are still ones."""
+    folders = {path.name for path in records.listed(ledger.root / "trials")} - known
+    for trial_id, summary in Index(ledger.root).look(folders)[0].items():
+        try:
+            yield trial_id, Trial.model_validate(summary.config)
+        except ValidationError:
+            print(f"{ledger.folder(trial_id)}: made with settings of another version: left out", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

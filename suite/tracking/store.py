@@ -1,0 +1,116 @@
+"""Which MLflow store results go to, one writer at a time, and how a person opens it."""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from suite import scratch
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"  # MLflow's own
+DATABASE = "mlflow.db"
+_SQLITE = "sqlite:///"
+# Where SQLite's locks cannot be relied on. Everything in user space (fuse) may be on another machine.
+_NETWORK = re.compile(r"nfs\d?|cifs|smb\d|lustre|gpfs|beegfs|ceph|afs|panfs|wekafs|9p|fuse\b.*|gluster.*|pvfs2")
+
+
+def store_uri(results: Path) -> str:
+    """The store used unless another is named: a SQLite file in the results folder."""
+    return f"{_SQLITE}{(results / DATABASE).absolute()}"
+
+
+def without_secret(text: str) -> str:
+    """A text with the user and password of any URI in it left out."""
+    return re.sub(r"//[^/\s]+@", "//***@", text)
+
+
+def how_to_open(results: Path, uri: str | None, experiment: str) -> str:
+    """What opens the page of an experiment: a command for a store, an address for a server."""
+    page = f"/#/experiments/{experiment}/runs?viewStateShareKey=suite"
+    if uri is not None and uri.startswith("http"):
+        return f"{without_secret(uri)}{page}"
+    store = f"--results {results}" if uri is None else f"--results {results} --store {without_secret(uri)}"
+    return f"{sys.executable} -m suite.ui {store}, then http://127.0.0.1:5000{page}"
+
+
+@contextmanager
+def writing(results: Path, uri: str | None) -> Iterator[str]:
+    """The URI to write to, while nobody else of this machine writes there; waits for who does.
+
+    On a network file system the SQLite file is a copy on a disk of this machine, which takes the old one's place at the
+    end.
+    """
+    with _locked(_lock_of(results, uri)):
+        if uri is not None or not is_network(file_system(results)):
+            yield uri or store_uri(results)
+            return
+        folder = scratch.make("suite-mlflow-")
+        try:
+            with suppress(FileNotFoundError):
+                shutil.copyfile(results / DATABASE, folder / DATABASE)
+            try:
+                yield store_uri(folder)
+            finally:
+                _copy_back(folder / DATABASE, results / DATABASE)
+        finally:
+            scratch.remove(folder)
+
+
+def file_system(path: Path) -> str:
+    """The kind of file system that a path lies on, as the kernel names it; "" where it does not say."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    mounts = {fields[4]: line.partition(" - ")[2].split()[0] for line in lines if (fields := line.split())}
+    above = [str(path.absolute()), *map(str, path.resolve().parents)]
+    return next((mounts[folder] for folder in above if folder in mounts), "")
+
+
+def is_network(kind: str) -> bool:
+    """A file system of this kind is shared with other machines."""
+    return _NETWORK.fullmatch(kind) is not None
+
+
+def _copy_back(source: Path, target: Path) -> None:
+    """Whole or not at all."""
+    if not source.exists():
+        return
+    temporary = source.with_name("whole.db")
+    with closing(sqlite3.connect(source)) as store, closing(sqlite3.connect(temporary)) as whole:
+        store.backup(whole)
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        shutil.copyfile(temporary, beside)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _lock_of(results: Path, uri: str | None) -> Path:
+    if uri is None:
+        return results / ".mlflow.lock"
+    if uri.startswith(_SQLITE):
+        return Path(f"{uri.removeprefix(_SQLITE)}.lock")
+    name = hashlib.sha256(uri.encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"suite-mlflow-{os.geteuid()}-{name}.lock"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        with suppress(OSError):  # a file system without locks: at worst a run stands twice, and the next call mends it
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
