@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from suite.config import InputError
-from suite.records import Summary, read_result
+from suite.records import METRICS, RESULT, Summary, read_result
 
 INDEX = "index.jsonl"
 
@@ -50,10 +50,16 @@ class Index:
                 problems[trial_id] = str(error)
                 continue
             if result is not None:
-                new.append(Entry(trial_id=trial_id, inode=folders[trial_id], summary=Summary.of(result)))
+                summary = Summary.of(result, _size_of(self._trials / trial_id))
+                new.append(Entry(trial_id=trial_id, inode=folders[trial_id], summary=summary))
         self._append(new)
         final |= {entry.trial_id: entry.summary for entry in new if entry.summary}
         return final, asked - final.keys(), problems
+
+    def everything(self) -> dict[str, Summary]:
+        """All final trials that the index knows."""
+        folders = self._folders()
+        return {i: entry.summary for i, entry in self._read(folders).items() if entry.summary}
 
     def _folders(self) -> dict[str, int]:
         """The trials there are, with the inodes of their folders: one listing, no look into any."""
@@ -75,6 +81,10 @@ class Index:
     def _append(self, entries: list[Entry]) -> None:
         if entries:
             _append(self._path, "".join(map(_line, entries)))
+
+
+def _size_of(folder: Path) -> int:
+    return sum((folder / name).stat().st_size for name in (RESULT, METRICS) if (folder / name).exists())
 
 
 def begun(trial_folder: Path) -> None:

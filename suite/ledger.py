@@ -120,7 +120,7 @@ class Ledger:
             yield
 
 
-def same_settings(result: records.Summary, trial: Trial) -> bool:
+def same_settings(result: records.Outcome, trial: Trial) -> bool:
     """A result was made with the settings of this trial, as far as they can change numbers."""
     if result.config == trial.model_dump(mode="json"):
         return True

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from suite.config import InputError, Trial
+from suite.cost import duration
 from suite.ledger import FINAL, Ledger
 from suite.plan import Plan
 from suite.sweepfile import Sweep
@@ -135,8 +136,7 @@ class SweepDisplay:
         if len(self._ends) < 2:
             return "?"
         pace = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
-        seconds = round(pace * (len(self._trials) - self._done - self._failed))
-        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        return duration(pace * (len(self._trials) - self._done - self._failed))
 
     def _panel(self) -> Group:
         rows = [Text(self._summary())]

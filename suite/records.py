@@ -26,8 +26,8 @@ RESULT, METRICS, FAILURE, STOPPED, LOG = "result.json", "metrics.jsonl", "failur
 _ATTEMPT = re.compile(r"attempt-(\d+)")
 
 
-class Summary(BaseModel):
-    """A final record without what is large. Accuracies are in [0, 1]; bytes are of live state on the device."""
+class Outcome(BaseModel):
+    """What became of a trial. Accuracies are in [0, 1]; bytes are of live state on the device."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -35,7 +35,6 @@ class Summary(BaseModel):
     status: Literal["done", "diverged"]
     config: dict[str, Any]  # every setting, resolved
     metrics: dict[str, float | None]  # of the last epoch, and of the test
-    num_test_images: int = 0  # whose predictions are kept
     num_epochs: int
     num_updates: int
     params_total: int  # of the built model
@@ -51,14 +50,22 @@ class Summary(BaseModel):
     host: str
     device: str
 
+
+class Summary(Outcome):
+    """A final record without what is large in it."""
+
+    num_test_images: int  # whose predictions are kept
+    record_bytes: int  # of the trial's files
+
     @classmethod
-    def of(cls, result: "Result") -> "Summary":
+    def of(cls, result: "Result", record_bytes: int) -> "Summary":
         """The summary of a result."""
-        settings = {name: getattr(result, name) for name in cls.model_fields}
-        return cls.model_construct(**settings | {"num_test_images": len(result.test_predictions or [])})
+        settings = {name: getattr(result, name) for name in Outcome.model_fields}
+        counted = {"num_test_images": len(result.test_predictions or []), "record_bytes": record_bytes}
+        return cls.model_construct(**settings | counted)
 
 
-class Result(Summary):
+class Result(Outcome):
     """What ``result.json`` holds."""
 
     test_predictions: list[int] | None  # one class id per image, in the order of the test split

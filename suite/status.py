@@ -19,6 +19,7 @@ from typing import Any
 
 from suite import cli, lease, records
 from suite.config import Trial
+from suite.cost import duration
 from suite.ledger import FINAL, Found, Ledger
 from suite.plan import make_plan
 from suite.slurm.record import JobRecord, read_job
@@ -193,12 +194,6 @@ def _note(folder: Path, shown: str) -> str | None:
         return f"failed: {' '.join(failure.error.splitlines())}: {folder / records.FAILURE}{log}"
     said = records.last_words(folder) if shown == "unfinished" else None
     return f"unfinished: {folder}: {said}" if said else None
-
-
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds, as 1:02:03."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
 def _text(path: Path) -> str:

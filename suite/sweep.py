@@ -4,16 +4,19 @@ Exit status: 0 all planned trials are final; 1 some failed or are unfinished; 2 
 """
 
 import argparse
+import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 import yaml
 
-from suite import cli, data, driver, launch, lease, records, tracking
+from suite import cli, cost, data, driver, launch, lease, records, tracking
 from suite.config import InputError
+from suite.cost import Cost
 from suite.ledger import Ledger
 from suite.plan import Plan, make_plan
 from suite.slurm import controller
@@ -48,6 +51,7 @@ def _sweep(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Prof
     if args.dry_run:
         plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
         progress.show_plan(sweep, plan, ledger)
+        progress.console.print(_estimate(plan, ledger, args, profile).text())
         if profile is not None:
             progress.console.print(driver.preview(sweep, ledger, plan, profile))
         return 0
@@ -74,23 +78,42 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
         plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
         progress.show_counts(plan, ledger)
         _keep_resolved(sweep, ledger)
+        estimated, start = _estimate(plan, ledger, args, profile), time.monotonic()
+        if plan.to_run:
+            progress.console.print(estimated.text())
         try:
             _run(plan, sweep, ledger, args, profile)
         except KeyboardInterrupt:
             told = _LEFT_HERE if profile is None else _LEFT_THERE.format(sweep.name)
             progress.console.print(f"stopped: what is done is kept, {told}")
             return STOPPED_STATUS
-        plan = make_plan(sweep, ledger)
+        ran, plan = plan.to_run, make_plan(sweep, ledger)
         _tidy(plan, ledger)
     files = _report(sweep, ledger)
+    if ran:
+        summaries = [summary for trial_id in ran if (summary := plan.found[trial_id].summary)]
+        told, compared = cost.compared(estimated, summaries, time.monotonic() - start)
+        progress.console.print(told)
+        files.append(cli.report_folder(sweep, ledger) / "cost.json")
+        records.write_whole(files[-1], json.dumps(compared, indent=1))
     _publish(sweep, ledger, args.tracking_uri, files)
     _show_failures(plan, ledger)
     return 0 if plan.complete else 1
 
 
+def _estimate(plan: Plan, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> Cost:
+    """What the trials that are to run will cost."""
+    trials, known = plan.to_run.values(), cost.paces(ledger) if plan.to_run else {}
+    if args.calibrate:
+        _prepare_data(plan, args)
+        known = cost.calibrate(trials, known, args.data_dir)
+    return cost.estimate(trials, known, profile.max_live_jobs * profile.pack if profile else None)
+
+
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.sweep_parser("python -m suite.sweep", "Run the trials of sweeps that are not done yet.", several=True)
     parser.add_argument("--dry-run", action="store_true", help="print the trials and run nothing")
+    parser.add_argument("--calibrate", action="store_true", help="time some steps of trials that no record is like")
     parser.add_argument("--launcher", choices=launch.LAUNCHERS, help="default: inline for one process, else local")
     parser.add_argument("--profile", metavar="NAME", help="of the cluster, for slurm: slurm/NAME.yaml, or a path")
     parser.add_argument(
@@ -121,6 +144,8 @@ def _profile(args: argparse.Namespace, sweep: Sweep, ledger: Ledger) -> Profile 
     args.profile_path = find_profile(args.profile)
     profile = load_profile(args.profile_path)
     profile.check_place(ledger.root)
+    if args.calibrate:
+        raise InputError("--calibrate: measures on this machine, not on the cluster: run one trial there with --only")
     args.data_dir = data.folder(args.data_dir)  # jobs run in another folder
     if profile.pack > 1 and sweep.scheduler.name != "fifo":
         raise InputError(

@@ -30,6 +30,7 @@ BASE = frozenset(  # no torch
         "ledger",
         "index",
         "scratch",
+        "cost",
         "plan",
         "cli",
     ]

@@ -172,7 +172,7 @@ def _num_removed(run: Run) -> int:
     return sum(int((~run.optimizer.mask(param)).sum()) for param in _masked(run))
 
 
-def _state_bytes(run: Run) -> int:
+def state_bytes(run: Run) -> int:
     """Bytes of live training state: parameters, their gradients and the optimizer's tensors, each storage once."""
     params = list(run.model.parameters())
     states = [value for state in run.optimizer.state.values() for value in state.values()]
@@ -195,7 +195,7 @@ def _result(run: Run, progress: Progress, test: Evaluation | None, seconds: floa
         num_updates=progress.num_updates,
         params_total=_num_params(run),
         params_kept=_num_params(run) - _num_removed(run),
-        state_bytes_per_weight=_state_bytes(run) / _num_params(run),
+        state_bytes_per_weight=state_bytes(run) / _num_params(run),
         peak_memory_mb=provenance.peak_memory_mb(run.device),
         seconds=seconds,
         started_at=progress.started_at,
