@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
+from tabulate import tabulate
+
 from suite.config import InputError, Trial
 from suite.cost import duration
 from suite.ledger import FINAL, Ledger
@@ -31,6 +33,7 @@ console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  #
 if not console.is_terminal:
     console.width = 200  # where nobody looks at a terminal its width means nothing: cut no column
 _T = TypeVar("_T")
+_MANY = 200  # rows that rich lays out, and cuts to the width of a terminal
 _PLAIN_SECONDS = 5.0  # at most one line this often where the output is not a terminal
 
 
@@ -51,7 +54,13 @@ def track(items: Iterable[_T], what: str, total: int, by: Callable[[_T], int] = 
 
 def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table."""
-    console.print(_table(title, header, rows), soft_wrap=False)
+    rows = list(rows)
+    if len(rows) <= _MANY:
+        console.print(_table(title, header, rows), soft_wrap=False)
+        return
+    align = ["left", *(["right"] * (len(header) - 1))]
+    text = tabulate(rows, headers=header, tablefmt="simple_outline", disable_numparse=True, colalign=align)
+    console.file.write(f"{title}\n{text}\n")  # rich itself would take half a second for a thousand rows
 
 
 def _table(title: str | None, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
