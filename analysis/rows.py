@@ -1,6 +1,7 @@
 """Rows: the trials of a sweep, gathered into cells (one method, network and width, over its seeds)."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,12 +41,13 @@ def cells(sweep: Sweep, ledger: Ledger) -> list[Cell]:
     Raises:
         InputError: results are garbled, or were made from different data.
     """
-    varying, looked = _varying(sweep), ledger.look(sweep.trials)
+    flats = {trial_id: _flat(trial) for trial_id, trial in sweep.trials.items()}
+    varying, looked = _varying(flats.values()), ledger.look(sweep.trials)
     if garbled := [each.problem for each in looked.values() if each.state == "garbled" and each.problem]:
         raise InputError(*garbled)
     found: dict[tuple[Any, ...], Cell] = {}
     for trial_id, trial in sweep.trials.items():
-        series = _series(trial, varying[trial.method.name])
+        series = _series(flats[trial_id], varying[trial.method.name])
         key = (trial.dataset.name, trial.model.name, series, trial.model.width_mult)
         cell = found.setdefault(key, Cell(*key[:3], trial.method.name, trial.model.width_mult))
         state, result, _ = looked[trial_id]
@@ -80,19 +82,18 @@ def _flat(trial: Trial) -> dict[str, Any]:
     return flatten(trial.model_dump(exclude={"seed": True, "resources": True, "model": {"width_mult"}}))
 
 
-def _varying(sweep: Sweep) -> dict[str, list[str]]:
+def _varying(flats: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
     """By method: the settings that take more than one value among its trials."""
     seen: dict[str, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
-    for trial in sweep.trials.values():
-        for key, value in _flat(trial).items():
-            seen[trial.method.name][key].add(value)
+    for flat in flats:
+        for key, value in flat.items():
+            seen[flat["method.name"]][key].add(value)
     shown = ("dataset.name", "model.name")  # have columns of their own
     return {m: [k for k, v in keys.items() if len(v) > 1 and k not in shown] for m, keys in seen.items()}
 
 
-def _series(trial: Trial, keys: list[str]) -> str:
-    flat = _flat(trial)
-    return " ".join([trial.method.name, *(f"{key.split('.')[-1]}={flat[key]}" for key in keys)])
+def _series(flat: dict[str, Any], keys: list[str]) -> str:
+    return " ".join([flat["method.name"], *(f"{key.split('.')[-1]}={flat[key]}" for key in keys)])
 
 
 def _check_data(cells: list[Cell]) -> None:

@@ -322,7 +322,7 @@ def identity(settings: Settings) -> dict[str, Any]:
         if isinstance(extra, dict) and extra.get("identity") is False:
             continue
         value = _identity_of(getattr(settings, key))
-        if field.is_required() or value != _identity_of(field.get_default(call_default_factory=True)):
+        if field.is_required() or value != _identity_of(field.default):
             out[key] = value
     return out
 

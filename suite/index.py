@@ -39,10 +39,12 @@ class Index:
         Returns:
             By trial_id the final ones; those that have a folder and are not; by trial_id what is wrong with a record.
         """
-        folders = self._folders()
-        asked = folders.keys() & set(trial_ids)
-        final = {i: entry.summary for i, entry in self._read(folders).items() if i in asked and entry.summary}
-        new, problems = [], {}
+        wanted, folders = set(trial_ids), self._folders()
+        known, asked = self._read(wanted), folders.keys() & wanted
+        final = {i: entry.summary for i, entry in known.items() if entry.summary and entry.inode == folders.get(i)}
+        # What is gone is forgotten: a folder that is made anew may get its inode.
+        new = [Entry(trial_id=trial_id) for trial_id in sorted(known.keys() - final.keys())]
+        problems: dict[str, str] = {}
         for trial_id in sorted(asked - final.keys()):
             try:
                 result = read_result(self._trials / trial_id)
@@ -59,7 +61,8 @@ class Index:
     def everything(self) -> dict[str, Summary]:
         """All final trials that the index knows."""
         folders = self._folders()
-        return {i: entry.summary for i, entry in self._read(folders).items() if entry.summary}
+        known = self._read(set(folders))
+        return {i: entry.summary for i, entry in known.items() if entry.summary and entry.inode == folders[i]}
 
     def _folders(self) -> dict[str, int]:
         """The trials there are, with the inodes of their folders: one listing, no look into any."""
@@ -69,14 +72,17 @@ class Index:
         except (FileNotFoundError, NotADirectoryError):
             return {}
 
-    def _read(self, folders: dict[str, int]) -> dict[str, Entry]:
+    def _read(self, wanted: set[str]) -> dict[str, Entry]:
+        """What the index knows of these trials."""
         try:
             lines = self._path.read_bytes().split(b"\n")
         except OSError:
             return {}
-        last = {line[9:21]: line for line in lines if line}  # a later line of a trial holds
-        entries = (_parsed(line) for line in last.values())
-        return {entry.trial_id: entry for entry in entries if entry and entry.inode == folders.get(entry.trial_id)}
+        last = {line[9:21].decode("latin-1"): line for line in lines}  # a later line of a trial holds
+        if len(lines) > 4 * len(last) + 1000:  # most hold no more, as where inodes change from look to look
+            _remove(self._path)
+        entries = {trial_id: _parsed(line) for trial_id, line in last.items() if trial_id in wanted}
+        return {trial_id: entry for trial_id, entry in entries.items() if entry and entry.summary}
 
     def _append(self, entries: list[Entry]) -> None:
         if entries:
@@ -84,7 +90,11 @@ class Index:
 
 
 def _size_of(folder: Path) -> int:
-    return sum((folder / name).stat().st_size for name in (RESULT, METRICS) if (folder / name).exists())
+    size = 0
+    for name in (RESULT, METRICS):
+        with contextlib.suppress(OSError):  # moved away this moment
+            size += (folder / name).stat().st_size
+    return size
 
 
 def begun(trial_folder: Path) -> None:
@@ -95,13 +105,23 @@ def begun(trial_folder: Path) -> None:
 
 
 def _append(path: Path, text: str) -> None:
-    """In one write, behind whatever was cut short; without it all is slower, and nothing is lost."""
-    with contextlib.suppress(OSError):
+    """In one write, behind whatever was cut short. Where it fails all is slower, and nothing old is believed."""
+    content = b"\n" + text.encode()
+    try:
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            os.write(handle, b"\n" + text.encode())
+            whole = os.write(handle, content) == len(content)
         finally:
             os.close(handle)
+    except OSError:
+        whole = False
+    if not whole:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _line(entry: Entry) -> str:

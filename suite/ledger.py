@@ -50,18 +50,24 @@ class Ledger:
         found: dict[str, Found] = {}
         for trial_id, trial in trials.items():
             if trial_id in final:
-                found[trial_id] = self._final(final[trial_id], trial)
+                found[trial_id] = self._final(trial_id, final[trial_id], trial)
             elif trial_id in problems:
                 found[trial_id] = Found("garbled", problem=problems[trial_id])
             else:
-                found[trial_id] = Found(self._unfinished(self.folder(trial_id)) if trial_id in begun else "missing")
+                found[trial_id] = self._begun(trial_id) if trial_id in begun else Found("missing")
         return found
 
-    def _final(self, summary: records.Summary, trial: Trial) -> Found:
+    def _begun(self, trial_id: str) -> Found:
+        try:
+            return Found(self._unfinished(self.folder(trial_id)))
+        except InputError as error:
+            return Found("garbled", problem=str(error))
+
+    def _final(self, trial_id: str, summary: records.Summary, trial: Trial) -> Found:
         if same_settings(summary, trial):
             return Found(summary.status, summary)
         why = (
-            f"{self.folder(summary.trial_id)}: its result was made with other settings: a default was changed "
+            f"{self.folder(trial_id)}: its result was made with other settings: a default was changed "
             "or a setting removed since: pin the old value in the sweep file, or move the folder away"
         )
         return Found("differs", problem=why)

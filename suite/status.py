@@ -170,6 +170,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if not 1 <= args.every <= 86400:  # nan too
         parser.error("--every: must be from 1 to 86400 seconds")
+    if args.follow and (args.json or args.failed):
+        parser.error("--follow: shows all trials, as a table: leave out --json and --failed")
     return args
 
 
@@ -184,8 +186,8 @@ def _where(folder: Path, job: JobRecord | None, state: str) -> str | None:
 def _seconds_left(lines: list[dict[str, float | None]], num_epochs: int) -> float | None:
     """By the times at which epochs ended: a clock that jumped, or a pause, moves one of them."""
     ends = [end for line in lines if (end := line.get("timestamp")) is not None]
-    paces = [after - before for before, after in pairwise(ends)]
-    return max(median(paces), 0.0) * (num_epochs - len(lines)) if paces else None
+    paces = [after - before for before, after in pairwise(ends) if after > before]
+    return median(paces) * (num_epochs - len(lines)) if paces else None
 
 
 def _note(folder: Path, shown: str) -> str | None:

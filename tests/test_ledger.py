@@ -1,22 +1,28 @@
-"""States of trials, what a sweep has still to run, and the lock on the results folder."""
+"""States of trials, what a sweep has still to run, the index where it is of no use, and the lock on the folder."""
 
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up import made, write_result
+from made_up import made, result_of, write_result
+from test_index import KINDS, TRIALS, filled, is_right, leave
 
+from suite import index
 from suite.config import InputError, Trial
 from suite.ledger import Ledger
 from suite.plan import make_plan
 from suite.records import Writer, write_failure
 from suite.sweepfile import Sweep
+
+ROOT = Path(__file__).parents[1]
 
 
 def trial_of(seed: int = 1, **changes: Any) -> Trial:
@@ -158,6 +164,123 @@ def test_all_records_that_cannot_be_used_are_told_at_once(ledger: Ledger, mixed:
     for problem in problems[1:]:
         told = ": its result was made with other settings: a default was changed or a setting removed since: "
         assert problem.endswith(told + "pin the old value in the sweep file, or move the folder away")
+
+
+# Several looks at once -----------------------------------------------------------------------------------------------
+
+
+APPEND = """
+import sys
+from pathlib import Path
+from suite import index
+from suite.config import Trial
+from suite.ledger import Ledger
+from test_ledger import trial_of
+print("ready", flush=True)
+sys.stdin.readline()
+ledger = Ledger(Path(sys.argv[1]))
+for seed in map(int, sys.argv[2:]):
+    trial = trial_of(seed)
+    assert ledger.look({trial.trial_id: trial})[trial.trial_id].state == "done"
+    index.begun(ledger.folder(f"{seed:012x}"))
+"""
+
+
+def test_processes_that_append_at_once_lose_nothing(ledger: Ledger) -> None:
+    trials = {trial.trial_id: trial for trial in map(trial_of, range(1, 301))}
+    for trial in trials.values():
+        (made(ledger, trial.trial_id) / "result.json").write_text(result_of(trial).model_dump_json())
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))}
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", APPEND, str(ledger.root), *map(str, range(1 + i, 301, 3))],
+                    env=environment,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for i in range(3)
+        ]
+        for process in processes:
+            assert process.stdout and process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        assert [process.wait() for process in processes] == [0] * 3
+    lines = [line for line in (ledger.root / "index.jsonl").read_bytes().split(b"\n") if line]
+    assert len(lines) == 600
+    assert all(index._parsed(line) for line in lines)
+    for trial_id in trials:
+        (ledger.folder(trial_id) / "result.json").unlink()  # nothing is opened
+    assert {each.state for each in ledger.look(trials).values()} == {"done"}
+
+
+# An index that is of no use, or of another machine -----------------------------------------------------------------
+
+
+FILES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "binary": lambda path: path.write_bytes(random.Random(0).randbytes(10_000)),
+    "zeros": lambda path: path.write_bytes(bytes(10_000)),
+    "gone": lambda path: path.unlink(),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_a_file_that_cannot_be_used(ledger: Ledger, what: str) -> None:
+    filled(ledger)
+    FILES[what](ledger.root / "index.jsonl")
+    shutil.rmtree(ledger.folder(trial_of(1).trial_id))
+    leave(ledger, trial_of(1), "diverged")
+    index.begun(made(ledger, trial_of(2).trial_id))
+    assert is_right(ledger)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "denied"), OSError(28, "full"), OSError(30, "read-only")])
+def test_an_index_that_cannot_be_written(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    def refuse(*args: Any, **options: Any) -> int:
+        raise error
+
+    monkeypatch.setattr(index.os, "open", refuse)
+    index.begun(made(ledger, trial_of(1).trial_id))
+    filled(ledger)
+    assert is_right(ledger)
+    assert not (ledger.root / "index.jsonl").exists()
+
+
+def test_an_index_that_cannot_be_read(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(ledger)
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "index.jsonl":
+            raise PermissionError(13, "denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert is_right(ledger)
+
+
+@pytest.mark.parametrize("with_index", [False, True])
+def test_records_of_two_machines_in_one_folder(ledger: Ledger, tmp_path: Path, with_index: bool) -> None:
+    other = Ledger(tmp_path / "other")
+    for i, (trial_id, trial) in enumerate(TRIALS.items()):
+        leave(ledger if i % 2 else other, trial, KINDS[i % 10])
+        if i % 5 == 0 and i % 2:
+            leave(other, trial, "diverged")
+            shutil.rmtree(ledger.folder(trial_id))
+    assert is_right(ledger) and is_right(other)
+    for folder in (other.root / "trials").iterdir():
+        if not (ledger.root / "trials" / folder.name).exists():
+            shutil.copytree(folder, ledger.root / "trials" / folder.name)
+    if with_index:
+        shutil.copy(other.root / "index.jsonl", ledger.root / "index.jsonl")
+    assert is_right(ledger)
 
 
 # The lock -----------------------------------------------------------------------------------------------------------

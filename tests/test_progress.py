@@ -38,7 +38,9 @@ def test_the_dry_run_lists_each_trial_with_its_state(load: Load, capsys: pytest.
         diverged.trial_id: "diverged",
     }
     assert rows == [[i, t.method.name, "conv2 x0.5", "digits", str(t.seed), states[i]] for i, t in sweep.trials.items()]
-    assert printed.endswith("6 trials in results: 1 diverged, 1 done, 1 failed, 3 missing; 3 to run\n")
+    counts, cost = printed.splitlines()[-2:]
+    assert counts == "6 trials in results: 1 diverged, 1 done, 1 failed, 3 missing; 3 to run"
+    assert cost.startswith("cost: 0:00:03 (0:00:06 of trials)")  # two epochs, as those that took a second for one
 
 
 @pytest.mark.parametrize(
