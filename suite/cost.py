@@ -57,6 +57,8 @@ class Cost:
 
     def text(self) -> str:
         """One line for people."""
+        if not self.trials:
+            return "cost: none: nothing is left to run"
         if self.trials == self.unknown:
             return "cost: not known: no like trial was run yet; --calibrate measures some steps of each kind"
         gpus = f", {self.gpu_hours:.3g} GPU-hours" if self.gpu_hours else ""
@@ -97,7 +99,11 @@ def estimate(trials: Iterable[Trial], known: Mapping[str, Pace], at_once: int | 
     """The cost of trials; ``at_once``: how many run at a time, by default as many as fit on this machine."""
     trials = list(trials)
     found = [(trial, known.get(kind_of(trial.model_dump(mode="json")))) for trial in trials]
-    told = [(trial, pace, pace.seconds(trial), at_once or _fit_here(trial)) for trial, pace in found if pace]
+    told = [
+        (trial, pace, pace.seconds(trial), min(at_once or _fit_here(trial), len(trials)))
+        for trial, pace in found
+        if pace
+    ]
     spent = sum(seconds / slots for _, _, seconds, slots in told)
     return Cost(
         trials=len(trials),
@@ -114,8 +120,10 @@ def _fit_here(trial: Trial) -> int:
     """How many trials like this run at once on this machine."""
     by_cpus = len(os.sched_getaffinity(0)) / trial.num_cpus
     gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) or 1
-    by_gpus = gpus / trial.resources.gpus if trial.resources.gpus else by_cpus
-    return max(1, int(min(by_cpus, by_gpus)))
+    part = trial.resources.gpus
+    if part:  # what is left of two GPUs makes no third place
+        return max(1, int(min(by_cpus, gpus * int(1 / part) if part < 1 else gpus / part)))
+    return max(1, int(by_cpus))
 
 
 def calibrate(trials: Iterable[Trial], known: Mapping[str, Pace], data_dir: Path | None) -> dict[str, Pace]:
@@ -128,6 +136,8 @@ def calibrate(trials: Iterable[Trial], known: Mapping[str, Pace], data_dir: Path
     new = {kind: trial for kind, trial in kinds.items() if kind not in known}
     if not new:
         return dict(known)
+    if several := [trial.processes for trial in new.values() if trial.processes > 1]:
+        raise InputError(f"processes: {several[0]}: --calibrate measures trials of one process; run one with --only")
     command = [sys.executable, "-m", "suite.train.calibrate", *([str(data_dir)] if data_dir else [])]
     settings = json.dumps([trial.model_dump(mode="json") for trial in new.values()])
     done = subprocess.run(command, input=settings, capture_output=True, text=True, check=False)
@@ -156,7 +166,7 @@ def duration(seconds: float) -> str:
 
 def _size(num_bytes: float) -> str:
     for unit in ("bytes", "kB", "MB", "GB"):
-        if num_bytes < 1000:
+        if num_bytes < 999.5:
             return f"{num_bytes:.3g} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:.3g} TB"

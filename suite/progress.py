@@ -113,6 +113,15 @@ class SweepDisplay:
     def __exit__(self, *error: object) -> None:
         self._live.stop()
 
+    def lost(self) -> None:
+        """Ray is dead, and the sweep ends."""
+        self._live.stop()
+        console.print(
+            "Ray was killed (out of memory?): what is done is kept, and running trials go on from their last "
+            "checkpoints: the same command goes on from here"
+        )
+        console.file.flush()
+
     def started(self, trial_id: str) -> None:
         """A trial has begun."""
         if not self._ends:

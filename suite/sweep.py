@@ -6,6 +6,7 @@ Exit status: 0 all planned trials are final; 1 some failed or are unfinished; 2 
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from suite import cli, cost, data, driver, launch, lease, records, tracking
+from suite import cli, cost, data, driver, launch, lease, records, tracking, vigil
 from suite.config import InputError
 from suite.cost import Cost
 from suite.ledger import Ledger
@@ -37,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     sweeps = [(sweep, Ledger(args.results, sweep.scheduler)) for sweep in cli.load_several(args)]
     profiles = [_profile(args, sweep, ledger) for sweep, ledger in sweeps]  # all mistakes before the first trial
+    if len(sweeps) > 1 and not args.dry_run:  # what the last one misses is told before the first one runs
+        for sweep, ledger in sweeps:
+            _prepare_data(make_plan(sweep, ledger, retry_failed=args.retry_failed), args)
     status = 0
     for (sweep, ledger), profile in zip(sweeps, profiles, strict=True):
         status = max(status, _sweep(sweep, ledger, args, profile))
@@ -87,6 +91,9 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
             told = _LEFT_HERE if profile is None else _LEFT_THERE.format(sweep.name)
             progress.console.print(f"stopped: what is done is kept, {told}")
             return STOPPED_STATUS
+        except vigil.NoRay as error:
+            progress.console.print(f"Ray did not start: {error}: what is done is kept; the same command tries again")
+            return 1
         ran, plan = plan.to_run, make_plan(sweep, ledger)
         _tidy(plan, ledger)
     files = _report(sweep, ledger)
@@ -250,4 +257,5 @@ def _show_failures(plan: Plan, ledger: Ledger) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever it does then, TERM is like Ctrl-C
     sys.exit(cli.run(main))

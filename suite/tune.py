@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from suite import early_stop, launch, scratch, worker
+from suite import early_stop, launch, lease, scratch, vigil, worker
 from suite.config import InputError, Trial
 from suite.launch.sweep_job import RAY_ADDRESS
 from suite.ledger import Ledger
@@ -35,6 +35,7 @@ _QUIET = {
     "TUNE_MAX_PENDING_TRIALS_PG": "16",  # with 1, Tune's choice here, a worker waits for its next trial
 }
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing large passes through Ray
+_LONGEST_TMPDIR = 20  # Ray makes sockets 87 characters further down, and the path of one may have 107
 _SAVE_SECONDS = 60.0  # for trials to save themselves when it does
 _MOST_EPOCHS = 10**9  # that a scheduler lets a trial have: the trial knows itself when it is done
 _CPUS_TO_FOLLOW = 0.001  # that following a job takes: max_live_jobs is the limit
@@ -51,6 +52,9 @@ class Display(Protocol):
 
     def ended(self, trial_id: str) -> None:
         """A trial's attempt is over; how, the ledger says."""
+
+    def lost(self) -> None:
+        """Ray is dead: the process ends after this."""
 
 
 def run(
@@ -78,6 +82,7 @@ def run(
 
     Raises:
         InputError: ray is not installed, a trial asks for more than there is, or the launcher cannot run it.
+        NoRay: it did not start.
         KeyboardInterrupt: Ctrl-C; trials that ran here have saved themselves and stopped, jobs of a cluster go on.
     """
     for trial in trials.values():
@@ -106,9 +111,15 @@ def run(
             {"unit": i, "file": str(folder / "cells"), "at": at, "resources": resources}
             for i, (at, resources) in enumerate(zip(offsets, asked, strict=True))
         ]
-        _fit(configs, _scheduler(trials, ledger), folder, stop, site.profile.max_live_jobs if site else None)
+        most = site.profile.max_live_jobs if site else None
+        with vigil.over(ray, stop, lambda: _any_runs(ledger), display.lost):
+            _fit(configs, _scheduler(trials, ledger), folder, stop, most)
         if stop.exists() or not trials.keys() <= _ended:  # Tune takes Ctrl-C as "start no more" and returns
             raise KeyboardInterrupt
+
+
+def _any_runs(ledger: Ledger) -> bool:
+    return any(lease.is_running(ledger.folder(trial_id)) for trial_id in _started - _ended)
 
 
 def _fit(configs: list[dict[str, Any]], scheduler: Any, scratch: Path, stop: Path, most: int | None) -> None:
@@ -302,7 +313,7 @@ def _import_ray() -> Any:
 @contextlib.contextmanager
 def _cluster(ray: Any) -> Iterator[Path]:
     """A Ray of our own, its files in a folder that is removed at the end."""
-    folder = scratch.make("suite-ray-")
+    folder = scratch.make("suite-ray-", at_most=_LONGEST_TMPDIR)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         own = {
@@ -313,7 +324,10 @@ def _cluster(ray: Any) -> Iterator[Path]:
         }
         there = os.environ.get(RAY_ADDRESS)  # of the job that we are in
         rest = {} if there else own
-        ray.init(address=there or "local", log_to_driver=False, logging_level="CRITICAL", **rest)
+        try:
+            ray.init(address=there or "local", log_to_driver=False, logging_level="CRITICAL", **rest)
+        except Exception as error:  # of many kinds, as one of its servers dies
+            raise vigil.NoRay(" ".join(str(error).split())[:200]) from None
         if threading.current_thread() is threading.main_thread():  # Ray's own answer to TERM is a stack trace
             signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         yield folder

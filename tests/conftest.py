@@ -43,7 +43,12 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--hits", type=int, default=1, help="signals that each trial of tests/test_kills.py takes")
+    parser.addoption(
+        "--hits",
+        type=int,
+        default=1,
+        help="signals for each trial of tests/test_kills.py, and for tests/test_sweep_faults.py",
+    )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

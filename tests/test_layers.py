@@ -49,14 +49,15 @@ ABOVE = {  # what each part may import besides itself and BASE
     "suite.data": {"data", "progress"},  # the commands
     "early_stop": set(),
     "worker": {"launch", "early_stop"},
-    "tune": {"launch", "early_stop", "worker"},
+    "vigil": {"launch"},
+    "tune": {"launch", "early_stop", "vigil", "worker"},
     "driver": {"launch"},
     "progress": set(),
     "tracking": set(),
     "ui": {"tracking"},
     "analysis": set(),
     "status": {"progress"},
-    "sweep": {"analysis", "data", "driver", "launch", "progress", "tracking", "tune"},
+    "sweep": {"analysis", "data", "driver", "launch", "progress", "tracking", "tune", "vigil"},
 }
 MAY_IMPORT = dict.fromkeys(BASE, BASE) | {part: BASE | {part} | others for part, others in ABOVE.items()}
 

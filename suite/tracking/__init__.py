@@ -7,6 +7,7 @@ One experiment a sweep, one run a trial in it, found again by its ``trial_id`` t
 import json
 import logging
 import os
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,26 @@ def publish(
 
     try:
         with store.writing(ledger.root, uri) as place:
+            if uri is None:
+                _make(mlflow, store.file_of(place))
             return _publish(mlflow.MlflowClient(place), sweep, ledger, report, set() if known is None else known)
-    except (mlflow.exceptions.MlflowException, SQLAlchemyError, OSError) as error:
+    except (mlflow.exceptions.MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, OSError) as error:
         reason = store.without_secret(" ".join(str(error).split()))[:200]
         raise InputError(
             f"MLflow store {store.without_secret(uri or store.store_uri(ledger.root))}: {reason}: all records are "
             f"kept: python -m suite.tracking publish {ledger.root} brings them there when it answers again"
         ) from None
+
+
+def _make(mlflow: Any, path: Path) -> None:
+    """Make the store, whole or not at all: MLflow does so in many steps, and opens none that was killed in between."""
+    if path.exists():
+        return
+    new = path.with_name(f".{path.name}.new")
+    for left in path.parent.glob(f"{new.name}*"):  # a killed one's, with SQLite's journal
+        left.unlink()
+    mlflow.MlflowClient(f"sqlite:///{new}")
+    new.replace(path)
 
 
 def _publish(client: Any, sweep: Sweep, ledger: Ledger, report: Sequence[Path], known: set[str]) -> tuple[int, str]:
@@ -174,6 +188,7 @@ def _import_mlflow() -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")  # a copy that stays open keeps its room
     try:
         import mlflow
     except ImportError as error:

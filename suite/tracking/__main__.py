@@ -36,12 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.nice(10)  # beside trials that run
     sweep = _load(args.results / "sweeps" / f"{args.sweep}.yaml")
     known: set[str] = set()
-    while not select.select([sys.stdin], [], [], args.every)[0]:  # readable: it has ended, with the sweep
+    while True:
         try:
             tracking.publish(sweep, Ledger(args.results), uri=args.tracking_uri, report=[], known=known)
         except InputError as error:
             print(error, file=sys.stderr)  # the next time, perhaps
-    return 0
+        if select.select([sys.stdin], [], [], args.every)[0]:  # readable: it has ended, with the sweep
+            return 0
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -18,7 +18,9 @@ URI_VARIABLE = "MLFLOW_TRACKING_URI"  # MLflow's own
 DATABASE = "mlflow.db"
 _SQLITE = "sqlite:///"
 # Where SQLite's locks cannot be relied on. Everything in user space (fuse) may be on another machine.
-_NETWORK = re.compile(r"nfs\d?|cifs|smb\d|lustre|gpfs|beegfs|ceph|afs|panfs|wekafs|9p|fuse\b.*|gluster.*|pvfs2")
+_NETWORK = re.compile(
+    r"nfs\d?|cifs|smb\w*|virtiofs|vboxsf|dvs|lustre|gpfs|beegfs|ceph|afs|panfs|wekafs|9p|fuse\b.*|gluster.*|pvfs2"
+)
 
 
 def store_uri(results: Path) -> str:
@@ -26,9 +28,15 @@ def store_uri(results: Path) -> str:
     return f"{_SQLITE}{(results / DATABASE).absolute()}"
 
 
+def file_of(uri: str) -> Path:
+    """The file of a SQLite store."""
+    return Path(uri.removeprefix(_SQLITE))
+
+
 def without_secret(text: str) -> str:
     """A text with the user and password of any URI in it left out."""
-    return re.sub(r"//[^/\s]+@", "//***@", text)
+    text = re.sub(r"//(?:[^/\s]+|[^/\s:]*:[^@\s]*)@", "//***@", text)
+    return re.sub(r"([?&](?:user|password)=)[^&\s]+", r"\1***", text)
 
 
 def how_to_open(results: Path, uri: str | None, experiment: str) -> str:
@@ -69,9 +77,14 @@ def file_system(path: Path) -> str:
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
     except OSError:
         return ""
-    mounts = {fields[4]: line.partition(" - ")[2].split()[0] for line in lines if (fields := line.split())}
-    above = [str(path.absolute()), *map(str, path.resolve().parents)]
+    mounts = {_unescaped(fields[4]): line.partition(" - ")[2].split()[0] for line in lines if (fields := line.split())}
+    above = map(str, (path.resolve(), *path.resolve().parents))
     return next((mounts[folder] for folder in above if folder in mounts), "")
+
+
+def _unescaped(mount: str) -> str:
+    """Blanks stand as octal numbers in the kernel's table."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), mount)
 
 
 def is_network(kind: str) -> bool:
@@ -86,6 +99,8 @@ def _copy_back(source: Path, target: Path) -> None:
     temporary = source.with_name("whole.db")
     with closing(sqlite3.connect(source)) as store, closing(sqlite3.connect(temporary)) as whole:
         store.backup(whole)
+    for left in target.parent.glob(f".{target.name}.*"):  # by a process that was killed: the lock is ours
+        left.unlink(missing_ok=True)
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         shutil.copyfile(temporary, beside)
@@ -100,7 +115,7 @@ def _lock_of(results: Path, uri: str | None) -> Path:
     if uri is None:
         return results / ".mlflow.lock"
     if uri.startswith(_SQLITE):
-        return Path(f"{uri.removeprefix(_SQLITE)}.lock")
+        return Path(f"{file_of(uri)}.lock")
     name = hashlib.sha256(uri.encode()).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"suite-mlflow-{os.geteuid()}-{name}.lock"
 

@@ -10,12 +10,13 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from suite import cli, data
-from suite.config import InputError, Trial
+from suite.config import Trial
 from suite.data import SplitName
 from suite.evaluate import evaluate
 from suite.train.loop import state_bytes
@@ -31,13 +32,7 @@ class _Enough(Exception):
 
 
 def measure(trial: Trial, data_dir: Path | None) -> dict[str, float]:
-    """Seconds of an epoch with its validation, seconds of the test, and bytes of training state.
-
-    Raises:
-        InputError: the trial has more than one process: what they cost each other is not seen from one.
-    """
-    if trial.processes > 1:
-        raise InputError(f"processes: {trial.processes}: --calibrate measures trials of one process")
+    """Of a trial of one process: seconds of an epoch with its validation, and of the test; bytes of training state."""
     device = settle(trial)
     images = data.load(trial.dataset, data_dir=data_dir, device=device, channels_last=trial.channels_last)
     run = build(trial, images, device)
@@ -50,7 +45,8 @@ def measure(trial: Trial, data_dir: Path | None) -> dict[str, float]:
 def _step_seconds(run: Run) -> float:
     size = run.trial.global_batch_size
     run.network.train()
-    batches = run.data.train_batches(run.trial.seed, 0, size, first=0, rank=0, world_size=1)
+    some = partial(run.data.train_batches, run.trial.seed, first=0, rank=0, world_size=1)
+    batches = itertools.chain.from_iterable(some(i, size) for i in itertools.count())  # one may be all warm-up
     num, start = 0, time.perf_counter()
     for count, (images, labels) in enumerate(itertools.islice(batches, _WARM_UP + _MOST_STEPS), 1 - _WARM_UP):
         train_step(run, images, labels, len(labels))

@@ -1,0 +1,80 @@
+"""A watch over Ray's own servers: where one dies, the sweep ends at once, its trials saved, and says so.
+
+Ray itself waits for a minute then, and ends the process in C++ with words of its own: no ``finally`` would be reached.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from suite import scratch
+from suite.launch.sweep_job import RAY_ADDRESS
+
+_LOOK_SECONDS = 0.5
+_SAVE_SECONDS = 5.0  # for trials to save themselves: one that reports to a dead Ray hangs there
+_SERVERS = ("gcs_server", "raylet")
+
+
+class NoRay(Exception):
+    """Ray did not start."""
+
+
+@contextlib.contextmanager
+def over(ray: Any, stop: Path, busy: Callable[[], bool], tell: Callable[[], None]) -> Iterator[None]:
+    """Watch the servers of a Ray that was started here, and end this process with status 1 where one is dead.
+
+    Args:
+        ray: the module; a Ray that is not ours is its job's affair.
+        stop: the file that asks trials to save themselves and stop.
+        busy: some have not done so yet.
+        tell: says what happened.
+    """
+    node = ray._private.worker._global_node  # ray has no public name for its processes
+    if RAY_ADDRESS in os.environ or node is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(_LOOK_SECONDS):
+            if any(kind in _SERVERS for kind, _ in node.dead_processes()):
+                break
+        else:
+            return
+        until = time.monotonic() + _SAVE_SECONDS
+        stop.touch()
+        while busy() and time.monotonic() < until:
+            time.sleep(0.1)
+        if not ended.is_set():
+            rest = _descendants(os.getpid())  # helpers of a dead raylet stay for a minute
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
+            for pid in rest:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            tell()
+            scratch.remove_all()
+            os._exit(1)  # the main thread waits in C++ for an answer that never comes
+
+    threading.Thread(target=look, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _descendants(pid: int) -> list[int]:
+    """All processes below one, where the system shows them."""
+    below: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = path.read_text(errors="replace").rpartition(")")[2].split()[1]
+            below.setdefault(int(parent), []).append(int(path.parent.name))
+    found = [pid]
+    for each in found:
+        found += below.get(each, [])
+    return found[1:]
