@@ -67,6 +67,9 @@ class Watch:
     def epoch(self, trial_id: str, line: dict[str, Any]) -> None:
         """Nothing is shown."""
 
+    def lost(self) -> None:
+        """Ray has not died yet."""
+
     def ended(self, trial_id: str) -> None:
         """One more trial is done."""
         self.memory_mb.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6)

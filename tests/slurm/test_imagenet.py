@@ -29,7 +29,7 @@ def sweep(tmp_path: Path) -> Path:
     file = yaml.safe_load((ROOT / "sweeps" / "imagenet_small.yaml").read_text())
     file["base"]["checkpoint"] = {"every_seconds": 0, "max_time_share": 1}
     file["base"] |= {"global_batch_size": 4, "epochs": 2}
-    file["grid"]["method"] = [each for each in file["grid"]["method"] if each["name"] != "edge_popup"]
+    file["grid"]["method"] = [each for each in file["grid"]["method"] if each["name"] == "iterand"]
     file["base"]["schedule"] = {}
     file["base"]["dataset"]["loader_threads"] = 1
     profile = yaml.safe_load((ROOT / "slurm" / "test.yaml").read_text())
@@ -81,7 +81,7 @@ def test_photos_through_dali_on_two_nodes(cluster: Cluster, sweep: Path) -> None
             driver.kill()
     assert driver.returncode == 0, output
     assert cluster.num_submitted() - before == len(trials) + jobs
-    assert len(results(sweep)) == len(trials) == 2
+    assert len(results(sweep)) == len(trials) == 1
     assert (folder / "metrics.jsonl").read_text().startswith(lines)  # no epoch was made again
 
     shutil.copytree(sweep, sweep / "local", ignore=shutil.ignore_patterns("results", "data", "local"))
