@@ -18,6 +18,7 @@ test-slurm: .venv/installed-test
 
 test-long: .venv/installed-test
 	$(BIN)/python -m pytest tests/test_kills.py -k fire --hits 6 -s
+	$(BIN)/python -m pytest -m long --long
 	$(BIN)/python -m pytest tests/test_sweep_faults.py -k fire --hits 100 -s
 
 check: .venv/installed-check

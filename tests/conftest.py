@@ -51,7 +51,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+    parser.addoption("--long", action="store_true", help="run the tests marked long, too")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("long") and not item.config.getoption("--long"):
+        pytest.skip("takes long: with --long")
     required = os.environ.get("SUITE_REQUIRE", "").split(",")
     for marker, (there, reason) in NEEDS.items():
         if item.get_closest_marker(marker) and not there():

@@ -67,6 +67,7 @@ def test_preempted_without_a_warning(tmp_path: Path, check_done: Callable[..., N
         check_done(following, restarts=1)
 
 
+@pytest.mark.long
 def test_longer_than_the_time_limit(cluster: Cluster, tmp_path: Path) -> None:
     trial = long_trial(epochs=900)  # SLURM looks every 30 s whether the warning is due, here 8 s after the start
     quiet = start(trial, tmp_path / "here", "--launcher", "local")
@@ -78,6 +79,7 @@ def test_longer_than_the_time_limit(cluster: Cluster, tmp_path: Path) -> None:
     assert records(trial, tmp_path / "there") == records(trial, tmp_path / "here")
 
 
+@pytest.mark.long
 def test_requeued_by_somebody(tmp_path: Path, check_done: Callable[..., None]) -> None:
     with Following(TRIAL, tmp_path, profile()) as following:
         scontrol("requeue", following.wait_saved())

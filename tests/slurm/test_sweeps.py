@@ -143,6 +143,7 @@ def test_a_driver_in_a_job(cluster: Cluster, tmp_path: Path, written: Callable[.
     assert "tiny: test/top1" in "".join(path.read_text() for path in Path(driver.folder).glob("*.out"))
 
 
+@pytest.mark.long
 def test_stopped_early(cluster: Cluster, tmp_path: Path, written: Callable[..., tuple[str, ...]]) -> None:
     flags = written({"max_live_jobs": 2}, epochs=200)
     content = yaml.safe_load((tmp_path / "s.yaml").read_text())
