@@ -60,6 +60,7 @@ def test_preempted_by_a_higher_partition(cluster: Cluster, tmp_path: Path, check
         check_done(following, jobs=2, restarts=1)
 
 
+@pytest.mark.long
 def test_preempted_without_a_warning(tmp_path: Path, check_done: Callable[..., None]) -> None:
     """TERM alone, as clusters send it without preempt_send_user_signal: a job that leaves then is over for SLURM."""
     with Following(TRIAL, tmp_path, profile()) as following:
@@ -93,6 +94,7 @@ def test_a_power_cut(cluster: Cluster, tmp_path: Path, check_done: Callable[...,
         check_done(following, restarts=1)
 
 
+@pytest.mark.long
 def test_its_processes_killed(tmp_path: Path, check_done: Callable[..., None]) -> None:
     """As the kernel does where memory runs out."""
     with Following(TRIAL, tmp_path, profile()) as following:
@@ -153,6 +155,7 @@ def test_a_driver_killed_before_it_knew_the_id(tmp_path: Path, check_done: Calla
         check_done(again)
 
 
+@pytest.mark.long
 def test_an_answer_of_sbatch_that_is_lost(
     tmp_path: Path, check_done: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
