@@ -50,7 +50,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="signals for each trial of tests/test_kills.py, and for tests/test_sweep_faults.py",
     )
 
-
     parser.addoption("--long", action="store_true", help="run the tests marked long, too")
 
 
