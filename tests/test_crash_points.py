@@ -105,6 +105,7 @@ def test_a_trial_that_dies_at_a_point_ends_as_if_it_had_not(quiet: dict[str, Any
     assert faults.left_over(folder) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", methods.names())
 def test_a_trial_that_dies_again_and_again(quiet: dict[str, Any], tmp_path: Path, method: str) -> None:
     trial, folder = faults.trial_of(method), tmp_path / "trial"
