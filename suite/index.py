@@ -99,7 +99,7 @@ def _size_of(folder: Path) -> int:
 
 def begun(trial_folder: Path) -> None:
     """An attempt at a trial begins: what the index knows of an earlier one there, holds no more."""
-    path = trial_folder.parents[1] / INDEX
+    path = trial_folder.absolute().parent.parent / INDEX
     if path.exists():
         _append(path, _line(Entry(trial_id=trial_folder.name)))
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def given(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     monkeypatch.setattr(tune, "_import_ray", Ray)
     monkeypatch.setattr(tune, "_cluster", lambda ray: nullcontext(tmp_path))
     monkeypatch.setattr(tune, "_fit", fit)
-    display: Any = None
+    display: Any = SimpleNamespace(lost=None)
     tune.run(sweep.trials, Ledger(tmp_path / "results"), data_dir=tmp_path / "données", display=display)
     return configs
 
