@@ -76,6 +76,7 @@ def given(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     monkeypatch.setattr(tune, "_import_ray", Ray)
     monkeypatch.setattr(tune, "_cluster", lambda ray: nullcontext(tmp_path))
     monkeypatch.setattr(tune, "_fit", fit)
+    monkeypatch.setattr(tune.vigil, "over", lambda *about: nullcontext())
     display: Any = SimpleNamespace(lost=None)
     tune.run(sweep.trials, Ledger(tmp_path / "results"), data_dir=tmp_path / "données", display=display)
     return configs
