@@ -19,9 +19,10 @@ def run(trial: Trial, folder: Path, *, on_epoch: Callable[[Line], None], **rest:
         writer = Writer(lease.folder)
         writer.epoch(line)
         on_epoch(line)
-        writer.finish(result_of(trial))
+        result = result_of(trial)
+        writer.finish(result)
         lease.publish(METRICS, RESULT)
-    return result_of(trial)
+    return result
 
 
 def result_of(trial: Trial) -> Result:
