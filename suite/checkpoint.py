@@ -133,6 +133,16 @@ def read(
     return None
 
 
+def look(folder: Path) -> dict[str, Any] | None:
+    """The newest state in a folder that is whole, whoever made it, its tensors on the CPU; nothing is changed."""
+    for path in _newest_first(folder):
+        try:
+            return unpack(_checked(path, {}, None, False))
+        except (_Unusable, OSError) as error:
+            log.warning("%s: %s: not used", path, error)
+    return None
+
+
 def unpack(state: bytes) -> dict[str, Any]:
     """The state that ``read`` found: its tensors on the CPU."""
     unpacked: dict[str, Any] = torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
@@ -152,7 +162,7 @@ def _write(file: io.BufferedWriter, state: Mapping[str, Any], header: Mapping[st
     file.write(hashing.digest())
 
 
-def _checked(path: Path, identity: Mapping[str, str], stream: Mapping[str, str], else_border: bool) -> bytes:
+def _checked(path: Path, identity: Mapping[str, str], stream: Mapping[str, str] | None, else_border: bool) -> bytes:
     data = path.read_bytes()
     if not data.startswith(_MAGIC):
         raise _Unusable("is no checkpoint")
@@ -162,7 +172,11 @@ def _checked(path: Path, identity: Mapping[str, str], stream: Mapping[str, str],
     theirs = json.loads(data[len(_MAGIC) : end])
     if other := _differences(theirs, identity):
         raise _Unusable(f"was made under other conditions ({other})")
-    if (saved := theirs.get("stream")) and (other := _differences(saved, {**dict.fromkeys(saved), **stream})):
+    if (
+        stream is not None
+        and (saved := theirs.get("stream"))
+        and (other := _differences(saved, {**dict.fromkeys(saved), **stream}))
+    ):
         if else_border:
             raise _Unusable(f"images cannot go on inside its epoch ({other}): going back to the border of one")
         borders = [_step(path) for path in _newest_first(path.parent) if path.stem.endswith(_BORDER)]

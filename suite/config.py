@@ -231,9 +231,8 @@ def _named(value: Any) -> Any:
 
 Method = Annotated[WeightsSettings | EdgePopupSettings | IteRandSettings, Field(discriminator="name")]
 Model = Annotated[ConvSettings | ResNetSettings, Field(discriminator="name")]
-DatasetBlock = Annotated[
-    DigitsSettings | GreyImageSettings | CifarSettings | ImageNetSettings, Field(discriminator="name")
-]
+_Dataset = DigitsSettings | GreyImageSettings | CifarSettings | ImageNetSettings
+DatasetBlock = Annotated[_Dataset, Field(discriminator="name")]
 Dataset = Annotated[DatasetBlock, BeforeValidator(_named)]  # `dataset: digits` is `dataset: {name: digits}`
 
 Scheduler = Annotated[SchedulerSettings, BeforeValidator(_named)]  # `scheduler: asha`
@@ -245,6 +244,7 @@ class Trial(Settings):
     ``processes`` is the number of ranks; ``threads`` is of each. ``global_batch_size`` is over all of them, and each
     rank goes through its share in ``accumulation_steps`` parts before an update. ``precision``: "bf16" is autocast over
     float32 parameters, "fp64" is for checks of exactness. ``tf32`` and ``deterministic`` matter on GPUs.
+    ``keep_network``: the trained network stays beside its record, a masked one as a ticket.
     """
 
     dataset: Dataset
@@ -254,6 +254,7 @@ class Trial(Settings):
     epochs: Count
     schedule: Schedule = Schedule()
     evaluate_test: bool = True
+    keep_network: Annotated[bool, Field(json_schema_extra=NOT_IDENTITY)] = True
     threads: Count = 1
     processes: Count = 1
     accumulation_steps: Count = 1
@@ -309,8 +310,7 @@ class Trial(Settings):
     @property
     def trial_id(self) -> str:
         """First 12 hex digits of SHA-256 over the settings that can change numbers, defaults removed."""
-        known = {"results_version": RESULTS_VERSION, **identity(self)}
-        text = json.dumps(known, sort_keys=True, separators=(",", ":"))
+        text = json.dumps({"results_version": RESULTS_VERSION} | identity(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from suite.config import InputError
-from suite.records import METRICS, RESULT, Summary, read_result
+from suite.records import DENSE, METRICS, RESULT, TICKET, Summary, read_result
 
 INDEX = "index.jsonl"
 
@@ -91,7 +91,7 @@ class Index:
 
 def _size_of(folder: Path) -> int:
     size = 0
-    for name in (RESULT, METRICS):
+    for name in (RESULT, METRICS, TICKET, DENSE):
         with contextlib.suppress(OSError):  # moved away this moment
             size += (folder / name).stat().st_size
     return size

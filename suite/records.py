@@ -2,7 +2,8 @@
 
 ``result.json`` (with config and provenance, written last), ``metrics.jsonl`` (a line an epoch),
 ``failure.json`` (in place of a result, where the trial raised), ``stopped.json`` (where a scheduler stopped it),
-``log.txt`` (where there was something to say).
+``log.txt`` (where there was something to say), and the trained network: ``network.ticket`` of a masked one,
+``network.safetensors`` of a dense one.
 While it runs, and where it was left unfinished, an ``attempt-N`` folder holds what it has so far.
 """
 
@@ -22,8 +23,20 @@ from suite.config import InputError
 
 Record = TypeVar("Record", bound=BaseModel)
 Line = dict[str, float | int]
+TICKET, DENSE = "network.ticket", "network.safetensors"
 RESULT, METRICS, FAILURE, STOPPED, LOG = "result.json", "metrics.jsonl", "failure.json", "stopped.json", "log.txt"
 _ATTEMPT = re.compile(r"attempt-(\d+)")
+
+
+class Stored(BaseModel):
+    """A form in which the trained network was kept or tried: its bytes, where they go, and how good it is."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    form: Literal["ticket", "fp32", "bf16", "int8"]
+    bytes: int
+    parts: dict[str, int] = {}  # bytes of header, mask, theta, tensors
+    metrics: dict[str, float | None] = {}  # evaluated in this form
 
 
 class Outcome(BaseModel):
@@ -39,6 +52,7 @@ class Outcome(BaseModel):
     num_updates: int
     params_total: int  # of the built model
     params_kept: int  # mask ones + biases + affine norms
+    stored: list[Stored] = []  # forms of the trained network; none in records from before there were any
     state_bytes_per_weight: float
     peak_memory_mb: float
     seconds: float

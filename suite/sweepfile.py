@@ -148,11 +148,19 @@ def load_trial(path: Path) -> Trial:
     raw = parse(_read(path)[1], str(path))
     if not isinstance(raw, dict):
         raise InputError(f"{path}: {short(raw)}: must be a mapping: the settings of one trial")
-    raw = raw["config"] if "trial_id" in raw and "config" in raw else raw
+    return trial_from(raw["config"] if "trial_id" in raw and "config" in raw else raw, str(path))
+
+
+def trial_from(raw: dict[str, Any], where: str) -> Trial:
+    """One trial from its settings, which stand ``where``.
+
+    Raises:
+        InputError: with one line for each mistake.
+    """
     problems = [f"{key}: a list: one trial has one value; lists belong into a sweep" for key in lists_in(raw, "")]
     trials = {} if problems else _validate([_tidy(expand(raw, "", [])[0])], problems, unique=False)[0]
     if problems:
-        raise InputError(*(f"{path}: {problem.lstrip('.')}" for problem in problems))
+        raise InputError(*(f"{where}: {problem.lstrip('.')}" for problem in problems))
     return next(iter(trials.values()))
 
 

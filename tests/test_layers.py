@@ -43,7 +43,9 @@ ABOVE = {  # what each part may import besides itself and BASE
     "distributed": set(),
     "checkpoint": set(),
     "evaluate": {"data", "distributed"},
-    "train": {"methods", "models", "provenance", "data", "evaluate", "distributed", "checkpoint"},
+    "tickets": {"methods", "models"},
+    "train": {"methods", "models", "provenance", "data", "evaluate", "distributed", "checkpoint", "tickets"},
+    "suite.tickets": {"tickets", "train", "data"},  # the command
     "launch": {"train", "distributed"},
     "suite.train": {"launch", "distributed"},  # the command
     "suite.data": {"data", "progress"},  # the commands
@@ -68,6 +70,8 @@ ONLY_IMPORTER = {
     "submitit": "suite/launch/submission.py",
     "nvidia": "suite/data/imagenet_dali.py",
     "numba": "suite/methods/update/compiled.py",
+    "constriction": "suite/tickets/coding.py",
+    "safetensors": "suite/tickets/dense.py",
 }
 
 
@@ -83,6 +87,8 @@ def part_of(module: str) -> str | None:
     """``suite.data.arrays`` belongs to ``data``; None for what is not ours, and for ``suite`` itself."""
     if module == "suite.train.__main__":
         return "suite.train"
+    if module == "suite.tickets.__main__":
+        return "suite.tickets"
     if module in ("suite.data.scan", "suite.data.pack"):
         return "suite.data"
     first, *rest = module.split(".")

@@ -8,7 +8,7 @@ from suite import distributed, index
 from suite.config import InputError, Trial
 from suite.launch import log, logging_to
 from suite.lease import Lease, TakenOver
-from suite.records import FAILURE, METRICS, RESULT, Line, Result, read_result, write_failure
+from suite.records import DENSE, FAILURE, METRICS, RESULT, TICKET, Line, Result, read_result, write_failure
 from suite.stopping import Stopped, StopRequest
 from suite.train import train
 
@@ -50,11 +50,12 @@ def _attempt(
         lease.check()
         return stop.asked
 
-    for old in (FAILURE, METRICS):
+    for old in (FAILURE, METRICS, TICKET, DENSE):
         (lease.trial_folder / old).unlink(missing_ok=True)
     try:
         result = train(trial, lease.folder, data_dir=data_dir, on_epoch=on_epoch, should_stop=should_stop)
-        lease.publish(METRICS, RESULT)
+        networks = [name for name in (TICKET, DENSE) if (lease.folder / name).exists()]
+        lease.publish(METRICS, *networks, RESULT)
     except _NOT_ITS_FAULT as error:
         log.info("%s", error)
         raise

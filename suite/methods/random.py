@@ -74,6 +74,33 @@ def words(
     return out[start - 4 * first :][:num]
 
 
+def words_at(index: Tensor, draw: Tensor, *, seed: int, stream: Stream, parameter: int) -> Tensor:
+    """The words at some indices, each in a draw of its own: ``index``, ``draw`` and the answer are int64, (num,)."""
+    parts = []
+    for start in range(0, max(len(index), 1), _CHUNK):
+        where, which = index[start : start + _CHUNK], draw[start : start + _CHUNK]
+        block = where // 4
+        counter = (block & _WORD, block >> 32, which, torch.full_like(block, parameter))
+        four = torch.stack(philox(counter, (seed, int(stream))), dim=1)
+        parts.append(four.gather(1, (where % 4).unsqueeze(1)).squeeze(1))
+    return torch.cat(parts)
+
+
+def values_at(
+    index: Tensor,
+    draw: Tensor,
+    distribution: Distribution,
+    *,
+    fan_in: int,
+    seed: int,
+    parameter: int,
+    dtype: torch.dtype,
+) -> Tensor:
+    """What ``draw_values_`` writes at some logical indices, each in a draw of its own: (num,), ``dtype``."""
+    word = words_at(index, draw, seed=seed, stream=Stream.VALUES, parameter=parameter)
+    return _VALUES[distribution](word, fan_in, dtype).to(index.device)
+
+
 def draw_values_(
     out: Tensor, distribution: Distribution, *, fan_in: int, seed: int, draw: int, parameter: int
 ) -> Tensor:

@@ -4,12 +4,14 @@
 """
 
 import math
+from typing import Any
 
 from torch import nn
 
 from suite.models import conv, resnet
 
 _NETS = {**conv.NETS, **resnet.NETS}
+_SETTINGS = "_built_with"  # of a network, where it keeps its arguments
 _NARROWEST = 64  # channels of the narrowest scaled layer at width_mult=1, the same in every net
 
 
@@ -43,15 +45,23 @@ def build(
         raise ValueError(f"unknown model {name!r}; the valid names are {', '.join(names())}")
     _check_width(width_mult)
     _check_counts(num_classes=num_classes, image_size=image_size, in_channels=in_channels)
-    model = _NETS[name](
+    settings: dict[str, Any] = dict(
         num_classes=num_classes,
         image_size=image_size,
         in_channels=in_channels,
         width_mult=width_mult,
         norm_affine=norm_affine,
     )
+    model = _NETS[name](**settings)
     _zero_biases(model)
+    vars(model)[_SETTINGS] = {"name": name, **settings}
     return model
+
+
+def settings_of(model: nn.Module) -> dict[str, Any] | None:
+    """The arguments with which `build` made a network; None where another one did."""
+    settings: dict[str, Any] | None = vars(model).get(_SETTINGS)
+    return settings
 
 
 def _check_width(width_mult: float) -> None:

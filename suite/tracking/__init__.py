@@ -81,7 +81,8 @@ def _publish(client: Any, sweep: Sweep, ledger: Ledger, report: Sequence[Path], 
             if run is not None:
                 client.delete_run(run.info.run_id)  # begun by a publisher that was killed
             lines = records.read_metrics(ledger.folder(trial_id))
-            _publish_trial(client, experiment, sweep.trials[trial_id], summary, lines)
+            ticket = ledger.folder(trial_id) / records.TICKET
+            _publish_trial(client, experiment, sweep.trials[trial_id], summary, lines, ticket)
             new += 1
         known.add(trial_id)
     if report:
@@ -133,7 +134,12 @@ def _found(client: Any, experiment: str, text: str) -> list[Any]:
 
 
 def _publish_trial(
-    client: Any, experiment: str, trial: Trial, summary: Summary, lines: list[dict[str, float | None]]
+    client: Any,
+    experiment: str,
+    trial: Trial,
+    summary: Summary,
+    lines: list[dict[str, float | None]],
+    ticket: Path,
 ) -> None:
     from mlflow.entities import Metric, Param
 
@@ -149,9 +155,12 @@ def _publish_trial(
     ]
     once = {key: getattr(summary, key) for key in _ONCE}
     once |= {key: value for key, value in summary.metrics.items() if key.startswith("test/") and value is not None}
+    once |= {f"stored_bytes/{stored.form}": stored.bytes for stored in summary.stored}
     points += [Metric(key, float(value), end, summary.num_updates) for key, value in once.items()]
     for first in range(0, max(len(points), 1), _BATCH):
         client.log_batch(run, metrics=points[first : first + _BATCH], params=params if first == 0 else [])
+    if ticket.exists():  # dense networks are large: they stay beside their records
+        client.log_artifact(run, str(ticket))
     client.set_terminated(run, "FINISHED", end)
 
 

@@ -14,7 +14,8 @@ from suite.config import Trial
 from suite.data import SplitName
 from suite.evaluate import Evaluation, evaluate
 from suite.methods.update.signs import Signs, storage_of
-from suite.records import Line, Result, Writer
+from suite.records import Line, Result, Stored, Writer
+from suite.train import store
 from suite.train.keeper import Keeper, Progress
 from suite.train.setup import Run, build, settle
 from suite.train.step import train_step
@@ -74,7 +75,11 @@ def _train(run: Run, folder: Path, on_epoch: Callable[[Line], None], should_stop
         on_epoch(line)
         keeper.after_epoch(progress)
     test = _evaluate(run, "test", progress, keeper) if _finished(run, progress) and trial.evaluate_test else None
-    result = _result(run, progress, test, keeper.seconds(progress))
+    metrics = _metrics(progress, test)
+    stored: list[Stored] = []
+    if _finished(run, progress) and trial.keep_network:
+        stored = store.keep(run, folder, metrics, lambda split: _evaluate(run, split, progress, keeper))
+    result = _result(run, progress, metrics, test, stored, keeper.seconds(progress))
     if writer:
         writer.finish(result)
     return result
@@ -181,20 +186,31 @@ def state_bytes(run: Run) -> int:
     return sum(live.values()) + sum(param.nbytes for param in params if param.requires_grad)
 
 
-def _result(run: Run, progress: Progress, test: Evaluation | None, seconds: float) -> Result:
-    lines = progress.lines
-    last = {key: value if math.isfinite(value) else None for key, value in lines[-1].items() if "/" in key}
+def _metrics(progress: Progress, test: Evaluation | None) -> dict[str, float | None]:
+    last = progress.lines[-1].items()
     tested = {"test/top1": test.top1, "test/loss": test.loss} if test else {}
+    return {key: value if math.isfinite(value) else None for key, value in last if "/" in key} | tested
+
+
+def _result(
+    run: Run,
+    progress: Progress,
+    metrics: dict[str, float | None],
+    test: Evaluation | None,
+    stored: list[Stored],
+    seconds: float,
+) -> Result:
     return Result(
         trial_id=run.trial.trial_id,
         status="done" if _finished(run, progress) else "diverged",
         config=run.trial.model_dump(mode="json"),
-        metrics={**last, **tested},
+        metrics=metrics,
         test_predictions=test.predictions if test else None,
-        num_epochs=len(lines),
+        num_epochs=len(progress.lines),
         num_updates=progress.num_updates,
         params_total=_num_params(run),
         params_kept=_num_params(run) - _num_removed(run),
+        stored=stored,
         state_bytes_per_weight=state_bytes(run) / _num_params(run),
         peak_memory_mb=provenance.peak_memory_mb(run.device),
         seconds=seconds,

@@ -14,7 +14,7 @@ from suite.config import InputError, Trial
 from suite.data import Data
 from suite.distributed import ALONE, Group, Place
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of parameters and images
+DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of parameters and images
 _SAFE_CHANNELS = 16  # the widest block of channels in oneDNN's kernels
 _MOST_SHAPES = 64  # of batches that a compiled network meets: full and short ones, of three splits
 
@@ -49,7 +49,7 @@ class Run:
     def prepared(self, images: Tensor) -> Tensor:
         """Images as the network takes them."""
         if not (self.trial.precision == "bf16" and images.dtype == torch.float16):  # autocast makes bfloat16 of those
-            images = images.to(_DTYPES[self.trial.precision])
+            images = images.to(DTYPES[self.trial.precision])
         return images.contiguous(memory_format=torch.channels_last) if self.trial.channels_last else images
 
     def zeros(self, num: int) -> Tensor:
@@ -113,7 +113,7 @@ def build(trial: Trial, images: Data, device: torch.device, group: Group = ALONE
     )
     if trial.sync_batch_norm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    model.to(device, _DTYPES[trial.precision])
+    model.to(device, DTYPES[trial.precision])
     if trial.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing in torch's own types
     params = methods.prunable(model) if cls.masked else list(model.named_parameters())

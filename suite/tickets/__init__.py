@@ -1,0 +1,116 @@
+"""Tickets: a trained subnetwork of seeded random weights as a file of little more than a bit a weight.
+
+``save`` writes one, ``load`` gives the network back bit for bit, with neither optimizer nor trainer, and ``info`` says
+what is in it. ``docs/tickets.md`` has the format byte by byte. A network trained by weight optimization has no such
+form: ``suite.tickets.dense`` writes it, and ``load`` and ``info`` read that too.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from suite.records import Stored
+from suite.tickets import dense, file, masked, networks
+from suite.tickets.dense import DenseAbout, DenseFile
+from suite.tickets.file import TicketFile
+from suite.tickets.header import MAGIC, About, Header, Network, TicketError
+from suite.tickets.networks import MAX_WEIGHTS
+
+__all__ = ["MAX_WEIGHTS", "About", "Info", "Network", "TicketError", "info", "load", "save"]
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a file says of itself: its header, and where its bytes go."""
+
+    header: Header | DenseAbout
+    stored: Stored
+    num_weights: int
+    entropy_bytes: float | None  # of masks and weights, each bit said without regard to the others
+
+
+def save(path: Path | str, model: nn.Module, optimizer: Optimizer, *, about: About | None = None) -> Stored:
+    """Write the network that a masked optimizer trains, whole or not at all; returns where its bytes went.
+
+    Args:
+        path: of the file; its folder must exist.
+        model: the network. One that ``models.build`` made is named in the file; any other is to be given to ``load``.
+        optimizer: EdgePopup, IteRand or a variant, over parameters of this network.
+        about: whose network it is and how good.
+
+    Raises:
+        ValueError: the optimizer has no masks, or they are not of this network.
+        OSError: the disk is full, say; a file that was there stays.
+    """
+    header, sections = masked.parts_of(model, optimizer, networks.named(model, about or About()))
+    size = file.write(Path(path), header, sections)
+    return masked.sizes(header, size)
+
+
+def load(
+    path: Path | str,
+    *,
+    model: nn.Module | None = None,
+    device: torch.device | str = "cpu",
+    max_weights: int = MAX_WEIGHTS,
+) -> nn.Module:
+    """The network of a ticket, or of a dense file, with its effective weights, in evaluation mode.
+
+    A file from elsewhere is safe to load: nothing in it is executed, and no more memory is taken than so many weights
+    need.
+
+    Args:
+        path: of the file.
+        model: filled in place and returned; unset, the network that the file names is built.
+        device: where the network is wanted.
+        max_weights: a larger network is refused.
+
+    Raises:
+        TicketError: the file is no ticket, not whole, of a later version, too large, or of another network.
+    """
+    with _named(path):
+        found = _opened(Path(path))
+        networks.check_size(found.num_weights, max_weights)
+        network = model if model is not None else networks.empty(found.header.network)
+        networks.check_shapes(network, found.shapes)
+        state = masked.state_of(found) if isinstance(found, TicketFile) else found.state()
+        return networks.fill(network, state, device)
+
+
+def info(path: Path | str) -> Info:
+    """What a ticket or a dense file says of itself; the network is not made.
+
+    Raises:
+        TicketError: the file is neither, or not whole.
+    """
+    with _named(path):
+        found = _opened(Path(path))
+        if isinstance(found, DenseFile):
+            stored = Stored(form=found.header.form, bytes=found.num_bytes, metrics=found.header.metrics)
+            return Info(found.header, stored, found.num_weights, None)
+        stored = masked.sizes(found.header, found.num_bytes)
+        return Info(found.header, stored, found.num_weights, masked.entropy_bytes(found))
+
+
+def _opened(path: Path) -> TicketFile | DenseFile:
+    try:
+        with path.open("rb") as start:
+            head = start.read(9)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise TicketError(f"{error.strerror}: must be a ticket, or a dense network as safetensors") from None
+    if head[8:] == b"{" and not head.startswith(MAGIC):
+        return dense.read(path)
+    return file.read(path)
+
+
+@contextmanager
+def _named(path: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except TicketError as error:
+        raise TicketError(*(f"{path}: {problem}" for problem in error.problems)) from None

@@ -1,0 +1,148 @@
+"""Dense networks as safetensors in three forms, to compare tickets with; the only importer of safetensors.
+
+``fp32`` is the network as it was trained; ``bf16`` rounds weights to bfloat16; ``int8`` keeps a whole number from -127
+to 127 a weight and a float32 scale an output channel. Biases, norms and their statistics are float32 in all three.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from suite.config import InputError
+from suite.records import write_whole_bytes
+from suite.tickets import networks
+from suite.tickets.header import About, TicketError
+
+Form = Literal["fp32", "bf16", "int8"]
+FORMS: tuple[Form, ...] = get_args(Form)
+_KEY = "suite"  # of our part of the metadata
+_SCALE = ".scale"  # behind the name of an int8 weight
+_LARGEST = 127
+
+
+class DenseAbout(About):
+    """What stands in the metadata; ``digest`` is that of the tensors as they are stored."""
+
+    form: Form
+    method: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class DenseFile:
+    """A dense network in a file."""
+
+    path: Path
+    header: DenseAbout
+    num_bytes: int
+    shapes: dict[str, list[int]]  # of the network's tensors
+    num_weights: int
+
+    def state(self) -> dict[str, Tensor]:
+        """The network's state, in float32, on the CPU."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            stored = load_file(self.path)
+        except (SafetensorError, OSError) as error:
+            raise TicketError(f"is garbled: {error}") from None
+        if networks.digest(stored) != self.header.digest:
+            raise TicketError("is garbled: its checksum differs")
+        return _restored(stored)
+
+
+def pack(state: Mapping[str, Tensor], form: Form, *, method: str, about: About) -> bytes:
+    """The bytes of a file that holds a network's state in a form."""
+    stored = _stored(state, form)
+    header = DenseAbout(**dict(about), form=form, method=method, digest=networks.digest(stored))
+    content: bytes = _safetensors().save(stored, {_KEY: header.model_dump_json(exclude_defaults=True)})
+    return content
+
+
+def write(path: Path, content: bytes) -> int:
+    """Write what ``pack`` made whole or not at all; returns its bytes."""
+    write_whole_bytes(path, content)
+    return len(content)
+
+
+def rounded(state: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:
+    """A network's state as it comes back out of a form."""
+    return _restored(_stored(state, form))
+
+
+def read(path: Path) -> DenseFile:
+    """Look at a dense file: all but the numbers.
+
+    Raises:
+        TicketError: it is none of ours, or cut short.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        with _safetensors_module().safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            if text is None:
+                raise TicketError("is a safetensors file of another program: it does not say which network it holds")
+            shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no dict
+        header = DenseAbout.model_validate_json(text)
+    except (SafetensorError, ValidationError) as error:
+        raise TicketError(f"is garbled: {str(error).splitlines()[0]}") from None
+    scales = {name for name in shapes if name.endswith(_SCALE) and name.removesuffix(_SCALE) in shapes}
+    own = {name: shape for name, shape in shapes.items() if name not in scales}
+    num = sum(torch.Size(shape).numel() for shape in own.values())
+    return DenseFile(path, header, path.stat().st_size, own, num)
+
+
+def _stored(state: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:
+    stored: dict[str, Tensor] = {}
+    for name, given in state.items():
+        tensor = given.detach().cpu().contiguous()
+        if tensor.is_floating_point():
+            tensor = tensor.float()
+            if form == "bf16" and tensor.ndim >= 2:
+                tensor = tensor.bfloat16()
+            elif form == "int8" and tensor.ndim >= 2:
+                tensor, stored[name + _SCALE] = _quantized(tensor)
+        stored[name] = tensor.clone()  # safetensors takes no tensors that share memory
+    return stored
+
+
+def _restored(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    for name, tensor in stored.items():
+        if name.removesuffix(_SCALE) != name and name.removesuffix(_SCALE) in stored:
+            continue
+        if tensor.dtype == torch.int8:
+            scale = stored[name + _SCALE]
+            state[name] = tensor.float() * scale.view(-1, *[1] * (tensor.ndim - 1))
+        else:
+            state[name] = tensor.float() if tensor.is_floating_point() else tensor
+    return state
+
+
+def _quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole numbers, and what they are multiplied with: (channels,)."""
+    scale = weight.abs().flatten(1).amax(1) / _LARGEST
+    safe = torch.where(scale > 0, scale, 1.0).view(-1, *[1] * (weight.ndim - 1))
+    return (weight / safe).round_().to(torch.int8), scale
+
+
+def _safetensors() -> Any:
+    _safetensors_module()
+    from safetensors import torch as form
+
+    return form
+
+
+def _safetensors_module() -> Any:
+    try:
+        import safetensors
+    except ImportError as error:
+        raise InputError(f"{error}: install it with: pip install safetensors") from None
+    return safetensors

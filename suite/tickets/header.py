@@ -1,0 +1,175 @@
+"""What stands before the bits of a ticket: which network, how it was made, and what each section holds. No torch."""
+
+import math
+import zlib
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from suite.config import Distribution, InputError
+from suite.tickets.coding import Coding
+
+Dtype = Literal["float32", "float64", "float16", "bfloat16"]
+# Of the survivors' weights: as the seed has them, with some signs turned, of later draws, or as they are.
+Theta = Literal["seed", "signs", "draws", "values"]
+MAGIC = b"\x89TKT\r\n\x1a\n"  # as PNG's: tells at once that line ends were changed
+VERSION = 1
+MOST_HEADER_BYTES = 1 << 22
+MOST_DRAWS = 1 << 16
+Whole = Annotated[int, Field(ge=0, lt=1 << 53)]
+Shape = Annotated[list[Whole], Field(max_length=8)]
+
+
+class TicketError(InputError):
+    """A file is no ticket, or not whole, or not of a network that can be made here."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Network(_Part):
+    """The arguments of ``models.build``."""
+
+    name: str
+    num_classes: Annotated[int, Field(ge=1, lt=1 << 31)]
+    image_size: Annotated[int, Field(ge=1, lt=1 << 31)]
+    in_channels: Annotated[int, Field(ge=1, lt=1 << 31)]
+    width_mult: Annotated[float, Field(gt=0, lt=1 << 20)]
+    norm_affine: bool
+
+
+class Source(_Part):
+    """Where the weights of some layers come from: settings of a group of the optimizer."""
+
+    distribution: Distribution | None
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    sparsity: Annotated[float, Field(ge=0, lt=1)]
+    fan_in: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
+    num_draws: Annotated[int, Field(ge=0, le=MOST_DRAWS)] = 0  # after the first one
+
+
+class Layer(_Part):
+    """A masked parameter: ``kept`` of its weights survive; ``turned`` of these have another sign than the seed's.
+
+    ``position`` is that in the optimizer, which names the random stream; ``source`` a place in the header's list.
+    """
+
+    name: str
+    shape: Shape
+    dtype: Dtype
+    source: Whole
+    position: Annotated[int, Field(ge=0, lt=2**32)]
+    kept: Whole
+    mask: tuple[Coding, Whole]  # the form and bytes of the section
+    theta: tuple[Theta, Coding, Whole]
+    turned: Whole = 0
+
+    @property
+    def num(self) -> int:
+        """Weights."""
+        return math.prod(self.shape)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if not self.turned <= self.kept <= self.num:
+            raise ValueError(f"{self.name}: of {self.num} weights {self.kept} are kept, {self.turned} of them turned")
+        return self
+
+
+class Tensor(_Part):
+    """A tensor that is stored as it is."""
+
+    name: str
+    shape: Shape
+    dtype: Dtype | Literal["int64", "int32", "uint8", "bool"]
+
+    @property
+    def num_bytes(self) -> int:
+        """Of its numbers."""
+        return math.prod(self.shape) * _ITEM_BYTES[self.dtype]
+
+
+_ITEM_BYTES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
+
+
+class About(_Part):
+    """What is told of a network besides its weights: all of it may be missing."""
+
+    network: Network | None = None
+    trial_id: str | None = None
+    trial: dict[str, Any] | None = None  # its settings, without those at their defaults
+    data_id: str | None = None
+    metrics: dict[str, float | None] = {}  # accuracies in [0, 1] and losses
+
+
+class Header(About):
+    """All that is said of a ticket; ``digest`` is that of the network's state, in hex."""
+
+    method: str
+    num_updates: Whole
+    sources: list[Source]
+    layers: list[Layer]
+    tensors: list[Tensor]
+    tensors_coding: Literal["raw", "zlib"]
+    tensors_bytes: Whole
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    versions: dict[str, str] = {}
+
+    @property
+    def shapes(self) -> dict[str, list[int]]:
+        """Of the network's tensors, by name."""
+        layers = {layer.name: layer.shape for layer in self.layers}
+        return layers | {tensor.name: tensor.shape for tensor in self.tensors}
+
+    @property
+    def num_weights(self) -> int:
+        """Numbers of the network's state, masked or not."""
+        return sum(layer.num for layer in self.layers) + sum(math.prod(tensor.shape) for tensor in self.tensors)
+
+    @property
+    def dense_bytes(self) -> int:
+        """Of the network's state as it is."""
+        layers = sum(layer.num * _ITEM_BYTES[layer.dtype] for layer in self.layers)
+        return layers + sum(tensor.num_bytes for tensor in self.tensors)
+
+    @property
+    def section_bytes(self) -> int:
+        """Of all that follows the header, but the checksum."""
+        return sum(layer.mask[1] + layer.theta[2] for layer in self.layers) + self.tensors_bytes
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.shapes) != len(self.layers) + len(self.tensors):
+            raise ValueError("names a tensor twice")
+        for layer in self.layers:
+            if layer.source >= len(self.sources):
+                raise ValueError(f"{layer.name}: source {layer.source} of {len(self.sources)}")
+            if layer.theta[0] != "values" and self.sources[layer.source].distribution is None:
+                raise ValueError(f"{layer.name}: nothing says what its weights are drawn from")
+        return self
+
+    def packed(self) -> bytes:
+        """The header as it stands in a file."""
+        text = self.model_dump_json(exclude_defaults=True)
+        return zlib.compress(text.encode(), 9)
+
+    @classmethod
+    def parsed(cls, data: bytes) -> "Header":
+        """The header of a file.
+
+        Raises:
+            TicketError: it is none.
+        """
+        try:
+            unpacker = zlib.decompressobj()
+            text = unpacker.decompress(data, MOST_HEADER_BYTES)
+            if not unpacker.eof or unpacker.unused_data:
+                raise TicketError("its header is too long or cut short")
+            return cls.model_validate_json(text)
+        except zlib.error as error:
+            raise TicketError(f"its header is garbled ({error})") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise TicketError(f"its header is wrong: {where or 'as a whole'}: {first['msg']}") from None

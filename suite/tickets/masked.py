@@ -1,0 +1,218 @@
+"""From a network and its masked optimizer to the parts of a ticket, and back to the network's state."""
+
+import math
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from suite import methods
+from suite.methods.groups import fan_in_of
+from suite.records import Stored
+from suite.tickets import coding, networks, theta
+from suite.tickets.coding import Garbled
+from suite.tickets.file import TicketFile
+from suite.tickets.header import MOST_DRAWS, About, Header, Layer, Source, TicketError
+from suite.tickets.header import Tensor as Entry
+from suite.tickets.theta import Draw
+
+Place = tuple[int, int]  # of a masked parameter: which group, and its position in the optimizer
+
+
+def parts_of(model: nn.Module, optimizer: Optimizer, about: About) -> tuple[Header, list[bytes]]:
+    """The header and the sections that say a network bit for bit.
+
+    Raises:
+        ValueError: the optimizer has no masks, or they are not of this network.
+    """
+    state, masked = model.state_dict(keep_vars=True), _masked(optimizer)
+    if left := masked.keys() - {id(tensor) for tensor in state.values()}:
+        raise ValueError(f"optimizer: {len(left)} of its masked parameters are not of this network")
+    sources = [_source(group) for group in optimizer.param_groups]
+    layers, sections = [], []
+    for name, tensor in state.items():
+        if id(tensor) in masked:
+            number, position = masked[id(tensor)]
+            entry, own = _layer(name, tensor, optimizer, number, position, sources[number])
+            layers.append(entry)
+            sections += own
+    rest = {name: tensor for name, tensor in state.items() if id(tensor) not in masked}
+    raw = b"".join(networks.bytes_of(tensor) for tensor in rest.values())
+    packed = min(raw, zlib.compress(raw, 9), key=len)
+    header = Header(
+        **dict(about),
+        method=_method_of(optimizer),
+        num_updates=max(group["num_updates"] for group in optimizer.param_groups),
+        sources=[source or _NO_SOURCE for source in sources],
+        layers=layers,
+        tensors=[
+            Entry(name=name, shape=list(tensor.shape), dtype=networks.dtype_name(tensor.dtype))  # type: ignore[arg-type]
+            for name, tensor in rest.items()
+        ],
+        tensors_coding="raw" if packed is raw else "zlib",
+        tensors_bytes=len(packed),
+        digest=networks.digest(state),
+        versions={"torch": torch.__version__},
+    )
+    return header, [*sections, packed]
+
+
+def state_of(ticket: TicketFile) -> dict[str, Tensor]:
+    """The state of a ticket's network, on the CPU; whoever asks has seen that its size is bearable.
+
+    Raises:
+        TicketError: its sections are not what the header says, or do not give the network that was saved.
+    """
+    header = ticket.header
+    try:
+        for layer in header.layers:
+            _check_lengths(layer, header.sources[layer.source])
+        state = {}
+        for layer, mask, weights in ticket.sections():
+            state[layer.name] = _effective(layer, header.sources[layer.source], mask, weights)
+        state |= _tensors(header, ticket.tensors())
+    except Garbled as error:
+        raise TicketError(f"is garbled: {error}") from None
+    if networks.digest(state) != header.digest:
+        raise TicketError(
+            f"does not give the network that was saved: its checksum differs; it was made with torch "
+            f"{header.versions.get('torch', '?')}, this is {torch.__version__}"
+        )
+    return state
+
+
+def sizes(header: Header, num_bytes: int) -> Stored:
+    """Where the bytes of a ticket go; ``header`` is all that is neither a section nor a tensor."""
+    parts = {
+        "header": num_bytes - header.section_bytes,
+        "mask": sum(layer.mask[1] for layer in header.layers),
+        "theta": sum(layer.theta[2] for layer in header.layers),
+        "tensors": header.tensors_bytes,
+    }
+    return Stored(form="ticket", bytes=num_bytes, parts=parts, metrics=header.metrics)
+
+
+def entropy_bytes(ticket: TicketFile) -> float:
+    """What the masks and weights of a ticket need at least, each bit said without regard to the others."""
+    found = 0.0
+    for layer, _, weights in ticket.sections():
+        found += coding.entropy_bytes((layer.num - layer.kept, layer.kept))
+        found += theta.entropy_bytes(layer, ticket.header.sources[layer.source], weights)
+    return found
+
+
+def kept_of(layer: Layer, mask: bytes) -> Tensor:
+    """The logical indices of a layer's survivors: int64 (k,), ascending."""
+    chunks = coding.decode(layer.mask[0], mask, (layer.num - layer.kept, layer.kept))
+    parts, start = [torch.empty(0, dtype=torch.int64)], 0
+    for chunk in chunks:
+        parts.append(torch.from_numpy(np.flatnonzero(chunk) + start))
+        start += len(chunk)
+    return torch.cat(parts)
+
+
+def _layer(
+    name: str, param: Tensor, optimizer: Any, number: int, position: int, source: Source | None
+) -> tuple[Layer, list[bytes]]:
+    assert source is not None
+    mask, values = optimizer.mask(param).reshape(-1), optimizer.theta(param).reshape(-1)
+    kept = mask.nonzero().squeeze(1)
+    symbols = mask.cpu().numpy().astype(np.int32)
+    form, bits = coding.encode(symbols, (mask.numel() - len(kept), len(kept)))
+    draw = Draw(source, fan_in_of(param, optimizer.param_groups[number]), position, values.dtype)
+    said = theta.say(kept, values[kept], draw)
+    layer = Layer(
+        name=name,
+        shape=list(param.shape),
+        dtype=networks.dtype_name(param.dtype),  # type: ignore[arg-type]
+        source=number,
+        position=position,
+        kept=len(kept),
+        mask=(form, len(bits)),
+        theta=(said.kind, said.coding, len(said.data)),
+        turned=said.turned,
+    )
+    return layer, [bits, said.data]
+
+
+def _effective(layer: Layer, source: Source, mask: bytes, section: bytes) -> Tensor:
+    dtype = getattr(torch, layer.dtype)
+    fan_in = source.fan_in or max(math.prod(layer.shape[1:]), 1)
+    draw = Draw(source, fan_in, layer.position, torch.promote_types(dtype, torch.float32))
+    kept = kept_of(layer, mask)
+    flat = torch.zeros(layer.num, dtype=dtype)
+    flat[kept] = theta.weights(layer, kept, section, draw).to(dtype)
+    return flat.view(layer.shape)
+
+
+def _check_lengths(layer: Layer, source: Source) -> None:
+    try:
+        coding.check_length(*layer.mask, (layer.num - layer.kept, layer.kept))
+    except Garbled as error:
+        raise Garbled(f"{layer.name}: its mask: {error}") from None
+    theta.check_length(layer, source)
+
+
+def _tensors(header: Header, packed: bytes) -> dict[str, Tensor]:
+    total = sum(tensor.num_bytes for tensor in header.tensors)
+    raw = _unpacked(packed, total) if header.tensors_coding == "zlib" else packed
+    if len(raw) != total:
+        raise Garbled(f"its tensors have {len(raw)} bytes: they must have {total}")
+    return dict(_cut(header.tensors, raw))
+
+
+def _unpacked(packed: bytes, total: int) -> bytes:
+    unpacker = zlib.decompressobj()
+    try:
+        return unpacker.decompress(packed, total + 1)
+    except zlib.error as error:
+        raise Garbled(str(error)) from None
+
+
+def _cut(tensors: list[Entry], raw: bytes) -> Iterator[tuple[str, Tensor]]:
+    start = 0
+    for each in tensors:
+        dtype, some = getattr(torch, each.dtype), bytearray(raw[start : start + each.num_bytes])
+        flat = torch.frombuffer(some, dtype=dtype) if some else torch.empty(0, dtype=dtype)
+        yield each.name, flat.view(each.shape)
+        start += each.num_bytes
+
+
+def _masked(optimizer: Optimizer) -> dict[int, Place]:
+    """Where each masked parameter stands, by its id."""
+    if not getattr(optimizer, "masked", False):
+        raise ValueError(f"optimizer: {type(optimizer).__name__} has no masks: a ticket is of a masked network")
+    found: dict[int, Place] = {}
+    position = 0
+    for number, group in enumerate(optimizer.param_groups):
+        for param in group["params"]:
+            if group["sparsity"] is not None:
+                found[id(param)] = (number, position)
+            position += 1
+    return found
+
+
+def _source(group: dict[str, Any]) -> Source | None:
+    if group["sparsity"] is None:
+        return None
+    draws = group["num_updates"] // group["rerandomize_every"] if group.get("rerandomize_prob") else 0
+    return Source(
+        distribution=group["distribution"],
+        seed=group["seed"],
+        sparsity=float(group["sparsity"]),
+        fan_in=group["fan_in"],
+        num_draws=min(draws, MOST_DRAWS),
+    )
+
+
+_NO_SOURCE = Source(distribution=None, seed=0, sparsity=0.0)  # of a group without masks, to keep places
+
+
+def _method_of(optimizer: Optimizer) -> str:
+    """The name in the registry, or the class's own where it has none."""
+    known = {methods.get(name): name for name in methods.names()}
+    return known.get(type(optimizer), type(optimizer).__qualname__)

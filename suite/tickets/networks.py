@@ -1,0 +1,77 @@
+"""Networks and their states: made empty from what a header says, filled, and told apart by a digest."""
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from suite import models
+from suite.tickets.header import About, Network, TicketError
+
+MAX_WEIGHTS = 1 << 30  # of a network that is loaded, unless the caller allows more: 4 GiB in float32
+
+
+def named(model: nn.Module, about: About) -> About:
+    """``about``, with how ``models.build`` made the network, where it did."""
+    settings = models.settings_of(model)
+    return about if settings is None else about.model_copy(update={"network": Network.model_validate(settings)})
+
+
+def empty(network: Network | None) -> nn.Module:
+    """The network without memory for its numbers: on torch's meta device.
+
+    Raises:
+        TicketError: no such network can be built.
+    """
+    if network is None:
+        raise TicketError("does not say how its network is built: give that network to load (model)")
+    try:
+        with torch.device("meta"):
+            return models.build(**network.model_dump())
+    except (ValueError, RuntimeError, OverflowError, TypeError) as error:
+        raise TicketError(f"its network cannot be built: {error}".splitlines()[0]) from None
+
+
+def check_shapes(model: nn.Module, shapes: Mapping[str, list[int]]) -> None:
+    """Raise TicketError where a network has other tensors than those stored."""
+    own = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    if missing := sorted(own.keys() ^ shapes.keys()):
+        raise TicketError(f"{missing[0]}: is in the {'network' if missing[0] in own else 'file'} alone")
+    for name, shape in shapes.items():
+        if own[name] != shape:
+            raise TicketError(f"{name}: has shape {shape}: the network has {own[name]}")
+
+
+def check_size(num_weights: int, max_weights: int) -> None:
+    """Raise TicketError where a network is larger than the caller allows."""
+    if num_weights > max_weights:
+        raise TicketError(f"has {num_weights} weights: at most {max_weights} are loaded unless max_weights says more")
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor], device: torch.device | str) -> nn.Module:
+    """Give a network its numbers: one on the meta device takes the tensors themselves, another one's are written."""
+    tensors = {name: tensor.to(device) for name, tensor in state.items()}
+    is_empty = any(tensor.is_meta for tensor in model.state_dict().values())
+    model.load_state_dict(tensors, assign=is_empty)
+    return model.eval()
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and numbers (little endian, in logical order) of a state, sorted by name."""
+    found = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        found.update(f"{name} {dtype_name(tensor.dtype)} {list(tensor.shape)}\n".encode())
+        found.update(bytes_of(tensor))
+    return found.hexdigest()
+
+
+def bytes_of(tensor: Tensor) -> bytes:
+    """The numbers of a tensor, in logical order, little endian."""
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """As in ``torch.float32``."""
+    return str(dtype).removeprefix("torch.")
