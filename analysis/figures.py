@@ -15,9 +15,9 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFo
 
 from analysis.rows import Cell, cells, metric_of
 from analysis.stats import t_interval
+from analysis.stored import smallest
 from suite import cli
 from suite.ledger import Ledger
-from suite.records import Summary
 from suite.sweepfile import Sweep
 
 # One colour, marker and line per method everywhere; told apart in black and white by marker and line.
@@ -29,18 +29,27 @@ STYLES = {
 MAX_NAMED = 10  # a longer legend would hide the curves
 _OTHERS = itertools.cycle("DvPX*")
 _FURTHER = [(line, filling) for filling in ("none", "left", "bottom") for line in ("-.", "-", "--", ":")]
-_PANELS: dict[str, Callable[[Summary], int]] = {
-    "parameters of the network": lambda result: result.params_total,
-    "parameters kept after pruning": lambda result: result.params_kept,
+_Count = Callable[[Cell, str], float | None]
+_PANELS: dict[str, _Count] = {
+    "parameters of the network": lambda cell, _: next(iter(cell.results.values())).params_total,
+    "parameters kept after pruning": lambda cell, _: next(iter(cell.results.values())).params_kept,
 }
+_STORED = "bytes of the stored network"
+
+
+def _stored(cell: Cell, metric: str) -> float | None:
+    size = smallest(cell, metric)
+    return None if size is None else size.bytes
 
 
 def make(sweep: Sweep, ledger: Ledger) -> list[Path]:
     """Draw accuracy against parameters, with the 95 % band over seeds; returns the PNG and the SVG."""
-    curves, metric = _curves(cells(sweep, ledger)), metric_of(sweep)
+    found, metric = cells(sweep, ledger), metric_of(sweep)
+    curves = _curves(found)
+    panels = _PANELS | ({_STORED: _stored} if any(_stored(cell, metric) for cell in found) else {})
     with pyplot.rc_context({"font.size": 8, "svg.hashsalt": sweep.name}):
-        figure, axes = pyplot.subplots(1, len(_PANELS), figsize=(6.8, 2.9), sharey=True, layout="constrained")
-        for panel, (name, count) in zip(axes, _PANELS.items(), strict=True):
+        figure, axes = pyplot.subplots(1, len(panels), figsize=(6.8, 2.9), sharey=True, layout="constrained")
+        for panel, (name, count) in zip(axes, panels.items(), strict=True):
             for curve in curves:
                 _draw(panel, curve, metric, count)
             panel.set(xscale="log", xlabel=name)
@@ -88,14 +97,14 @@ def _curves(found: list[Cell]) -> list[Curve]:
     return curves
 
 
-def _draw(panel: Axes, curve: Curve, metric: str, count: Callable[[Summary], int]) -> None:
+def _draw(panel: Axes, curve: Curve, metric: str, count: _Count) -> None:
     points = []
     for cell in curve.cells:
         values = list(cell.values(metric).values())
-        if values:
+        if values and (place := count(cell, metric)) is not None:
             estimate = t_interval(values)
             low, high = estimate.bounds or (estimate.mean, estimate.mean)
-            points.append((count(next(iter(cell.results.values()))), estimate.mean, low, high))
+            points.append((place, estimate.mean, low, high))
     if not points:
         return
     x, mean, low_line, high_line = zip(*sorted(points), strict=True)

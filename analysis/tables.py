@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.rows import Cell, cells, metric_of, mixed
 from analysis.stats import paired_difference, t_interval
+from analysis.stored import WITHIN, smallest
 from suite import cli
 from suite.ledger import Ledger
 from suite.records import write_whole
@@ -24,17 +25,22 @@ def make(sweep: Sweep, ledger: Ledger) -> tuple[str, list[Path]]:
     """Write the tables of a sweep; returns their Markdown and the files."""
     found, metric = cells(sweep, ledger), metric_of(sweep)
     accuracy, differences = accuracy_table(found, metric), difference_table(found, metric)
+    sizes = size_table(found, metric)
     shown = _shown(accuracy)
     parts = [f"## {sweep.name}: {metric}, %", _markdown(shown)]
     if len(differences):
         parts += ["### Differences, paired by seed, points", _markdown(differences)]
+    if len(sizes):
+        parts += ["### Bytes of the stored network", _markdown(_shown_sizes(sizes))]
     text = "\n\n".join([*parts, "\n".join(f"- {note}" for note in _notes(found, metric))]) + "\n"
     files = {"table.md": text, "table.csv": accuracy.to_csv(index=False), "table.tex": _latex(shown)}
     if len(differences):
         files |= {"differences.csv": differences.to_csv(index=False), "differences.tex": _latex(differences)}
+    if len(sizes):
+        files |= {"sizes.csv": sizes.to_csv(index=False), "sizes.tex": _latex(_shown_sizes(sizes))}
     folder = cli.report_folder(sweep, ledger)
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob("differences.*"):
+    for stale in (*folder.glob("differences.*"), *folder.glob("sizes.*")):
         stale.unlink()
     for name, content in files.items():
         write_whole(folder / name, content)
@@ -44,7 +50,7 @@ def make(sweep: Sweep, ledger: Ledger) -> tuple[str, list[Path]]:
 def accuracy_table(found: list[Cell], metric: str) -> pd.DataFrame:
     """A row a cell, numbers as they are: ``metric`` with its 95 % interval in [0, 1], parameters in all and kept."""
     rows = []
-    for cell in sorted(found, key=lambda cell: (cell.dataset, cell.model, cell.width_mult)):
+    for cell in _in_order(found):
         estimate = t_interval(list(cell.values(metric).values()))
         result = next(iter(cell.results.values()), None)
         low, high = estimate.bounds or (None, None)
@@ -84,7 +90,7 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
             "kept": ["" if pd.isna(count) else str(count) for count in table["kept"]],
         }
     )
-    return shown.drop(columns=[column for column in ("dataset", "model") if shown[column].nunique() == 1])
+    return _without_constant(shown)
 
 
 def difference_table(found: list[Cell], metric: str) -> pd.DataFrame:
@@ -107,11 +113,79 @@ def difference_table(found: list[Cell], metric: str) -> pd.DataFrame:
     return pd.DataFrame(list(table.values())).fillna("")
 
 
+def size_table(found: list[Cell], metric: str) -> pd.DataFrame:
+    """A row a cell whose trials kept their networks: bytes in float32, and in the smallest form of that accuracy.
+
+    ``payload`` is what says masks and random weights; the rest is header, norms and biases. ``ratio`` is that to the
+    network trained by weight optimization at the same width, in its own smallest form.
+    """
+    rows = []
+    dense: dict[tuple[str, str, float], float] = {}
+    for cell in found:
+        if cell.method == "weights" and (size := smallest(cell, metric)):
+            place = (cell.dataset, cell.model, cell.width_mult)
+            dense[place] = min(size.bytes, dense.get(place, size.bytes))
+    for cell in _in_order(found):
+        result, size = next(iter(cell.results.values()), None), smallest(cell, metric)
+        there = dense.get((cell.dataset, cell.model, cell.width_mult))
+        if result is None or size is None:
+            continue
+        payload = sum(size.parts.get(part, 0.0) for part in ("mask", "theta"))
+        rows.append(
+            {
+                "dataset": cell.dataset,
+                "model": cell.model,
+                "width": cell.width_mult,
+                "method": cell.series,
+                "parameters": result.params_total,
+                "fp32": size.fp32,
+                "form": size.form,
+                "stored": size.bytes,
+                "payload": payload if size.form == "ticket" else None,
+                "ratio": there and there / size.bytes,
+                "loss": size.loss,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _shown_sizes(table: pd.DataFrame) -> pd.DataFrame:
+    whole = "{:.0f}".format
+    shown = pd.DataFrame(
+        {
+            "dataset": table["dataset"],
+            "model": table["model"],
+            "width": table["width"].map("{:g}".format),
+            "method": table["method"],
+            "parameters": table["parameters"].map(str),
+            "fp32": table["fp32"].map(whole),
+            "form": table["form"],
+            "stored": table["stored"].map(whole),
+            "mask and theta": ["" if pd.isna(size) else whole(size) for size in table["payload"]],
+            "dense / stored": ["" if pd.isna(ratio) else f"{ratio:.2f}" for ratio in table["ratio"]],
+        }
+    )
+    return _without_constant(shown)
+
+
+def _in_order(found: list[Cell]) -> list[Cell]:
+    return sorted(found, key=lambda cell: (cell.dataset, cell.model, cell.width_mult))
+
+
+def _without_constant(shown: pd.DataFrame) -> pd.DataFrame:
+    return shown.drop(columns=[column for column in ("dataset", "model") if shown[column].nunique() == 1])
+
+
 def _notes(found: list[Cell], metric: str) -> list[str]:
     notes = ["Intervals: Student t over seeds, 95 %; a difference counts where its interval leaves out 0."]
     tested = {c.dataset: r.num_test_images for c in found for r in c.results.values() if r.num_test_images}
     for dataset, images in tested.items():
         notes.append(f"{dataset}: {images} test images, so one image is {100 / images:.2f} points of one trial.")
+    if any(result.stored for cell in found for result in cell.results.values()):
+        notes.append(
+            f"Stored: the smallest form within {100 * WITHIN:g} points of fp32, each evaluated; dense / stored: bytes "
+            "of the network trained by weight optimization at that width, in its smallest form, over these."
+        )
     for cell in found:
         for state in sorted(set(cell.missing.values())):
             seeds = sorted(seed for seed, other in cell.missing.items() if other == state)
@@ -120,7 +194,7 @@ def _notes(found: list[Cell], metric: str) -> list[str]:
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    text_columns = ("method", "difference", "dataset", "model")
+    text_columns = ("method", "difference", "dataset", "model", "form")
     align = ["left" if column in text_columns else "right" for column in table.columns]
     return table.to_markdown(index=False, disable_numparse=True, colalign=align)
 

@@ -1,0 +1,51 @@
+"""How many bytes a trained network takes in a file: the smallest form that costs no accuracy."""
+
+from dataclasses import dataclass
+from statistics import fmean
+
+from analysis.rows import Cell
+from suite.records import Stored, Summary
+
+WITHIN = 0.001  # of an accuracy: a form that loses more is not counted
+
+
+@dataclass(frozen=True)
+class Size:
+    """Means over the seeds of a cell. ``parts`` are bytes, ``loss`` is in points of an accuracy, of 1."""
+
+    form: str
+    bytes: float
+    fp32: float
+    parts: dict[str, float]
+    loss: float
+
+
+def smallest(cell: Cell, metric: str) -> Size | None:
+    """The smallest form whose mean accuracy is at most ``WITHIN`` below that of the network in float32.
+
+    None where a trial that is done kept no network.
+    """
+    done = [result for result in cell.results.values() if result.status == "done"]
+    found = [size for form in ("ticket", "int8", "bf16", "fp32") if (size := _size(done, form, metric))]
+    return min((size for size in found if size.loss <= WITHIN), key=lambda size: size.bytes, default=None)
+
+
+def _size(results: list[Summary], form: str, metric: str) -> Size | None:
+    """A form that all of some trials have."""
+    own, exact = [_of(result, form) for result in results], [_of(result, "fp32") for result in results]
+    pairs = [(one, other) for one, other in zip(own, exact, strict=True) if one is not None and other is not None]
+    if not pairs or len(pairs) < len(results):
+        return None
+    losses = [(other.metrics.get(metric) or 0.0) - (one.metrics.get(metric) or 0.0) for one, other in pairs]
+    names = pairs[0][0].parts
+    return Size(
+        form=form,
+        bytes=fmean(one.bytes for one, _ in pairs),
+        fp32=fmean(other.bytes for _, other in pairs),
+        parts={name: fmean(one.parts.get(name, 0) for one, _ in pairs) for name in names},
+        loss=fmean(losses),
+    )
+
+
+def _of(result: Summary, form: str) -> Stored | None:
+    return next((stored for stored in result.stored if stored.form == form), None)
