@@ -6,12 +6,12 @@ from statistics import fmean
 from analysis.rows import Cell
 from suite.records import Stored, Summary
 
-WITHIN = 0.001  # of an accuracy: a form that loses more is not counted
+WITHIN = 0.001  # of an accuracy: a form that loses more is not counted, but for one image a trial
 
 
 @dataclass(frozen=True)
 class Size:
-    """Means over the seeds of a cell. ``parts`` are bytes, ``loss`` is in points of an accuracy, of 1."""
+    """Means over the seeds of a cell. ``parts`` are bytes; ``loss`` of accuracy against float32, in [-1, 1]."""
 
     form: str
     bytes: float
@@ -21,13 +21,15 @@ class Size:
 
 
 def smallest(cell: Cell, metric: str) -> Size | None:
-    """The smallest form whose mean accuracy is at most ``WITHIN`` below that of the network in float32.
+    """The smallest form whose mean accuracy is at most ``WITHIN``, or one test image, below that in float32.
 
     None where a trial that is done kept no network.
     """
     done = [result for result in cell.results.values() if result.status == "done"]
     found = [size for form in ("ticket", "int8", "bf16", "fp32") if (size := _size(done, form, metric))]
-    return min((size for size in found if size.loss <= WITHIN), key=lambda size: size.bytes, default=None)
+    images = min((result.num_test_images for result in done), default=0)
+    allowed = max(WITHIN, 1 / images if images else 0.0)
+    return min((size for size in found if size.loss <= allowed), key=lambda size: size.bytes, default=None)
 
 
 def _size(results: list[Summary], form: str, metric: str) -> Size | None:
@@ -36,7 +38,7 @@ def _size(results: list[Summary], form: str, metric: str) -> Size | None:
     pairs = [(one, other) for one, other in zip(own, exact, strict=True) if one is not None and other is not None]
     if not pairs or len(pairs) < len(results):
         return None
-    losses = [(other.metrics.get(metric) or 0.0) - (one.metrics.get(metric) or 0.0) for one, other in pairs]
+    losses = [_accuracy(other, metric) - _accuracy(one, metric) if form != "ticket" else 0.0 for one, other in pairs]
     names = pairs[0][0].parts
     return Size(
         form=form,
@@ -49,3 +51,7 @@ def _size(results: list[Summary], form: str, metric: str) -> Size | None:
 
 def _of(result: Summary, form: str) -> Stored | None:
     return next((stored for stored in result.stored if stored.form == form), None)
+
+
+def _accuracy(stored: Stored, metric: str) -> float:
+    return stored.metrics.get(metric) or 0.0

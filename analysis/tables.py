@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.rows import Cell, cells, metric_of, mixed
 from analysis.stats import paired_difference, t_interval
-from analysis.stored import WITHIN, smallest
+from analysis.stored import WITHIN, Size, smallest
 from suite import cli
 from suite.ledger import Ledger
 from suite.records import write_whole
@@ -116,37 +116,38 @@ def difference_table(found: list[Cell], metric: str) -> pd.DataFrame:
 def size_table(found: list[Cell], metric: str) -> pd.DataFrame:
     """A row a cell whose trials kept their networks: bytes in float32, and in the smallest form of that accuracy.
 
-    ``payload`` is what says masks and random weights; the rest is header, norms and biases. ``ratio`` is that to the
-    network trained by weight optimization at the same width, in its own smallest form.
+    ``payload`` is what says masks and random weights, or weights; the rest is header, norms and biases. ``ratio`` is
+    that of the network trained by weight optimization at the same width, in its own smallest form, both without header.
+    ``loss`` is what the form costs, in [-1, 1].
     """
-    rows = []
-    dense: dict[tuple[str, str, float], float] = {}
-    for cell in found:
-        if cell.method == "weights" and (size := smallest(cell, metric)):
-            place = (cell.dataset, cell.model, cell.width_mult)
-            dense[place] = min(size.bytes, dense.get(place, size.bytes))
-    for cell in _in_order(found):
-        result, size = next(iter(cell.results.values()), None), smallest(cell, metric)
-        there = dense.get((cell.dataset, cell.model, cell.width_mult))
-        if result is None or size is None:
-            continue
-        payload = sum(size.parts.get(part, 0.0) for part in ("mask", "theta"))
-        rows.append(
-            {
-                "dataset": cell.dataset,
-                "model": cell.model,
-                "width": cell.width_mult,
-                "method": cell.series,
-                "parameters": result.params_total,
-                "fp32": size.fp32,
-                "form": size.form,
-                "stored": size.bytes,
-                "payload": payload if size.form == "ticket" else None,
-                "ratio": there and there / size.bytes,
-                "loss": size.loss,
-            }
-        )
+    sizes = [(cell, size) for cell in _in_order(found) if (size := smallest(cell, metric))]
+    dense = {_place(cell): _net(size) for cell, size in sizes if cell.method == "weights"}
+    rows = [
+        {
+            "dataset": cell.dataset,
+            "model": cell.model,
+            "width": cell.width_mult,
+            "method": cell.series,
+            "parameters": next(iter(cell.results.values())).params_total,
+            "fp32": size.fp32,
+            "form": size.form,
+            "stored": size.bytes,
+            "payload": sum(size.parts.get(part, 0.0) for part in ("mask", "theta", "weights")),
+            "ratio": dense[_place(cell)] / _net(size) if _place(cell) in dense else None,
+            "loss": size.loss,
+        }
+        for cell, size in sizes
+    ]
     return pd.DataFrame(rows)
+
+
+def _place(cell: Cell) -> tuple[str, str, float]:
+    return cell.dataset, cell.model, cell.width_mult
+
+
+def _net(size: Size) -> float:
+    """Without the header, which hides the rest where networks are tiny."""
+    return size.bytes - size.parts.get("header", 0.0)
 
 
 def _shown_sizes(table: pd.DataFrame) -> pd.DataFrame:
@@ -160,8 +161,9 @@ def _shown_sizes(table: pd.DataFrame) -> pd.DataFrame:
             "parameters": table["parameters"].map(str),
             "fp32": table["fp32"].map(whole),
             "form": table["form"],
+            "change": (0.0 - 100 * table["loss"]).map("{:+.2f}".format),
             "stored": table["stored"].map(whole),
-            "mask and theta": ["" if pd.isna(size) else whole(size) for size in table["payload"]],
+            "payload": table["payload"].map(whole),
             "dense / stored": ["" if pd.isna(ratio) else f"{ratio:.2f}" for ratio in table["ratio"]],
         }
     )
@@ -182,10 +184,12 @@ def _notes(found: list[Cell], metric: str) -> list[str]:
     for dataset, images in tested.items():
         notes.append(f"{dataset}: {images} test images, so one image is {100 / images:.2f} points of one trial.")
     if any(result.stored for cell in found for result in cell.results.values()):
-        notes.append(
-            f"Stored: the smallest form within {100 * WITHIN:g} points of fp32, each evaluated; dense / stored: bytes "
-            "of the network trained by weight optimization at that width, in its smallest form, over these."
-        )
+        notes += [
+            f"Stored: bytes of the smallest form whose accuracy is within {100 * WITHIN:g} points, or one image, of "
+            "fp32; change: by how many points it differs; payload: what says masks and weights.",
+            "Dense / stored: the network trained by weight optimization at that width, in its smallest form, over this "
+            "one, both without headers.",
+        ]
     for cell in found:
         for state in sorted(set(cell.missing.values())):
             seeds = sorted(seed for seed, other in cell.missing.items() if other == state)

@@ -13,7 +13,7 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -35,7 +35,7 @@ class Stored(BaseModel):
 
     form: Literal["ticket", "fp32", "bf16", "int8"]
     bytes: int
-    parts: dict[str, int] = {}  # bytes of header, mask, theta, tensors
+    parts: dict[str, int] = {}  # bytes of header, mask and theta (of a dense one: weights), tensors
     metrics: dict[str, float | None] = {}  # evaluated in this form
 
 
@@ -234,11 +234,12 @@ def write_whole_bytes(path: Path, content: bytes) -> None:
 
 def line_text(line: Line) -> str:
     """One epoch as it stands in ``metrics.jsonl``."""
-    return json.dumps({key: _finite(value) for key, value in line.items()}) + "\n"
+    return json.dumps(finite(line)) + "\n"
 
 
-def _finite(value: float | int) -> float | int | None:
-    return value if math.isfinite(value) else None  # JSON has no NaN
+def finite(numbers: Mapping[str, float | int]) -> dict[str, float | None]:
+    """Numbers as JSON can say them: it has no NaN."""
+    return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
 
 
 def _read(path: Path, kind: type[Record]) -> Record | None:

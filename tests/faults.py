@@ -1,5 +1,6 @@
 """Trials under fire: how they are started and hit, and what must be left of them."""
 
+import hashlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from typing import Any
 
 from suite.config import Trial
 from suite.ledger import Ledger
-from suite.records import newest_attempt, read_metrics, read_result
+from suite.records import DENSE, TICKET, newest_attempt, read_metrics, read_result
 
 ROOT = Path(__file__).parents[1]
 # Times, rates and memory: what the records of two equal runs may differ in.
@@ -60,10 +61,12 @@ def folder_of(trial: Trial, results: Path) -> Path:
 
 
 def records_of(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Result and epochs of a finished trial, without times, rates and memory."""
+    """Result, stored network and epochs of a finished trial, without times, rates and memory."""
     result = read_result(folder)
     assert result is not None
-    return bare(result.model_dump()), [bare(line) for line in read_metrics(folder)]
+    (network,) = [folder / name for name in (TICKET, DENSE) if (folder / name).exists()] or [None]
+    content = network and hashlib.sha256(network.read_bytes()).hexdigest()
+    return bare(result.model_dump()) | {"network": content}, [bare(line) for line in read_metrics(folder)]
 
 
 def bare(record: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +79,7 @@ def bare(record: dict[str, Any]) -> dict[str, Any]:
 
 def left_over(folder: Path) -> list[str]:
     """What a finished trial should not leave."""
-    return sorted({path.name for path in folder.iterdir()} - {"result.json", "metrics.jsonl", "log.txt"})
+    return sorted({path.name for path in folder.iterdir()} - {"result.json", "metrics.jsonl", "log.txt", TICKET, DENSE})
 
 
 def newest_checkpoint(folder: Path) -> str:

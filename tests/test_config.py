@@ -14,7 +14,7 @@ from suite import config
 from suite.config import DATASETS, METHODS, MODELS, ConvSettings, Settings, Trial, identity
 
 BLOCKS = {"dataset": DATASETS, "model": MODELS, "method": METHODS}
-NOT_IDENTITY = {"resources", "checkpoint"}  # what cannot change numbers
+NOT_IDENTITY = {"resources", "checkpoint", "keep_network"}  # what cannot change numbers
 NOT_IDENTITY |= {"root", "manifest", "stage", "max_excluded_share", "loader_threads", "prefetch", "mmap"}  # of ImageNet
 # Besides the words of a Literal:
 CANDIDATES: list[Any] = [True, False, 0, 1, 2, 3, 0.25, 0.5, 192, 288, "elsewhere", "epoch", {"hw_load": 0.5}]

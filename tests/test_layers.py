@@ -87,7 +87,7 @@ def part_of(module: str) -> str | None:
     """``suite.data.arrays`` belongs to ``data``; None for what is not ours, and for ``suite`` itself."""
     if module == "suite.train.__main__":
         return "suite.train"
-    if module == "suite.tickets.__main__":
+    if module in ("suite.tickets.__main__", "suite.tickets.verify"):
         return "suite.tickets"
     if module in ("suite.data.scan", "suite.data.pack"):
         return "suite.data"

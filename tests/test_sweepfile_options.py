@@ -116,8 +116,8 @@ def test_only_that_matches_nothing_tells_the_values_there(problems: Problems, op
 
 KEYS = (
     "accumulation_steps, channels_last, checkpoint, compile, dataset, dataset.name, deterministic, epochs, "
-    "evaluate_test, global_batch_size, method, method.lr, method.name, method.sparsity, model, model.name, "
-    "model.width_mult, precision, processes, resources, schedule, seed, sync_batch_norm, tf32, threads"
+    "evaluate_test, global_batch_size, keep_network, method, method.lr, method.name, method.sparsity, model, "
+    "model.name, model.width_mult, precision, processes, resources, schedule, seed, sync_batch_norm, tf32, threads"
 )
 
 

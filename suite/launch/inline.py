@@ -54,7 +54,7 @@ def _attempt(
         (lease.trial_folder / old).unlink(missing_ok=True)
     try:
         result = train(trial, lease.folder, data_dir=data_dir, on_epoch=on_epoch, should_stop=should_stop)
-        networks = [name for name in (TICKET, DENSE) if (lease.folder / name).exists()]
+        networks = [name for name in (TICKET, DENSE) if result.stored and (lease.folder / name).exists()]
         lease.publish(METRICS, *networks, RESULT)
     except _NOT_ITS_FAULT as error:
         log.info("%s", error)

@@ -56,18 +56,17 @@ def load(
     path: Path | str,
     *,
     model: nn.Module | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     max_weights: int = MAX_WEIGHTS,
 ) -> nn.Module:
     """The network of a ticket, or of a dense file, with its effective weights, in evaluation mode.
 
-    A file from elsewhere is safe to load: nothing in it is executed, and no more memory is taken than so many weights
-    need.
+    A file from elsewhere is safe to load: nothing in it is executed, and memory is bounded by the network's size.
 
     Args:
         path: of the file.
         model: filled in place and returned; unset, the network that the file names is built.
-        device: where the network is wanted.
+        device: where the network is wanted; unset, the CPU, or where ``model`` is.
         max_weights: a larger network is refused.
 
     Raises:
@@ -91,17 +90,18 @@ def info(path: Path | str) -> Info:
     with _named(path):
         found = _opened(Path(path))
         if isinstance(found, DenseFile):
-            stored = Stored(form=found.header.form, bytes=found.num_bytes, metrics=found.header.metrics)
-            return Info(found.header, stored, found.num_weights, None)
+            return Info(found.header, dense.sizes_of(found), found.num_weights, None)
         stored = masked.sizes(found.header, found.num_bytes)
         return Info(found.header, stored, found.num_weights, masked.entropy_bytes(found))
 
 
 def _opened(path: Path) -> TicketFile | DenseFile:
     try:
+        if not path.is_file():  # nothing is there, or something that may never end
+            raise TicketError("is no file: must be a ticket, or a dense network as safetensors")
         with path.open("rb") as start:
             head = start.read(9)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+    except OSError as error:
         raise TicketError(f"{error.strerror}: must be a ticket, or a dense network as safetensors") from None
     if head[8:] == b"{" and not head.startswith(MAGIC):
         return dense.read(path)

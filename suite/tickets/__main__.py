@@ -1,7 +1,7 @@
 """``python -m suite.tickets info|verify|eval|export``: what is in a stored network, is it right, how good is it.
 
 A network is named by its file, by the folder of its trial, or by a folder of results: all in it. Exit status: 0; 1 a
-network is not what its record says; 2 a mistake in the input, or a file that is no ticket.
+network is not what its record says, or cannot be evaluated; 2 a mistake in the input.
 """
 
 import argparse
@@ -16,10 +16,10 @@ from tabulate import tabulate
 from torch import nn
 
 from suite import cli, sweepfile, tickets
-from suite.config import InputError, Trial, identity
-from suite.data import Data
-from suite.records import DENSE, TICKET, listed, read_result
+from suite.config import InputError, identity
+from suite.records import DENSE, TICKET, listed
 from suite.tickets import About, Info, dense, networks
+from suite.tickets.verify import SPLITS, Check, Evaluator, check_fits, trial_of
 from suite.train import revive
 
 TOLERANCE = 0.001  # of an accuracy: another device or torch rounds otherwise
@@ -36,25 +36,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m suite.tickets", description="Trained networks as small files.")
     commands = parser.add_subparsers(dest="command", required=True)
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets; default: $SUITE_DATA, else data")
-    common.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
-    info = commands.add_parser("info", help="what a network's file says, and where its bytes go")
-    info.add_argument("networks", type=Path, nargs="+", metavar="NETWORK", help="a file, a trial's folder, or results")
-    info.add_argument("--json", action="store_true", help="a line of JSON for each")
-    verify = commands.add_parser("verify", parents=[common], help="evaluate again, and compare with what is recorded")
-    verify.add_argument(
+    several, one, evaluating = (argparse.ArgumentParser(add_help=False) for _ in range(3))
+    several.add_argument(
         "networks", type=Path, nargs="+", metavar="NETWORK", help="a file, a trial's folder, or results"
     )
+    one.add_argument("network", type=Path, metavar="NETWORK", help="a file, or a trial's folder")
+    evaluating.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets; default: $SUITE_DATA, else data")
+    evaluating.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s"
+    )
+    info = commands.add_parser("info", parents=[several], help="what a network's file says, and where its bytes go")
+    info.add_argument("--json", action="store_true", help="a line of JSON for each")
+    verify = commands.add_parser(
+        "verify", parents=[several, evaluating], help="evaluate again, compare with the record"
+    )
     verify.add_argument("--tolerance", type=float, default=TOLERANCE, help="of an accuracy; default: %(default)s")
-    evaluation = commands.add_parser("eval", parents=[common], help="accuracy and loss on a split")
-    evaluation.add_argument("network", type=Path, metavar="NETWORK")
+    evaluation = commands.add_parser("eval", parents=[one, evaluating], help="accuracy and loss on a split")
     evaluation.add_argument("--split", choices=("train", "val", "test"), default="test")
     evaluation.add_argument("--dataset", metavar="NAME", help="other data than it was trained on")
-    export = commands.add_parser("export", parents=[common], help="write a network in another form")
-    export.add_argument(
-        "network", type=Path, metavar="NETWORK", help="a file, or a trial's folder, unfinished ones too"
-    )
+    export = commands.add_parser("export", parents=[one, evaluating], help="write it in another form")
     export.add_argument("--form", choices=_FORMS, default="fp32", help="pt: torch.save of the state_dict")
     export.add_argument("--to", type=Path, required=True, metavar="FILE")
     return parser.parse_args(argv)
@@ -97,54 +97,49 @@ def _bits(info: Info) -> str:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    loaded: dict[str, Data] = {}
-    rows, wrong = [], 0
+    if not args.tolerance >= 0:
+        raise InputError(f"--tolerance: {args.tolerance}: must be at least 0")
+    evaluator, rows, all_right = _evaluator(args), [], True
     for path in _files(args.networks):
-        about = tickets.info(path).header
-        trial = _trial_of(path, about)
-        _check_record(path, about)
-        key = trial.dataset.model_dump_json()
-        if key not in loaded:
-            loaded = {key: revive.load_data(trial, args.data_dir, torch.device(args.device))}
-        images = loaded[key]
-        if images.data_id != about.data_id:
-            raise InputError(f"{path}: was trained on other data: {about.data_id}, here {images.data_id}")
-        model = tickets.load(path)
-        for split in ("val", "test"):
-            if (recorded := about.metrics.get(f"{split}/top1")) is None:
-                continue
-            now = revive.evaluated(trial, model, images, split, torch.device(args.device)).top1
-            off = round(abs(now - recorded) * images.num_images(split))
-            verdict = "equal" if off == 0 else f"{off} images differ"
-            wrong += abs(now - recorded) > args.tolerance
-            rows.append((path, f"{split}/top1", f"{recorded:.4f}", f"{now:.4f}", verdict))
+        try:
+            checks = evaluator.check(path)
+        except InputError as error:  # one that is broken does not hide the others
+            checks = [Check("", None, None, problem.removeprefix(f"{path}: ")) for problem in error.problems]
+            all_right = False
+        for measure, recorded, now, verdict in checks:
+            values = ["" if value is None else f"{value:.4f}" for value in (recorded, now)]
+            rows.append((path, measure, *values, verdict))
+            if recorded is not None and now is not None:
+                all_right &= abs(now - recorded) <= args.tolerance
     print(tabulate(rows, ("network", "measure", "recorded", "now", ""), tablefmt="simple", disable_numparse=True))
-    return 1 if wrong else 0
+    return 0 if all_right else 1
 
 
 def _eval(args: argparse.Namespace) -> int:
-    (path,) = _files([args.network])
-    about = tickets.info(path).header
-    trial = _trial_of(path, about, **({"dataset": args.dataset} if args.dataset else {}))
-    device = torch.device(args.device)
-    images = revive.load_data(trial, args.data_dir, device)
-    _check_fits(path, about, images)
-    found = revive.evaluated(trial, tickets.load(path), images, args.split, device)
-    loss = f"{args.split}/loss {found.loss:.6f}"
-    print(f"{args.split}/top1 {found.top1:.6f}  {loss}  ({len(found.predictions)} images of {trial.dataset.name})")
+    path = _file(args.network)
+    about, evaluator = tickets.info(path).header, _evaluator(args)
+    trial = trial_of(path, about, **({"dataset": args.dataset} if args.dataset else {}))
+    images = evaluator.images(trial)
+    check_fits(path, about, images)
+    found = evaluator.accuracies(trial, tickets.load(path), (args.split,))
+    told = "  ".join(f"{key} {value:.6f}" for key, value in found.items())
+    print(f"{told}  ({images.num_images(args.split)} images of {trial.dataset.name})")
     return 0
 
 
 def _export(args: argparse.Namespace) -> int:
-    folder = args.network
-    if folder.is_dir() and not any((folder / name).exists() for name in (TICKET, DENSE)):
+    folder: Path = args.network
+    if not args.to.parent.is_dir() or args.to.is_dir():
+        raise InputError(f"--to {args.to}: must be a file in a folder that exists")
+    is_trial = folder.is_dir() and folder.absolute().parent.name == "trials"
+    if is_trial and not any((folder / name).exists() for name in (TICKET, DENSE)):
         size = _export_unfinished(args, folder)
     else:
-        (path,) = _files([folder])
-        header, model = tickets.info(path).header, tickets.load(path)
+        path = _file(folder)
         if args.form == "ticket":
             raise InputError(f"{path}: --form ticket: is made while the optimizer is there, or of an unfinished trial")
-        size = _write(args, model, header.method, header)
+        header = tickets.info(path).header
+        size = _write(args, tickets.load(path), header.method, header)
     print(f"written: {args.to} ({size} bytes)")
     return 0
 
@@ -168,24 +163,30 @@ def _write(args: argparse.Namespace, model: nn.Module, method: str, header: Abou
         torch.save(model.state_dict(), content)
         return dense.write(args.to, content.getvalue())
     about = About(**{key: value for key, value in dict(header).items() if key in About.model_fields})
-    state = model.state_dict()
-    packed = dense.pack(state, args.form, method=method, about=about)
-    if args.form != "fp32" and about.metrics:  # what is recorded is of other numbers
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    if about.metrics and args.form != "fp32":  # what is recorded is of other numbers
         model.load_state_dict(dense.rounded(state, args.form))
-        packed = dense.pack(state, args.form, method=method, about=_evaluated_again(args, model, about))
-    return dense.write(args.to, packed)
+        splits = tuple(split for split in SPLITS if f"{split}/top1" in about.metrics)
+        found = _evaluator(args).accuracies(trial_of(args.network, about), model, splits)
+        about = about.model_copy(update={"metrics": found})
+    return dense.write(args.to, dense.pack(state, args.form, method=method, about=about))
 
 
-def _evaluated_again(args: argparse.Namespace, model: nn.Module, about: About) -> About:
-    device = torch.device(args.device)
-    trial = _trial_of(args.network, about)
-    images = revive.load_data(trial, args.data_dir, device)
-    found: dict[str, float | None] = {}
-    for split in ("val", "test"):
-        if f"{split}/top1" in about.metrics:
-            now = revive.evaluated(trial, model, images, split, device)
-            found |= {f"{split}/top1": now.top1, f"{split}/loss": now.loss}
-    return about.model_copy(update={"metrics": found})
+def _evaluator(args: argparse.Namespace) -> Evaluator:
+    try:
+        device = torch.device(args.device)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {args.device}: {str(error).splitlines()[0]}") from None
+    return Evaluator(args.data_dir, device)
+
+
+def _file(path: Path) -> Path:
+    """The one network that is meant."""
+    found = list(_files([path]))
+    if len(found) > 1:
+        raise InputError(f"{path}: holds {len(found)} networks: name one of them, as {found[0]}")
+    return found[0]
 
 
 def _files(given: Sequence[Path]) -> Iterator[Path]:
@@ -194,33 +195,8 @@ def _files(given: Sequence[Path]) -> Iterator[Path]:
         folders = [path] if not (path / "trials").is_dir() else sorted(listed(path / "trials"))
         found = [folder / name for folder in folders for name in (TICKET, DENSE) if (folder / name).exists()]
         if path.is_dir() and not found:
-            raise InputError(f"{path}: holds no network: trials leave one where keep_network is true")
+            raise InputError(f"{path}: holds no network: a trial that is done leaves one where keep_network is true")
         yield from found or [path]
-
-
-def _trial_of(path: Path, about: About, **changes: str) -> Trial:
-    if about.trial is None:
-        raise InputError(
-            f"{path}: says nothing of its training: load it with suite.tickets.load, and evaluate it there"
-        )
-    return sweepfile.trial_from(about.trial | changes, f"{path}: trial")
-
-
-def _check_fits(path: Path, about: About, images: Data) -> None:
-    """Raise InputError where a network takes other images, or tells other classes apart, than those of a data set."""
-    for key in ("image_size", "in_channels", "num_classes") if about.network else ():
-        if (own := getattr(about.network, key)) != (theirs := getattr(images, key)):
-            raise InputError(f"{path}: {key}: the network has {own}, the data set {theirs}")
-
-
-def _check_record(path: Path, about: About) -> None:
-    """Raise InputError where the record beside a network is of another one."""
-    result = read_result(path.parent) if path.name in (TICKET, DENSE) else None
-    if result is None:
-        return
-    recorded = {key: value for key, value in result.metrics.items() if not key.startswith("train/")}
-    if (result.trial_id, recorded) != (about.trial_id, about.metrics):
-        raise InputError(f"{path}: is of trial {about.trial_id} and says {about.metrics}: the record beside it differs")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@
 to 127 a weight and a float32 scale an output channel. Biases, norms and their statistics are float32 in all three.
 """
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,7 +16,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from suite.config import InputError
-from suite.records import write_whole_bytes
+from suite.records import Stored, write_whole_bytes
 from suite.tickets import networks
 from suite.tickets.header import About, TicketError
 
@@ -23,6 +25,7 @@ FORMS: tuple[Form, ...] = get_args(Form)
 _KEY = "suite"  # of our part of the metadata
 _SCALE = ".scale"  # behind the name of an int8 weight
 _LARGEST = 127
+_DTYPES = ("F32", "BF16", "I8", "I64", "I32", "I16", "U8", "BOOL")  # as safetensors names them
 
 
 class DenseAbout(About):
@@ -50,8 +53,8 @@ class DenseFile:
 
         try:
             stored = load_file(self.path)
-        except (SafetensorError, OSError) as error:
-            raise TicketError(f"is garbled: {error}") from None
+        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+            raise TicketError(f"is garbled: {str(error).splitlines()[0]}") from None
         if networks.digest(stored) != self.header.digest:
             raise TicketError("is garbled: its checksum differs")
         return _restored(stored)
@@ -63,6 +66,32 @@ def pack(state: Mapping[str, Tensor], form: Form, *, method: str, about: About) 
     header = DenseAbout(**dict(about), form=form, method=method, digest=networks.digest(stored))
     content: bytes = _safetensors().save(stored, {_KEY: header.model_dump_json(exclude_defaults=True)})
     return content
+
+
+def sizes(content: bytes, form: Form, metrics: Mapping[str, float | None]) -> Stored:
+    """Where the bytes of what ``pack`` made go."""
+    length = int.from_bytes(content[:8], "little")
+    return _sizes(len(content), content[8 : 8 + length], form, metrics)
+
+
+def sizes_of(file: DenseFile) -> Stored:
+    """Where the bytes of a file go."""
+    with file.path.open("rb") as start:
+        entries = start.read(int.from_bytes(start.read(8), "little"))
+    return _sizes(file.num_bytes, entries, file.header.form, file.header.metrics)
+
+
+def _sizes(num_bytes: int, entries: bytes, form: Form, metrics: Mapping[str, float | None]) -> Stored:
+    """``entries`` is the JSON of a safetensors file."""
+    said = {name: entry for name, entry in json.loads(entries).items() if name != "__metadata__"}
+    spans = {name: entry["data_offsets"][1] - entry["data_offsets"][0] for name, entry in said.items()}
+    weights = {name for name in said if len(said[name]["shape"]) > 1 or name.endswith(_SCALE)}
+    parts = {
+        "header": 8 + len(entries),
+        "weights": sum(spans[name] for name in weights),
+        "tensors": sum(span for name, span in spans.items() if name not in weights),
+    }
+    return Stored(form=form, bytes=num_bytes, parts=parts, metrics=dict(metrics))
 
 
 def write(path: Path, content: bytes) -> int:
@@ -89,14 +118,27 @@ def read(path: Path) -> DenseFile:
             text = (file.metadata() or {}).get(_KEY)
             if text is None:
                 raise TicketError("is a safetensors file of another program: it does not say which network it holds")
-            shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no dict
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no dict
+            shapes = {name: list(each.get_shape()) for name, each in slices.items()}
+            dtypes = {name: str(each.get_dtype()) for name, each in slices.items()}
         header = DenseAbout.model_validate_json(text)
-    except (SafetensorError, ValidationError) as error:
+    except (SafetensorError, ValidationError, UnicodeDecodeError) as error:
         raise TicketError(f"is garbled: {str(error).splitlines()[0]}") from None
     scales = {name for name in shapes if name.endswith(_SCALE) and name.removesuffix(_SCALE) in shapes}
+    _check_dtypes(shapes, dtypes, scales)
     own = {name: shape for name, shape in shapes.items() if name not in scales}
-    num = sum(torch.Size(shape).numel() for shape in own.values())
-    return DenseFile(path, header, path.stat().st_size, own, num)
+    return DenseFile(path, header, path.stat().st_size, own, sum(math.prod(shape) for shape in own.values()))
+
+
+def _check_dtypes(shapes: Mapping[str, list[int]], dtypes: Mapping[str, str], scales: Collection[str]) -> None:
+    """Raise TicketError for a tensor that none of the forms has."""
+    for name, shape in shapes.items():
+        if dtypes[name] not in _DTYPES or (name in scales and dtypes[name] != "F32"):
+            raise TicketError(f"is garbled: {name}: {dtypes[name]}: must be one of {', '.join(_DTYPES)}")
+        if dtypes[name] == "I8" and (
+            name + _SCALE not in scales or shapes[name + _SCALE] != shape[:1] or len(shape) < 2
+        ):
+            raise TicketError(f"is garbled: {name}: has no scale for each of its output channels")
 
 
 def _stored(state: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:

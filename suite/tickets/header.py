@@ -1,4 +1,4 @@
-"""What stands before the bits of a ticket: which network, how it was made, and what each section holds. No torch."""
+"""What stands before the bits of a ticket: which network, how it was made, and what each section holds."""
 
 import math
 import zlib
@@ -16,12 +16,21 @@ MAGIC = b"\x89TKT\r\n\x1a\n"  # as PNG's: tells at once that line ends were chan
 VERSION = 1
 MOST_HEADER_BYTES = 1 << 22
 MOST_DRAWS = 1 << 16
+_LONGEST_MESSAGE = 500
 Whole = Annotated[int, Field(ge=0, lt=1 << 53)]
 Shape = Annotated[list[Whole], Field(max_length=8)]
 
 
 class TicketError(InputError):
     """A file is no ticket, or not whole, or not of a network that can be made here."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*map(_in_one_line, problems))
+
+
+def _in_one_line(text: str) -> str:
+    """A message without what a file could do to a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)[:_LONGEST_MESSAGE]
 
 
 class _Part(BaseModel):
@@ -82,7 +91,7 @@ class Tensor(_Part):
 
     name: str
     shape: Shape
-    dtype: Dtype | Literal["int64", "int32", "uint8", "bool"]
+    dtype: Dtype | Literal["int64", "int32", "int16", "int8", "uint8", "bool"]
 
     @property
     def num_bytes(self) -> int:
@@ -90,7 +99,8 @@ class Tensor(_Part):
         return math.prod(self.shape) * _ITEM_BYTES[self.dtype]
 
 
-_ITEM_BYTES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
+_ITEM_BYTES = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, "bfloat16": 2, "int16": 2}
+_ITEM_BYTES |= {"int8": 1, "uint8": 1, "bool": 1}
 
 
 class About(_Part):

@@ -3,6 +3,7 @@
 import math
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,9 @@ def parts_of(model: nn.Module, optimizer: Optimizer, about: About) -> tuple[Head
     state, masked = model.state_dict(keep_vars=True), _masked(optimizer)
     if left := masked.keys() - {id(tensor) for tensor in state.values()}:
         raise ValueError(f"optimizer: {len(left)} of its masked parameters are not of this network")
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name}: {type(tensor).__name__} in the network's state: a ticket holds tensors only")
     sources = [_source(group) for group in optimizer.param_groups]
     layers, sections = [], []
     for name, tensor in state.items():
@@ -68,15 +72,12 @@ def state_of(ticket: TicketFile) -> dict[str, Tensor]:
         TicketError: its sections are not what the header says, or do not give the network that was saved.
     """
     header = ticket.header
-    try:
-        for layer in header.layers:
-            _check_lengths(layer, header.sources[layer.source])
+    with _garbled():
+        check_lengths(header)
         state = {}
         for layer, mask, weights in ticket.sections():
             state[layer.name] = _effective(layer, header.sources[layer.source], mask, weights)
         state |= _tensors(header, ticket.tensors())
-    except Garbled as error:
-        raise TicketError(f"is garbled: {error}") from None
     if networks.digest(state) != header.digest:
         raise TicketError(
             f"does not give the network that was saved: its checksum differs; it was made with torch "
@@ -99,20 +100,22 @@ def sizes(header: Header, num_bytes: int) -> Stored:
 def entropy_bytes(ticket: TicketFile) -> float:
     """What the masks and weights of a ticket need at least, each bit said without regard to the others."""
     found = 0.0
-    for layer, _, weights in ticket.sections():
-        found += coding.entropy_bytes((layer.num - layer.kept, layer.kept))
-        found += theta.entropy_bytes(layer, ticket.header.sources[layer.source], weights)
+    with _garbled():
+        check_lengths(ticket.header)
+        for layer, _, weights in ticket.sections():
+            found += coding.entropy_bytes((layer.num - layer.kept, layer.kept))
+            found += theta.entropy_bytes(layer, ticket.header.sources[layer.source], weights)
     return found
 
 
-def kept_of(layer: Layer, mask: bytes) -> Tensor:
-    """The logical indices of a layer's survivors: int64 (k,), ascending."""
-    chunks = coding.decode(layer.mask[0], mask, (layer.num - layer.kept, layer.kept))
-    parts, start = [torch.empty(0, dtype=torch.int64)], 0
-    for chunk in chunks:
-        parts.append(torch.from_numpy(np.flatnonzero(chunk) + start))
-        start += len(chunk)
-    return torch.cat(parts)
+def check_lengths(header: Header) -> None:
+    """Raise Garbled where the sections cannot be so long: before any memory is taken for what they say."""
+    for layer in header.layers:
+        try:
+            coding.check_length(*layer.mask, (layer.num - layer.kept, layer.kept))
+            theta.check_length(layer, header.sources[layer.source])
+        except Garbled as error:
+            raise Garbled(f"{layer.name}: {error}") from None
 
 
 def _layer(
@@ -121,6 +124,8 @@ def _layer(
     assert source is not None
     mask, values = optimizer.mask(param).reshape(-1), optimizer.theta(param).reshape(-1)
     kept = mask.nonzero().squeeze(1)
+    if not networks.same_bits(torch.where(mask, values, 0.0).to(param.dtype), param.detach().reshape(-1)):
+        raise ValueError(f"{name}: does not hold theta * mask: it was changed since the optimizer's last step")
     symbols = mask.cpu().numpy().astype(np.int32)
     form, bits = coding.encode(symbols, (mask.numel() - len(kept), len(kept)))
     draw = Draw(source, fan_in_of(param, optimizer.param_groups[number]), position, values.dtype)
@@ -143,18 +148,22 @@ def _effective(layer: Layer, source: Source, mask: bytes, section: bytes) -> Ten
     dtype = getattr(torch, layer.dtype)
     fan_in = source.fan_in or max(math.prod(layer.shape[1:]), 1)
     draw = Draw(source, fan_in, layer.position, torch.promote_types(dtype, torch.float32))
-    kept = kept_of(layer, mask)
-    flat = torch.zeros(layer.num, dtype=dtype)
-    flat[kept] = theta.weights(layer, kept, section, draw).to(dtype)
+    survivors, flat, start = theta.Survivors(layer, section, draw), torch.zeros(layer.num, dtype=dtype), 0
+    for chunk in coding.decode(layer.mask[0], mask, (layer.num - layer.kept, layer.kept)):
+        index = torch.from_numpy(np.flatnonzero(chunk) + start)
+        if survivors.taken + len(index) > layer.kept:
+            raise Garbled(f"{layer.name}: its mask keeps more weights than it says")
+        flat[index] = survivors.take(index).to(dtype)
+        start += len(chunk)
     return flat.view(layer.shape)
 
 
-def _check_lengths(layer: Layer, source: Source) -> None:
+@contextmanager
+def _garbled() -> Iterator[None]:
     try:
-        coding.check_length(*layer.mask, (layer.num - layer.kept, layer.kept))
+        yield
     except Garbled as error:
-        raise Garbled(f"{layer.name}: its mask: {error}") from None
-    theta.check_length(layer, source)
+        raise TicketError(f"is garbled: {error}") from None
 
 
 def _tensors(header: Header, packed: bytes) -> dict[str, Tensor]:

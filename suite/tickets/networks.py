@@ -49,12 +49,21 @@ def check_size(num_weights: int, max_weights: int) -> None:
         raise TicketError(f"has {num_weights} weights: at most {max_weights} are loaded unless max_weights says more")
 
 
-def fill(model: nn.Module, state: Mapping[str, Tensor], device: torch.device | str) -> nn.Module:
-    """Give a network its numbers: one on the meta device takes the tensors themselves, another one's are written."""
-    tensors = {name: tensor.to(device) for name, tensor in state.items()}
-    is_empty = any(tensor.is_meta for tensor in model.state_dict().values())
-    model.load_state_dict(tensors, assign=is_empty)
-    return model.eval()
+def fill(model: nn.Module, state: Mapping[str, Tensor], device: torch.device | str | None) -> nn.Module:
+    """Give a network its numbers: one on the meta device takes the tensors themselves, another one's are written.
+
+    Raises:
+        TicketError: it is of another dtype, or has tensors that no state holds.
+    """
+    own = model.state_dict()
+    for name, tensor in state.items():
+        floating = own[name].is_floating_point() and tensor.is_floating_point()
+        if own[name].dtype != tensor.dtype and not (own[name].is_meta and floating):
+            raise TicketError(f"{name}: is {dtype_name(tensor.dtype)}: the network has {dtype_name(own[name].dtype)}")
+    model.load_state_dict(state, assign=any(tensor.is_meta for tensor in own.values()))
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise TicketError("its network has tensors that are in no state: give that network to load (model)")
+    return (model if device is None else model.to(device)).eval()
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
@@ -63,13 +72,21 @@ def digest(state: Mapping[str, Tensor]) -> str:
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         found.update(f"{name} {dtype_name(tensor.dtype)} {list(tensor.shape)}\n".encode())
-        found.update(bytes_of(tensor))
+        found.update(memoryview(tensor.view(-1).view(torch.uint8).numpy()))  # type: ignore[arg-type] # numpy says less
     return found.hexdigest()
 
 
 def bytes_of(tensor: Tensor) -> bytes:
     """The numbers of a tensor, in logical order, little endian."""
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Equal dtypes, shapes and bits: -0 is not 0."""
+    if one.dtype != other.dtype:
+        return False
+    one, other = one.contiguous(), other.contiguous()
+    return one.shape == other.shape and torch.equal(one.view(-1).view(torch.uint8), other.view(-1).view(torch.uint8))
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from suite.methods.random import values_at
-from suite.tickets import coding
+from suite.tickets import coding, networks
 from suite.tickets.coding import Coding, Garbled
 from suite.tickets.header import Layer, Source, Theta
 
@@ -57,10 +57,10 @@ def say(kept: Tensor, values: Tensor, draw: Draw) -> Said:
     if draw.source.distribution is None:
         return _stored(values)
     first = draw(kept, torch.zeros_like(kept))
-    if _same(first, values):
+    if networks.same_bits(first, values):
         return Said("seed", "none", b"")
     turned = first != values
-    if draw.source.distribution == "signed_constant" and _same(torch.where(turned, -first, first), values):
+    if draw.source.distribution == "signed_constant" and networks.same_bits(torch.where(turned, -first, first), values):
         symbols = turned.cpu().numpy().astype(np.int32)
         num = int(symbols.sum())
         return Said("signs", *coding.encode(symbols, (len(symbols) - num, num)), turned=num)
@@ -68,29 +68,45 @@ def say(kept: Tensor, values: Tensor, draw: Draw) -> Said:
     return _stored(values) if last is None else _said_draws(last.cpu().numpy().astype(np.int32))
 
 
-def weights(layer: Layer, kept: Tensor, section: bytes, draw: Draw) -> Tensor:
-    """The weights (k,) of the survivors at logical indices ``kept`` (k,), from their section.
+class Survivors:
+    """What a section says of a layer's survivors; their weights are made a part at a time, to save memory.
+
+    ``taken`` counts those made so far.
 
     Raises:
         Garbled: it is not what ``say`` writes.
     """
-    kind, form, _ = layer.theta
-    if kind == "values":
-        return _read_values(section, len(kept), draw.dtype)
-    if kind == "draws":
-        return draw(kept, _read_draws(form, section, len(kept), draw.source.num_draws))
-    first = draw(kept, torch.zeros_like(kept))
-    if kind == "seed":
-        return first
-    chunks = coding.decode(form, section, (len(kept) - layer.turned, layer.turned))
-    return torch.where(_joined(chunks, len(kept)).bool(), -first, first)
+
+    def __init__(self, layer: Layer, section: bytes, draw: Draw) -> None:
+        self._kind, self._draw, self.taken = layer.theta[0], draw, 0
+        form, kept = layer.theta[1], layer.kept
+        if self._kind == "values":
+            self._said = torch.frombuffer(bytearray(section), dtype=draw.dtype) if kept else torch.empty(0)
+        elif self._kind == "draws":
+            counts, rest = _read_counts(section, kept, draw.source.num_draws)
+            self._said = _joined(coding.decode(form, rest, counts), kept)
+        elif self._kind == "signs":
+            self._said = _joined(coding.decode(form, section, (kept - layer.turned, layer.turned)), kept).bool()
+
+    def take(self, index: Tensor) -> Tensor:
+        """The weights of the next survivors, at these logical indices."""
+        begin, self.taken = self.taken, self.taken + len(index)
+        if self._kind == "values":
+            return self._said[begin : self.taken]
+        if self._kind == "draws":
+            return self._draw(index, self._said[begin : self.taken].long())
+        first = self._draw(index, torch.zeros_like(index))
+        return torch.where(self._said[begin : self.taken], -first, first) if self._kind == "signs" else first
 
 
 def last_draws(kept: Tensor, values: Tensor, draw: Draw) -> Tensor | None:
-    """The latest draw whose value equals each of ``values``: int64 (k,); None where one has no such draw."""
+    """The draw whose value equals each of ``values``: int64 (k,); None where one has no such draw.
+
+    Draw 0 is tried first, since most were never drawn again; then the latest ones.
+    """
     found = torch.full_like(kept, -1)
     left = torch.arange(len(kept), device=kept.device)
-    for number in range(draw.source.num_draws, -1, -1):
+    for number in (0, *range(draw.source.num_draws, 0, -1)):
         some = draw(kept[left], torch.full_like(left, number))
         hit = some == values[left]
         found[left[hit]] = number
@@ -123,17 +139,11 @@ def check_length(layer: Layer, source: Source) -> None:
         coding.check_length(form, length, (layer.kept - layer.turned, layer.turned))
         fits = source.distribution == "signed_constant"
     if not fits:
-        raise Garbled(f"{layer.name}: {length} bytes cannot be its weights ({kind}, {form})")
+        raise Garbled(f"{length} bytes cannot be its weights ({kind}, {form})")
 
 
 def _stored(values: Tensor) -> Said:
     return Said("values", "raw", values.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-
-
-def _read_values(section: bytes, num: int, dtype: torch.dtype) -> Tensor:
-    if len(section) != num * dtype.itemsize:
-        raise Garbled("its weights are not as many as it says")
-    return torch.frombuffer(bytearray(section), dtype=dtype) if num else torch.empty(0, dtype=dtype)
 
 
 def _said_draws(last: coding.Symbols) -> Said:
@@ -142,11 +152,6 @@ def _said_draws(last: coding.Symbols) -> Said:
     head = zlib.compress(counts.astype(_COUNT).tobytes(), 9)
     form, data = coding.encode(last, counts.tolist())
     return Said("draws", form, len(head).to_bytes(4, "little") + head + data)
-
-
-def _read_draws(form: Coding, section: bytes, num: int, num_draws: int) -> Tensor:
-    counts, rest = _read_counts(section, num, num_draws)
-    return _joined(coding.decode(form, rest, counts), num)
 
 
 def _read_counts(section: bytes, num: int, num_draws: int) -> tuple[list[int], bytes]:
@@ -165,15 +170,9 @@ def _read_counts(section: bytes, num: int, num_draws: int) -> tuple[list[int], b
 
 
 def _joined(chunks: Iterable[coding.Symbols], num: int) -> Tensor:
-    out = torch.empty(num, dtype=torch.int64)
+    out = torch.empty(num, dtype=torch.int32)
     start = 0
     for chunk in chunks:
         out[start : start + len(chunk)] = torch.from_numpy(chunk)
         start += len(chunk)
     return out
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Equal bits, so that -0 is not taken for 0."""
-    kind = torch.int64 if one.dtype == torch.float64 else torch.int32
-    return torch.equal(one.view(kind), other.view(kind))

@@ -19,6 +19,7 @@ from suite.records import Summary
 from suite.sweepfile import Sweep
 from suite.tracking import store
 
+log = logging.getLogger(__name__)
 _BATCH = 1000  # metrics in one request: the server's limit
 _FEW = 50  # trials that are looked up one by one: more are asked for in pages
 _NOT_METRICS = ("epoch", "step", "timestamp")
@@ -160,8 +161,17 @@ def _publish_trial(
     for first in range(0, max(len(points), 1), _BATCH):
         client.log_batch(run, metrics=points[first : first + _BATCH], params=params if first == 0 else [])
     if ticket.exists():  # dense networks are large: they stay beside their records
-        client.log_artifact(run, str(ticket))
+        _upload(client, run, ticket)
     client.set_terminated(run, "FINISHED", end)
+
+
+def _upload(client: Any, run: str, ticket: Path) -> None:
+    """A ticket that cannot be brought there keeps nothing else back."""
+    try:
+        client.log_artifact(run, str(ticket))
+    except (_import_mlflow().exceptions.MlflowException, OSError) as error:
+        reason = store.without_secret(" ".join(str(error).split()))[:200]
+        log.warning("%s: stays beside its record alone: %s", ticket, reason)
 
 
 def _tags(trial: Trial, summary: Summary) -> dict[str, str]:

@@ -14,7 +14,7 @@ from suite.config import Trial
 from suite.data import SplitName
 from suite.evaluate import Evaluation, evaluate
 from suite.methods.update.signs import Signs, storage_of
-from suite.records import Line, Result, Stored, Writer
+from suite.records import Line, Result, Stored, Writer, finite
 from suite.train import store
 from suite.train.keeper import Keeper, Progress
 from suite.train.setup import Run, build, settle
@@ -78,7 +78,7 @@ def _train(run: Run, folder: Path, on_epoch: Callable[[Line], None], should_stop
     metrics = _metrics(progress, test)
     stored: list[Stored] = []
     if _finished(run, progress) and trial.keep_network:
-        stored = store.keep(run, folder, metrics, lambda split: _evaluate(run, split, progress, keeper))
+        stored = store.keep(run, folder, metrics, lambda run, split: _evaluate(run, split, progress, keeper))
     result = _result(run, progress, metrics, test, stored, keeper.seconds(progress))
     if writer:
         writer.finish(result)
@@ -187,9 +187,8 @@ def state_bytes(run: Run) -> int:
 
 
 def _metrics(progress: Progress, test: Evaluation | None) -> dict[str, float | None]:
-    last = progress.lines[-1].items()
-    tested = {"test/top1": test.top1, "test/loss": test.loss} if test else {}
-    return {key: value if math.isfinite(value) else None for key, value in last if "/" in key} | tested
+    last = {key: value for key, value in progress.lines[-1].items() if "/" in key}
+    return finite(last | ({"test/top1": test.top1, "test/loss": test.loss} if test else {}))
 
 
 def _result(

@@ -1,22 +1,23 @@
 """The trained network, kept in a file beside its record; and for a dense one what it is worth in smaller forms."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from suite import tickets
 from suite.config import identity
 from suite.data import SplitName
 from suite.evaluate import Evaluation
-from suite.records import DENSE, TICKET, Stored
+from suite.records import DENSE, TICKET, Stored, finite
 from suite.tickets import About, dense, networks
 from suite.train.setup import Run
 
 Metrics = Mapping[str, float | None]
-Evaluate = Callable[[SplitName], Evaluation]
+Evaluate = Callable[[Run, SplitName], Evaluation]
 
 
 def keep(run: Run, folder: Path, metrics: Metrics, evaluate: Evaluate) -> list[Stored]:
@@ -40,37 +41,32 @@ def _keep_ticket(run: Run, folder: Path, about: About) -> list[Stored]:
         return []
     plain = dense.pack(run.model.state_dict(), "fp32", method=run.trial.method.name, about=about)
     ticket = tickets.save(folder / TICKET, run.model, run.optimizer, about=about)
-    return [ticket, Stored(form="fp32", bytes=len(plain), metrics=about.metrics)]
+    return [ticket, dense.sizes(plain, "fp32", about.metrics if run.trial.precision != "fp64" else {})]
 
 
 def _keep_dense(run: Run, folder: Path, about: About, evaluate: Evaluate) -> list[Stored]:
-    stored = []
+    state, stored = run.model.state_dict(), []
     for form in dense.FORMS:
-        with _rounded(run.model, form) as changed:
-            found = _evaluated(about.metrics, evaluate) if changed else about.metrics
-        of_form = about.model_copy(update={"metrics": found})
-        content = dense.pack(run.model.state_dict(), form, method=run.trial.method.name, about=of_form)
-        if form == "fp32" and run.group.rank == 0:
-            dense.write(folder / DENSE, content)
-        stored.append(Stored(form=form, bytes=len(content), metrics=found))
+        rounded = dense.rounded(state, form)
+        same = all(torch.equal(tensor, rounded[name].to(tensor)) for name, tensor in state.items())
+        metrics = about.metrics if same else _evaluated(_with(run, rounded), about.metrics, evaluate)
+        if run.group.rank == 0:
+            of_form = about.model_copy(update={"metrics": metrics})
+            content = dense.pack(state, form, method=run.trial.method.name, about=of_form)
+            stored.append(dense.sizes(content, form, metrics))
+            if form == "fp32":
+                dense.write(folder / DENSE, content)
     return stored
 
 
-def _evaluated(metrics: Metrics, evaluate: Evaluate) -> dict[str, float | None]:
+def _evaluated(run: Run, metrics: Metrics, evaluate: Evaluate) -> dict[str, float | None]:
     splits: list[SplitName] = ["val", "test"] if "test/top1" in metrics else ["val"]
-    found = {split: evaluate(split) for split in splits}
-    return {f"{split}/{key}": getattr(each, key) for split, each in found.items() for key in ("top1", "loss")}
+    found = {split: evaluate(run, split) for split in splits}
+    return finite({f"{split}/{key}": getattr(each, key) for split, each in found.items() for key in ("top1", "loss")})
 
 
-@contextmanager
-def _rounded(model: nn.Module, form: dense.Form) -> Iterator[bool]:
-    """The network as it comes back out of a form, for a while; whether that is another one."""
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    rounded = {name: tensor.to(state[name]) for name, tensor in dense.rounded(state, form).items()}
-    changed = any(not torch.equal(tensor, state[name]) for name, tensor in rounded.items())
-    try:
-        if changed:
-            model.load_state_dict(rounded)
-        yield changed
-    finally:
-        model.load_state_dict(state)
+def _with(run: Run, state: Mapping[str, Tensor]) -> Run:
+    """The trial with a network of its own: one that is stopped meanwhile saves the trained one."""
+    model = copy.deepcopy(run.model)
+    model.load_state_dict(state)
+    return replace(run, model=model, forward=model, network=model)

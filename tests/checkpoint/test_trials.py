@@ -18,8 +18,9 @@ from suite.records import Line, read_metrics, read_result
 from suite.stopping import Stopped
 
 # When a trial is asked whether it should stop: after each of 20 steps, in the evaluation (one batch of images) and
-# after the epoch, twice; then in the evaluation on the test split.
+# after the epoch, twice; then in the evaluation on the test split; a dense network is evaluated in two forms more.
 NUM_ASKED = 20 + 1 + 1 + 20 + 1 + 1 + 1
+NUM_ASKED_OF = {"weights": NUM_ASKED + 2 * 2, "edge_popup": NUM_ASKED, "iterand": NUM_ASKED}
 SAVING = {"every_seconds": 0, "max_time_share": 1}  # after each step
 STEPS = {1: 1, 5: 5, 20: 20, 21: 20, 22: 20, 23: 21, 44: 40, 45: 40}  # asked so often -> steps done
 
@@ -54,7 +55,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Quiet:
         torch.set_num_threads(1)
         folder, asked = tmp_path_factory.mktemp(method), []
         train.train(tiny(method), folder, should_stop=lambda asked=asked: bool(asked.append(1)))
-        assert len(asked) == NUM_ASKED
+        assert len(asked) == NUM_ASKED_OF[method]
         folders[method] = folder
     return folders
 
@@ -132,12 +133,21 @@ def test_a_trial_goes_on_from_the_checkpoint_before(
     assert_equal_to_quiet(quiet, method, folder)
 
 
+@pytest.mark.parametrize("number", range(NUM_ASKED + 1, NUM_ASKED_OF["weights"] + 1))
+def test_a_dense_trial_stopped_while_smaller_forms_are_evaluated(tmp_path: Path, quiet: Quiet, number: int) -> None:
+    """What it saves is the trained network, not the rounded one."""
+    train_until(tiny("weights"), tmp_path, number)
+    train.train(tiny("weights"), tmp_path)
+    assert_equal_to_quiet(quiet, "weights", tmp_path)
+
+
 @each_method
 def test_saving_changes_nothing(tmp_path: Path, quiet: Quiet, method: str) -> None:
     trial = tiny(method, checkpoint=SAVING)
     train.train(trial, tmp_path)
     steps = ["checkpoint-0000000039.pt", "checkpoint-0000000040.pt"]
-    assert names(tmp_path) == [*steps, "metrics.jsonl", "result.json"]
+    network = "network.safetensors" if method == "weights" else "network.ticket"
+    assert names(tmp_path) == [*steps, "metrics.jsonl", network, "result.json"]
     assert_equal_to_quiet(quiet, method, tmp_path, checkpoint=SAVING)
 
 
@@ -156,7 +166,7 @@ def test_a_disk_with_room_for_records_only(
     trial = tiny("edge_popup", checkpoint=SAVING)
     train.train(trial, folder)
     assert steps_not_saved(said()) == list(range(1, 41))
-    assert names(folder) == ["metrics.jsonl", "result.json"]
+    assert names(folder) == ["metrics.jsonl", "network.ticket", "result.json"]
     assert_equal_to_quiet(quiet, "edge_popup", folder, checkpoint=SAVING)
 
 

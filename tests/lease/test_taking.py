@@ -195,4 +195,4 @@ def test_an_attempt_of_the_past_ends_while_another_trains(folder: Path) -> None:
     second.__exit__()
     result = inline.run(trial, folder, data_dir=None)
     assert read_result(folder) == result
-    assert names(folder) == ["metrics.jsonl", "result.json"]
+    assert names(folder) == ["metrics.jsonl", "network.ticket", "result.json"]
