@@ -25,10 +25,11 @@ ALL = ("signed_constant", "kaiming_uniform", "kaiming_normal")
 
 
 class Net(NamedTuple):
-    """What is trained: images of ``size`` pixels, ``steps`` of ``batch`` of them, redraws every ``every`` steps."""
+    """What is trained: ``steps`` of ``batch`` images of ``size`` pixels, redraws every ``every`` steps."""
 
     name: str
     size: int
+    classes: int
     sparsity: float
     steps: int
     batch: int
@@ -36,9 +37,9 @@ class Net(NamedTuple):
 
 
 NETS = (
-    Net("conv6", 8, 0.5, 600, 64, 10),
-    Net("resnet18", 8, 0.6, 400, 64, 10),
-    Net("resnet50", 72, 0.7, 36, 16, 2),
+    Net("conv6", 8, 10, 0.5, 600, 64, 10),
+    Net("resnet18", 8, 10, 0.6, 400, 64, 10),
+    Net("resnet50", 72, 1000, 0.7, 36, 16, 2),
 )
 
 
@@ -79,7 +80,7 @@ def _ticket_row(net: Net, method: str, distribution: str) -> dict[str, object]:
         "entropy": str(round(bound)),
         "mask": str(parts["mask"]),
         "theta": str(parts["theta"]),
-        "mask and theta / entropy": (parts["mask"] + parts["theta"]) / bound,
+        "mask and theta / entropy": f"{(parts['mask'] + parts['theta']) / bound:.4f}",
         "header": str(parts["header"]),
         "norms and biases": str(parts["tensors"]),
         "ticket": str(info.stored.bytes),
@@ -105,7 +106,7 @@ def _dense_rows(net: Net) -> list[dict[str, object]]:
 def _trained(net: Net, method: str, distribution: str) -> tuple[nn.Module, torch.optim.Optimizer, float]:
     torch.manual_seed(1)
     masked = method != "weights"
-    model = models.build(net.name, num_classes=10, image_size=net.size, in_channels=1, norm_affine=not masked)
+    model = models.build(net.name, num_classes=net.classes, image_size=net.size, in_channels=1, norm_affine=not masked)
     settings = (
         {"sparsity": net.sparsity, "lr": 1.0, "weight_decay": 0.003} if masked else {"lr": 0.02, "weight_decay": 1e-3}
     )
