@@ -59,8 +59,9 @@ def make(sweep: Sweep, ledger: Ledger) -> list[Path]:
             panel.grid(alpha=0.3, linewidth=0.5)
         axes[0].set_ylabel(f"{metric}, 95 % band over seeds")
         axes[0].yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
-        if 0 < len(axes[-1].get_legend_handles_labels()[0]) <= MAX_NAMED:
-            axes[-1].legend(loc="lower right")
+        drawn = {name: line for panel in axes for line, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+        if 0 < len(drawn) <= MAX_NAMED:
+            axes[-1].legend(drawn.values(), drawn.keys(), loc="lower right")
         figure.suptitle(sweep.label, fontsize=9)
         folder = cli.report_folder(sweep, ledger)
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,8 @@ from suite.records import Stored, Summary
 
 WITHIN = 0.001  # of an accuracy: a form that loses more is not counted, but for one image a trial
 
+_ROUNDING = 1e-9  # of differences of accuracies: 0.9 - 0.899 is more than 0.001
+
 
 @dataclass(frozen=True)
 class Size:
@@ -29,7 +31,7 @@ def smallest(cell: Cell, metric: str) -> Size | None:
     found = [size for form in ("ticket", "int8", "bf16", "fp32") if (size := _size(done, form, metric))]
     images = min((result.num_test_images for result in done), default=0)
     allowed = max(WITHIN, 1 / images if images else 0.0)
-    return min((size for size in found if size.loss <= allowed), key=lambda size: size.bytes, default=None)
+    return min((size for size in found if size.loss <= allowed + _ROUNDING), key=lambda size: size.bytes, default=None)
 
 
 def _size(results: list[Summary], form: str, metric: str) -> Size | None:

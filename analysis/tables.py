@@ -121,7 +121,10 @@ def size_table(found: list[Cell], metric: str) -> pd.DataFrame:
     ``loss`` is what the form costs, in [-1, 1].
     """
     sizes = [(cell, size) for cell in _in_order(found) if (size := smallest(cell, metric))]
-    dense = {_place(cell): _net(size) for cell, size in sizes if cell.method == "weights"}
+    dense: dict[tuple[str, str, float], float] = {}  # of several series the smallest
+    for cell, size in sizes:
+        if cell.method == "weights":
+            dense[_place(cell)] = min(_net(size), dense.get(_place(cell), _net(size)))
     rows = [
         {
             "dataset": cell.dataset,
@@ -161,7 +164,7 @@ def _shown_sizes(table: pd.DataFrame) -> pd.DataFrame:
             "parameters": table["parameters"].map(str),
             "fp32": table["fp32"].map(whole),
             "form": table["form"],
-            "change": (0.0 - 100 * table["loss"]).map("{:+.2f}".format),
+            "change": (0.0 - (100 * table["loss"]).round(2)).map("{:+.2f}".format),
             "stored": table["stored"].map(whole),
             "payload": table["payload"].map(whole),
             "dense / stored": ["" if pd.isna(ratio) else f"{ratio:.2f}" for ratio in table["ratio"]],

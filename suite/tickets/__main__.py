@@ -100,7 +100,7 @@ def _verify(args: argparse.Namespace) -> int:
     if not args.tolerance >= 0:
         raise InputError(f"--tolerance: {args.tolerance}: must be at least 0")
     evaluator, rows, all_right = _evaluator(args), [], True
-    for path in _files(args.networks):
+    for path in list(_files(args.networks)):
         try:
             checks = evaluator.check(path)
         except InputError as error:  # one that is broken does not hide the others
@@ -139,7 +139,7 @@ def _export(args: argparse.Namespace) -> int:
         if args.form == "ticket":
             raise InputError(f"{path}: --form ticket: is made while the optimizer is there, or of an unfinished trial")
         header = tickets.info(path).header
-        size = _write(args, tickets.load(path), header.method, header)
+        size = _write(args, path, tickets.load(path), header.method, header)
     print(f"written: {args.to} ({size} bytes)")
     return 0
 
@@ -149,7 +149,7 @@ def _export_unfinished(args: argparse.Namespace, folder: Path) -> int:
     run = revive.from_checkpoint(trial, folder, args.data_dir)
     about = About(trial_id=trial.trial_id, trial=identity(trial), data_id=run.data.data_id)
     if args.form != "ticket":
-        return _write(args, run.model, trial.method.name, networks.named(run.model, about))
+        return _write(args, folder, run.model, trial.method.name, networks.named(run.model, about))
     if not run.optimizer.masked:
         raise InputError(
             f"{folder}: --form ticket: {trial.method.name} has no mask: must be one of fp32, bf16, int8, pt"
@@ -157,17 +157,18 @@ def _export_unfinished(args: argparse.Namespace, folder: Path) -> int:
     return tickets.save(args.to, run.model, run.optimizer, about=about).bytes
 
 
-def _write(args: argparse.Namespace, model: nn.Module, method: str, header: About) -> int:
+def _write(args: argparse.Namespace, path: Path, model: nn.Module, method: str, header: About) -> int:
     if args.form == "pt":
         content = io.BytesIO()
         torch.save(model.state_dict(), content)
         return dense.write(args.to, content.getvalue())
     about = About(**{key: value for key, value in dict(header).items() if key in About.model_fields})
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    if about.metrics and args.form != "fp32":  # what is recorded is of other numbers
-        model.load_state_dict(dense.rounded(state, args.form))
+    model.load_state_dict(dense.rounded(state, args.form))
+    same = all(networks.same_bits(tensor, state[name]) for name, tensor in model.state_dict().items())
+    if about.metrics and not same:  # what is recorded is of other numbers
         splits = tuple(split for split in SPLITS if f"{split}/top1" in about.metrics)
-        found = _evaluator(args).accuracies(trial_of(args.network, about), model, splits)
+        found = _evaluator(args).accuracies(trial_of(path, about), model, splits)
         about = about.model_copy(update={"metrics": found})
     return dense.write(args.to, dense.pack(state, args.form, method=method, about=about))
 
@@ -175,9 +176,9 @@ def _write(args: argparse.Namespace, model: nn.Module, method: str, header: Abou
 def _evaluator(args: argparse.Namespace) -> Evaluator:
     try:
         device = torch.device(args.device)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {args.device}: {str(error).splitlines()[0]}") from None
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:  # torch has many words for one that is not there
+        raise InputError(f"--device {args.device}: {str(error).splitlines()[0][:200]}") from None
     return Evaluator(args.data_dir, device)
 
 
