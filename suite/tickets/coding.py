@@ -18,6 +18,8 @@ Symbols = npt.NDArray[np.int32]
 PRECISION = 24  # bits of a probability in the range coder
 _CHUNK = 1 << 20  # symbols decoded at once: what a lying header costs in memory
 _WORD = np.dtype("<u4")
+_LAST_WORDS = 16  # bytes that the end of a section may take, or save
+_LOST_BITS = 0.006  # of a symbol, at most: -log2(1 - 2^-8)
 
 
 class Garbled(Exception):
@@ -76,11 +78,9 @@ def check_length(coding: Coding, length: int, counts: Sequence[int]) -> None:
         fits = is_plain(counts) and coding == "none" and length == 0
     elif coding == "raw":
         fits = length == -(-sum(counts) * bits_of(counts) // 8)
-    else:  # each symbol adds what its rounded probability says: the length is known but for the last words
-        bits = -sum(
-            count * math.log2(width / 2**PRECISION) for count, width in zip(counts, _widths(counts), strict=True)
-        )
-        fits = length % 4 == 0 and abs(length - bits / 8) <= 16 + 1e-4 * bits / 8
+    else:  # each symbol adds what its width says, and what the coder's division loses of at least 2^8
+        bits = sum(count * (PRECISION - math.log2(width)) for count, width in zip(counts, _widths(counts), strict=True))
+        fits = length % 4 == 0 and -_LAST_WORDS <= length - bits / 8 <= _LAST_WORDS + sum(counts) * _LOST_BITS / 8
     if not fits:
         raise Garbled(f"{length} bytes cannot hold what it says they do")
 
