@@ -157,12 +157,11 @@ def _export_unfinished(args: argparse.Namespace, folder: Path) -> int:
     return tickets.save(args.to, run.model, run.optimizer, about=about).bytes
 
 
-def _write(args: argparse.Namespace, path: Path, model: nn.Module, method: str, header: About) -> int:
+def _write(args: argparse.Namespace, path: Path, model: nn.Module, method: str, about: About) -> int:
     if args.form == "pt":
         content = io.BytesIO()
         torch.save(model.state_dict(), content)
         return dense.write(args.to, content.getvalue())
-    about = About(**{key: value for key, value in dict(header).items() if key in About.model_fields})
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.load_state_dict(dense.rounded(state, args.form))
     same = all(networks.same_bits(tensor, state[name]) for name, tensor in model.state_dict().items())

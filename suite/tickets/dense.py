@@ -63,7 +63,8 @@ class DenseFile:
 def pack(state: Mapping[str, Tensor], form: Form, *, method: str, about: About) -> bytes:
     """The bytes of a file that holds a network's state in a form."""
     stored = _stored(state, form)
-    header = DenseAbout(**dict(about), form=form, method=method, digest=networks.digest(stored))
+    told = {key: getattr(about, key) for key in About.model_fields}  # a ticket's header has more
+    header = DenseAbout(**told, form=form, method=method, digest=networks.digest(stored))
     content: bytes = _safetensors().save(stored, {_KEY: header.model_dump_json(exclude_defaults=True)})
     return content
 
