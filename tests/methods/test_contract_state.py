@@ -1,6 +1,7 @@
 """The contract of ``suite.methods``, held against every registered method: effective weights and state."""
 
 import copy
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
 
@@ -22,7 +23,7 @@ from methods.contract import (
 )
 from torch import Tensor, nn
 
-from suite import config
+from suite import config, tickets
 
 
 @each_masked
@@ -126,3 +127,15 @@ def test_mask_of_an_unmasked_parameter_is_an_error(name: str) -> None:
     for param in (model[0].bias, nn.Parameter(torch.zeros(5, 3))):
         with pytest.raises(ValueError, match="not in a masked group"):
             optimizer.mask(param)
+
+
+@each_masked
+@pytest.mark.parametrize("distribution", get_args(config.Distribution))
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_ticket_gives_the_network_back(name: str, dtype: torch.dtype, distribution: str, tmp_path: Path) -> None:
+    model, optimizer = pair(name, dtype, distribution=distribution)
+    for step in range(NUM_STEPS):
+        advance(optimizer, [step])
+    tickets.save(tmp_path / "ticket", model, optimizer)
+    other = tickets.load(tmp_path / "ticket", model=pair(name, dtype, seed=9)[0])
+    assert bits(dict(other.state_dict())) == bits(dict(model.state_dict()))
