@@ -119,7 +119,7 @@ def in_its_first_half(folder: Path) -> bool:
     return 0 < len(records.read_metrics(folder)) < 75
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_ctrl_c_and_term_end_cleanly_and_the_next_call_goes_on(tmp_path: Path, stop: signal.Signals) -> None:
     file = write_sweep(tmp_path / "tiny.yaml", epochs=150)
     process = start_sweep(file, cwd=tmp_path)
