@@ -1,6 +1,7 @@
 """One trial, really trained: its records, its numbers, and that nothing of the process gets into them."""
 
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,17 @@ def test_a_dense_network_is_evaluated_in_each_form(
     assert result.stored[0].bytes == (tmp_path / "network.safetensors").stat().st_size
     kept = tickets.load(tmp_path / "network.safetensors")
     assert all(map(torch.equal, kept.parameters(), exact))
+
+
+@pytest.mark.parametrize(("library", "method"), [("constriction", "iterand"), ("safetensors", "weights")])
+def test_a_missing_library_is_told_before_the_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, library: str, method: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(InputError, match=f"pip install {library}"):
+        train.train(trial_of(method), tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert train.train(trial_of(method, keep_network=False), tmp_path).status == "done"
 
 
 @pytest.mark.parametrize("method", methods.names())

@@ -35,7 +35,7 @@ def encode(symbols: Symbols, counts: Sequence[int]) -> tuple[Coding, bytes]:
     if is_plain(counts):
         return "none", b""
     raw = _packed(symbols, bits_of(counts))
-    coder = _constriction().queue.RangeEncoder()
+    coder = library().queue.RangeEncoder()
     coder.encode(np.ascontiguousarray(symbols), _model(counts))
     words: bytes = coder.get_compressed().astype(_WORD).tobytes()
     return ("range", words) if len(words) < len(raw) else ("raw", raw)
@@ -104,7 +104,7 @@ def _unpacked(data: bytes, counts: Sequence[int], num: int) -> Iterator[Symbols]
 
 
 def _decoded(data: bytes, counts: Sequence[int], num: int) -> Iterator[Symbols]:
-    decoder = _constriction().queue.RangeDecoder(np.frombuffer(data, dtype=_WORD).astype(np.uint32))
+    decoder = library().queue.RangeDecoder(np.frombuffer(data, dtype=_WORD).astype(np.uint32))
     model = _model(counts)
     for start in range(0, num, _CHUNK):
         try:
@@ -133,10 +133,15 @@ def _widths(counts: Sequence[int]) -> list[int]:
 
 
 def _model(counts: Sequence[int]) -> Any:
-    return _constriction().model.Categorical(np.array(counts, dtype=np.float64), perfect=False)
+    return library().model.Categorical(np.array(counts, dtype=np.float64), perfect=False)
 
 
-def _constriction() -> Any:
+def library() -> Any:
+    """The range coder's library.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
         import constriction
     except ImportError as error:

@@ -115,7 +115,7 @@ def read(path: Path) -> DenseFile:
     from safetensors import SafetensorError
 
     try:
-        with _safetensors_module().safe_open(path, framework="pt") as file:
+        with library().safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
             if text is None:
                 raise TicketError("is a safetensors file of another program: it does not say which network it holds")
@@ -177,13 +177,18 @@ def _quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _safetensors() -> Any:
-    _safetensors_module()
+    library()
     from safetensors import torch as form
 
     return form
 
 
-def _safetensors_module() -> Any:
+def library() -> Any:
+    """The library of the format.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
         import safetensors
     except ImportError as error:

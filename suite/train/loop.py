@@ -65,6 +65,8 @@ def train(
 
 def _train(run: Run, folder: Path, on_epoch: Callable[[Line], None], should_stop: Callable[[], bool]) -> Result:
     trial, keeper = run.trial, Keeper(run, folder, should_stop)
+    if trial.keep_network:
+        store.check(run)
     progress = keeper.resume()
     writer = Writer(folder, progress.lines) if run.group.rank == 0 else None
     while len(progress.lines) < trial.epochs and _is_finite(progress.lines):

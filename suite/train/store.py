@@ -13,11 +13,18 @@ from suite.config import identity
 from suite.data import SplitName
 from suite.evaluate import Evaluation
 from suite.records import DENSE, TICKET, Stored, finite
-from suite.tickets import About, dense, networks
+from suite.tickets import About, coding, dense, networks
 from suite.train.setup import Run
 
 Metrics = Mapping[str, float | None]
 Evaluate = Callable[[Run, SplitName], Evaluation]
+
+
+def check(run: Run) -> None:
+    """Raise InputError where a library is missing: before the training, not after it."""
+    dense.library()
+    if run.optimizer.masked:
+        coding.library()
 
 
 def keep(run: Run, folder: Path, metrics: Metrics, evaluate: Evaluate) -> list[Stored]:
