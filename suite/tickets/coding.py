@@ -4,6 +4,7 @@
 """
 
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -54,6 +55,22 @@ def decode(coding: Coding, data: bytes, counts: Sequence[int]) -> Iterator[Symbo
         yield chunk
     if seen.tolist() != list(counts):
         raise Garbled("its symbols are not as many as it says")
+
+
+def inflated(data: bytes, most: int) -> bytes:
+    """What zlib compressed, which is at most so many bytes.
+
+    Raises:
+        Garbled: it is no such stream, is cut short, longer, or followed by something.
+    """
+    unpacker = zlib.decompressobj()
+    try:
+        out = unpacker.decompress(data, most + 1)
+    except zlib.error as error:
+        raise Garbled(str(error)) from None
+    if not unpacker.eof or unpacker.unused_data or len(out) > most:
+        raise Garbled(f"a compressed part of it is cut short, or more than {most} bytes")
+    return out
 
 
 def entropy_bytes(counts: Sequence[int]) -> float:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from suite.config import Distribution, InputError
-from suite.tickets.coding import Coding
+from suite.tickets.coding import Coding, Garbled, inflated
 
 Dtype = Literal["float32", "float64", "float16", "bfloat16"]
 # Of the survivors' weights: as the seed has them, with some signs turned, of later draws, or as they are.
@@ -172,12 +172,8 @@ class Header(About):
             TicketError: it is none.
         """
         try:
-            unpacker = zlib.decompressobj()
-            text = unpacker.decompress(data, MOST_HEADER_BYTES)
-            if not unpacker.eof or unpacker.unused_data:
-                raise TicketError("its header is too long or cut short")
-            return cls.model_validate_json(text)
-        except zlib.error as error:
+            return cls.model_validate_json(inflated(data, MOST_HEADER_BYTES))
+        except Garbled as error:
             raise TicketError(f"its header is garbled ({error})") from None
         except ValidationError as error:
             first = error.errors()[0]

@@ -168,18 +168,10 @@ def _garbled() -> Iterator[None]:
 
 def _tensors(header: Header, packed: bytes) -> dict[str, Tensor]:
     total = sum(tensor.num_bytes for tensor in header.tensors)
-    raw = _unpacked(packed, total) if header.tensors_coding == "zlib" else packed
+    raw = coding.inflated(packed, total) if header.tensors_coding == "zlib" else packed
     if len(raw) != total:
         raise Garbled(f"its tensors have {len(raw)} bytes: they must have {total}")
     return dict(_cut(header.tensors, raw))
-
-
-def _unpacked(packed: bytes, total: int) -> bytes:
-    unpacker = zlib.decompressobj()
-    try:
-        return unpacker.decompress(packed, total + 1)
-    except zlib.error as error:
-        raise Garbled(str(error)) from None
 
 
 def _cut(tensors: list[Entry], raw: bytes) -> Iterator[tuple[str, Tensor]]:

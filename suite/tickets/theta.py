@@ -156,13 +156,9 @@ def _said_draws(last: coding.Symbols) -> Said:
 
 def _read_counts(section: bytes, num: int, num_draws: int) -> tuple[list[int], bytes]:
     length = int.from_bytes(section[:4], "little")
-    unpacker = zlib.decompressobj()
-    try:
-        head = unpacker.decompress(section[4 : 4 + length], 4 * (num_draws + 1))
-    except zlib.error as error:
-        raise Garbled(str(error)) from None
-    if not unpacker.eof or unpacker.unused_data or len(head) % 4 or len(section) < 4 + length:
-        raise Garbled("its count of draws is cut short, or longer than there are draws")
+    head = coding.inflated(section[4 : 4 + length], 4 * (num_draws + 1))
+    if len(head) % 4 or len(section) < 4 + length:
+        raise Garbled("its count of draws is cut short")
     counts: Sequence[int] = np.frombuffer(head, dtype=_COUNT).tolist()
     if sum(counts) != num:
         raise Garbled("its draws are not as many as its weights")
