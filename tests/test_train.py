@@ -1,7 +1,6 @@
 """One trial, really trained: its records, its numbers, and that nothing of the process gets into them."""
 
 import math
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from evaluations import Evaluated, watched
 from faults import UNEQUAL
 
-from suite import data, methods, models, provenance, source, tickets, train
+from suite import data, methods, models, provenance, source, train
 from suite.config import InputError, Trial
 from suite.launch import inline
 from suite.ledger import Ledger
@@ -170,75 +170,20 @@ def test_where_the_numbers_come_from(ran: dict[str, Any]) -> None:
     assert len({ran[method][0].code_id for method in ran}) == 1
 
 
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> Evaluated:
+    return watched(monkeypatch)
+
+
 @pytest.mark.parametrize("evaluate_test", [True, False])
-def test_the_test_split_is_looked_at_once_or_never(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, evaluate_test: bool
-) -> None:
-    seen, evaluate = [], loop.evaluate
-
-    def watch(predict: Any, arrays: Any, split: Any, **options: Any) -> Any:
-        seen.append((split, [param.detach().clone() for param in predict.__self__.model.parameters()]))
-        return evaluate(predict, arrays, split, **options)
-
-    monkeypatch.setattr(loop, "evaluate", watch)
+def test_the_test_split_is_looked_at_once_or_never(evaluated: Evaluated, tmp_path: Path, evaluate_test: bool) -> None:
     result = train.train(trial_of("iterand", evaluate_test=evaluate_test), tmp_path)
-    assert [split for split, _ in seen] == ["val", "val", "test"][: 2 + evaluate_test]
-    assert all(map(torch.equal, seen[1][1], seen[-1][1]))  # with the weights of the last epoch
+    assert [split for split, _ in evaluated] == ["val", "val", "test"][: 2 + evaluate_test]
+    assert all(map(torch.equal, evaluated[1][1], evaluated[-1][1]))  # with the weights of the last epoch
     assert (result.test_predictions is not None) == evaluate_test
     assert {key for key in result.metrics if key.startswith("test")} == (
         {"test/top1", "test/loss"} if evaluate_test else set()
     )
-
-
-@pytest.mark.parametrize("evaluate_test", [True, False])
-def test_a_dense_network_is_evaluated_in_each_form(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, evaluate_test: bool
-) -> None:
-    seen, evaluate = [], loop.evaluate
-
-    def watch(predict: Any, arrays: Any, split: Any, **options: Any) -> Any:
-        seen.append((split, [param.detach().clone() for param in predict.__self__.model.parameters()]))
-        return evaluate(predict, arrays, split, **options)
-
-    monkeypatch.setattr(loop, "evaluate", watch)
-    result = train.train(trial_of("weights", evaluate_test=evaluate_test), tmp_path)
-    splits = ["val", "test"][: 1 + evaluate_test]
-    assert [split for split, _ in seen] == ["val", *splits, *splits, *splits]
-    exact, bf16, int8 = (seen[place][1] for place in (1, 1 + len(splits), 1 + 2 * len(splits)))
-    for plain, half, whole in zip(exact, bf16, int8, strict=True):
-        if plain.ndim < 2:
-            assert torch.equal(plain, half) and torch.equal(plain, whole)
-            continue
-        assert torch.equal(half, plain.bfloat16().float())
-        step = plain.abs().flatten(1).amax(1).view(-1, *[1] * (plain.ndim - 1)) / 127
-        assert ((whole - plain).abs() <= step * 0.5001).all() and not torch.equal(whole, plain)
-    assert [stored.form for stored in result.stored] == ["fp32", "bf16", "int8"]
-    found = {key: value for key, value in result.metrics.items() if not key.startswith("train/")}
-    assert result.stored[0].metrics == found
-    assert all(stored.metrics.keys() == found.keys() for stored in result.stored)
-    assert result.stored[1].metrics["val/loss"] != found["val/loss"]
-    assert result.stored[0].bytes == (tmp_path / "network.safetensors").stat().st_size
-    kept = tickets.load(tmp_path / "network.safetensors")
-    assert all(map(torch.equal, kept.parameters(), exact))
-
-
-@pytest.mark.parametrize(("library", "method"), [("constriction", "iterand"), ("safetensors", "weights")])
-def test_a_missing_library_is_told_before_the_training(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, library: str, method: str
-) -> None:
-    monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(InputError, match=f"pip install {library}"):
-        train.train(trial_of(method), tmp_path)
-    assert not list(tmp_path.iterdir())
-    assert train.train(trial_of(method, keep_network=False), tmp_path).status == "done"
-
-
-@pytest.mark.parametrize("method", methods.names())
-def test_no_network_is_kept_where_none_is_wanted(tmp_path: Path, method: str) -> None:
-    result = train.train(trial_of(method, keep_network=False), tmp_path)
-    assert result.stored == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "result.json"]
-    assert trial_of(method, keep_network=False).trial_id == trial_of(method).trial_id
 
 
 def test_the_loop_against_one_written_out(tmp_path: Path) -> None:

@@ -48,12 +48,9 @@ class DenseFile:
 
     def state(self) -> dict[str, Tensor]:
         """The network's state, in float32, on the CPU."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         try:
-            stored = load_file(self.path)
-        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+            stored = library().torch.load_file(self.path)
+        except (library().SafetensorError, OSError, ValueError, RuntimeError) as error:
             raise TicketError(f"is garbled: {str(error).splitlines()[0]}") from None
         if networks.digest(stored) != self.header.digest:
             raise TicketError("is garbled: its checksum differs")
@@ -65,7 +62,7 @@ def pack(state: Mapping[str, Tensor], form: Form, *, method: str, about: About) 
     stored = _stored(state, form)
     told = {key: getattr(about, key) for key in About.model_fields}  # a ticket's header has more
     header = DenseAbout(**told, form=form, method=method, digest=networks.digest(stored))
-    content: bytes = _safetensors().save(stored, {_KEY: header.model_dump_json(exclude_defaults=True)})
+    content: bytes = library().torch.save(stored, {_KEY: header.model_dump_json(exclude_defaults=True)})
     return content
 
 
@@ -112,8 +109,6 @@ def read(path: Path) -> DenseFile:
     Raises:
         TicketError: it is none of ours, or cut short.
     """
-    from safetensors import SafetensorError
-
     try:
         with library().safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
@@ -123,7 +118,7 @@ def read(path: Path) -> DenseFile:
             shapes = {name: list(each.get_shape()) for name, each in slices.items()}
             dtypes = {name: str(each.get_dtype()) for name, each in slices.items()}
         header = DenseAbout.model_validate_json(text)
-    except (SafetensorError, ValidationError, UnicodeDecodeError) as error:
+    except (library().SafetensorError, ValidationError, UnicodeDecodeError) as error:
         raise TicketError(f"is garbled: {str(error).splitlines()[0]}") from None
     scales = {name for name in shapes if name.endswith(_SCALE) and name.removesuffix(_SCALE) in shapes}
     _check_dtypes(shapes, dtypes, scales)
@@ -176,13 +171,6 @@ def _quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (weight / safe).round_().to(torch.int8), scale
 
 
-def _safetensors() -> Any:
-    library()
-    from safetensors import torch as form
-
-    return form
-
-
 def library() -> Any:
     """The library of the format.
 
@@ -190,7 +178,7 @@ def library() -> Any:
         InputError: it is not installed.
     """
     try:
-        import safetensors
+        import safetensors.torch
     except ImportError as error:
         raise InputError(f"{error}: install it with: pip install safetensors") from None
     return safetensors

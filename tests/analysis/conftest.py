@@ -1,12 +1,14 @@
 """Sweeps with made-up results: what tables and figures are tested on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from made_up import write_result
+from matplotlib.figure import Figure
 
+from analysis import figures
 from suite.config import Trial
 from suite.ledger import Ledger
 from suite.sweepfile import Sweep, load_sweep
@@ -50,3 +52,14 @@ def fill(tmp_path: Path) -> Callable[..., Ledger]:
         return ledger
 
     return fill
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Figure]]:
+    """The figures as they were when they had been written."""
+    kept: list[Figure] = []
+    close = figures.pyplot.close
+    monkeypatch.setattr(figures.pyplot, "close", kept.append)
+    yield kept
+    for figure in kept:
+        close(figure)

@@ -1,6 +1,5 @@
 """Figures: what is drawn, where, and that equal records give equal files."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,17 +13,6 @@ from analysis.stats import t_interval
 from suite.ledger import Ledger
 
 SPARSITIES = ("sparsity: 0.5", "sparsity: [0.3, 0.6]")
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Figure]]:
-    """The figures as they were when they had been written."""
-    kept: list[Figure] = []
-    close = figures.pyplot.close
-    monkeypatch.setattr(figures.pyplot, "close", kept.append)
-    yield kept
-    for figure in kept:
-        close(figure)
 
 
 def lines_of(figure: Figure) -> list[dict[str, Any]]:

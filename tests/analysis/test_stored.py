@@ -1,6 +1,5 @@
 """Sizes of stored networks: which form counts, in tables and figures, by examples that can be checked by head."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -233,17 +232,6 @@ def test_with_several_dense_series_their_order_is_no_matter(sweep: Any, fill: An
 
 
 # Figures ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Figure]]:
-    """The figures as they were when they had been written."""
-    kept: list[Figure] = []
-    close = figures.pyplot.close
-    monkeypatch.setattr(figures.pyplot, "close", kept.append)
-    yield kept
-    for figure in kept:
-        close(figure)
 
 
 def test_the_figure_has_a_panel_of_bytes_only_where_networks_were_stored(

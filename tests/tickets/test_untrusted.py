@@ -211,7 +211,7 @@ def dense_file(num_classes: int, change: Callable[[dict[str, torch.Tensor]], Any
     change(stored)
     about = networks.named(model, About())
     header = dense.DenseAbout(**dict(about), form="int8", method="weights", digest=networks.digest(stored))
-    path.write_bytes(dense._safetensors().save(stored, {"suite": header.model_dump_json(exclude_defaults=True)}))
+    path.write_bytes(dense.library().torch.save(stored, {"suite": header.model_dump_json(exclude_defaults=True)}))
     return path
 
 
