@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from suite.config import InputError, Trial, flatten
+from suite.config import InputError, Trial
+from suite.grid import flatten
 from suite.ledger import Ledger, State
 from suite.records import Summary
 from suite.sweepfile import Sweep

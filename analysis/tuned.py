@@ -18,7 +18,8 @@ import pandas as pd
 import yaml
 
 from suite import cli
-from suite.config import InputError, Trial, flatten, identity
+from suite.config import InputError, Trial, identity
+from suite.grid import flatten
 from suite.ledger import Found, Ledger
 from suite.records import write_whole
 from suite.search import Range

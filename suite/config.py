@@ -88,10 +88,11 @@ class IteRandSettings(MaskedSettings):
 
 
 class ModelSettings(Settings):
-    """What every network has. ``norm_affine`` unset: trained affine norms in dense methods only."""
+    """What every network has. Unset, ``norm_affine`` and ``train_biases``: trained in dense methods only."""
 
     width_mult: Annotated[float, Field(ge=1 / 64)] = 1.0  # the narrowest layers have 64 channels at 1
     norm_affine: bool | None = None
+    train_biases: bool | None = None  # else they stay 0
 
 
 class ConvSettings(ModelSettings):
@@ -106,21 +107,27 @@ class ResNetSettings(ModelSettings):
     name: Literal["resnet18", "resnet34", "resnet50", "resnet101"]
 
 
-class DigitsSettings(Settings):
+class ArraySettings(Settings):
+    """What data sets in memory have. ``train_images``: of the training split, classes in proportion; unset: all."""
+
+    train_images: Count | None = None
+
+
+class DigitsSettings(ArraySettings):
     """The 1,797 handwritten digits (8x8) that scikit-learn carries."""
 
     name: Literal["digits"]
     augment: Literal["none"] = "none"
 
 
-class GreyImageSettings(Settings):
+class GreyImageSettings(ArraySettings):
     """MNIST and Fashion-MNIST (28x28, one channel), from a data folder."""
 
     name: Literal["mnist", "fashion_mnist"]
     augment: Augment = "none"
 
 
-class CifarSettings(Settings):
+class CifarSettings(ArraySettings):
     """CIFAR-10 and CIFAR-100 (32x32), from a data folder; ``protocol`` is the paper's augmentation."""
 
     name: Literal["cifar10", "cifar100"]
@@ -329,14 +336,6 @@ def identity(settings: Settings) -> dict[str, Any]:
 
 def _identity_of(value: Any) -> Any:
     return identity(value) if isinstance(value, Settings) else value
-
-
-def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as flat keys, named as in the YAML: ``method.lr``."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 def by_name(union: Any) -> dict[str, type[Settings]]:

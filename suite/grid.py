@@ -87,3 +87,11 @@ def place_of(key: Iterable[str], flat: Flat) -> str:
             return leaf.place.removesuffix("." + ".".join(inner[len(key) :]))
     blocks = [leaf.place.split(".")[0] for leaf in flat.values() if leaf.place.startswith("grid")]
     return ".".join(key) or (blocks[0] if blocks else "base" if flat else "top level")
+
+
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as flat keys, named as in the YAML: ``method.lr``."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

@@ -331,16 +331,3 @@ def test_norms_are_affine_by_default_where_weights_are_trained(
     assert (result.params_kept == result.params_total) == (method == "weights")
     assert result.params_kept - extra == pytest.approx(num_weights * (1 if method == "weights" else 0.5), rel=1e-3)
     assert Trial.model_validate(result.config).model.norm_affine is norm_affine
-
-
-def test_what_a_masked_method_does_not_train_stays(tmp_path: Path) -> None:
-    trial = trial_of("edge_popup", model={"name": "resnet18", "width_mult": 0.0625, "norm_affine": True})
-    device = setup.settle(trial)
-    run = setup.build(trial, data.load(trial.dataset, data_dir=None, device=device), device)
-    before = {name: param.detach().clone() for name, param in run.model.named_parameters()}
-    for images, labels in run.data.train_batches(3, 0, 64):
-        train_step(run, images, labels, len(labels))
-    masked = {name for name, _ in methods.prunable(run.model)}
-    for name, param in run.model.named_parameters():
-        assert param.requires_grad == (name in masked)
-        assert torch.equal(param, before[name]) == (name not in masked)

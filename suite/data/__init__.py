@@ -76,7 +76,8 @@ def prepare(settings: Dataset, *, data_dir: Path | None, download: bool) -> None
     """Make sure that `load` will find the files, whole; fetch them first if `download`.
 
     Raises:
-        InputError: files are missing or corrupt, or the download failed; it names the folder and the cures.
+        InputError: files are missing or corrupt, or the download failed; it names the folder and the cures. Or there
+            are fewer training images than the settings say.
     """
     from suite.data import sources
 
@@ -87,7 +88,10 @@ def prepare(settings: Dataset, *, data_dir: Path | None, download: bool) -> None
         return
     if download:
         sources.download(settings.name, folder(data_dir))
-    sources.check(settings.name, folder(data_dir))
+    if settings.train_images is None:
+        sources.check(settings.name, folder(data_dir))
+    else:
+        sources.limited(sources.read(settings.name, folder(data_dir)), settings.train_images)
 
 
 def load(
@@ -128,6 +132,8 @@ def load(
     from suite.data.arrays import ArrayData
 
     source = sources.read(settings.name, folder(data_dir))
+    if settings.train_images is not None:
+        source = sources.limited(source, settings.train_images)
     return ArrayData.build(source, augment=settings.augment, device=device)
 
 

@@ -10,7 +10,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,6 +107,22 @@ def hold_out(indices: Ints, labels: Ints, num: int) -> tuple[Ints, Ints]:
 
     rest, held_out = train_test_split(indices, test_size=num, stratify=labels[indices], random_state=_SPLIT_SEED)
     return np.sort(rest), np.sort(held_out)
+
+
+def limited(source: Source, num: int) -> Source:
+    """The source with `num` of its training images, the same for every seed, classes in proportion.
+
+    Raises:
+        InputError: there are fewer, or not one for each class.
+    """
+    train = source.splits["train"]
+    if not source.num_classes <= num <= len(train):
+        rule = f"must be from {source.num_classes}, one a class, to {len(train)}, all that are there"
+        raise InputError(f"dataset.train_images: {num}: {rule}")
+    if num < len(train):
+        rest = len(train) - num
+        train = hold_out(train, source.labels, num)[1] if rest >= source.num_classes else train[:num]
+    return replace(source, splits={**source.splits, "train": train})
 
 
 def _with_test_set(name: str, train: tuple[Bytes, Ints], test: tuple[Bytes, Ints]) -> Source:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from suite import records
-from suite.config import InputError, Trial, flatten
+from suite.config import InputError, Trial
+from suite.grid import flatten
 from suite.ledger import Ledger
 from suite.records import Summary
 from suite.sweepfile import Sweep

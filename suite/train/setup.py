@@ -116,11 +116,11 @@ def build(trial: Trial, images: Data, device: torch.device, group: Group = ALONE
     model.to(device, DTYPES[trial.precision])
     if trial.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing in torch's own types
-    params = methods.prunable(model) if cls.masked else list(model.named_parameters())
-    trained = {name for name, _ in params}
+    trained = _trained(trial, model)
     for name, param in model.named_parameters():
-        param.requires_grad_(name in trained)  # what the method does not touch needs no gradient
-    optimizer = cls(params, seed=trial.seed, **trial.method.model_dump(exclude={"name"}))
+        param.requires_grad_(name in trained)  # what stays as it is needs no gradient
+    groups = _groups(model, trained) if cls.masked else list(model.named_parameters())
+    optimizer = cls(groups, seed=trial.seed, **trial.method.model_dump(exclude={"name"}))
     run = Run(trial, images, model, model, model, optimizer, device, group)
     _check_memory_format(run)
     _check_smallest_part(run)
@@ -131,6 +131,23 @@ def build(trial: Trial, images: Data, device: torch.device, group: Group = ALONE
         part = run.zeros(max(1, -(-size // group.world_size) // trial.accumulation_steps))
         run.network = group.wrap(run.forward, lambda network: run.through(network, part))
     return run
+
+
+def _trained(trial: Trial, model: nn.Module) -> set[str]:
+    """Names of the parameters that a trial trains: all, but biases and norms where it does not want them."""
+    masked, settings = methods.get(trial.method.name).masked, trial.model
+    fixed = set()
+    if settings.train_biases is False or (masked and settings.train_biases is None):
+        fixed = {f"{name.removesuffix('weight')}bias" for name, _ in methods.prunable(model)}
+    return {name for name, _ in model.named_parameters()} - fixed
+
+
+def _groups(model: nn.Module, trained: set[str]) -> list[dict[str, Any]]:
+    """A group of the weights, which get masks, and one of what else is trained, by plain SGD."""
+    weights = methods.prunable(model)
+    others = [(name, p) for name, p in model.named_parameters() if name in trained - {name for name, _ in weights}]
+    plain = {"params": others, "sparsity": None, "distribution": None}
+    return [{"params": weights}, *([plain] if others else [])]
 
 
 def _check_memory_format(run: Run) -> None:
