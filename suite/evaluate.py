@@ -14,11 +14,12 @@ from suite.distributed import ALONE, Group
 
 @dataclass(frozen=True)
 class Evaluation:
-    """``top1`` in [0, 1], mean cross-entropy ``loss``, and the predicted class of each image, in order."""
+    """``top1`` in [0, 1], mean cross-entropy ``loss``, and image by image the predicted class and whether it is right."""
 
     top1: float
     loss: float
     predictions: list[int]
+    correct: list[bool]
 
 
 @torch.no_grad()
@@ -40,24 +41,25 @@ def evaluate(
         between: called after each batch, on every rank equally often.
     """
     num = data.num_images(split)
-    predictions = torch.zeros(num, dtype=torch.int64)
+    of_images = torch.zeros((2, num), dtype=torch.int64)  # predicted classes, and whether they are right
     loss = torch.zeros((), dtype=torch.float64)
-    correct = torch.zeros((), dtype=torch.int64)
     start, _ = share_of(num, rank=group.rank, world_size=group.world_size)
-    found, losses, hits = [], [], []
+    found, losses = [], []
     for images, labels in data.batches(split, data.eval_batch_size, rank=group.rank, world_size=group.world_size):
         if len(labels):
             logits = predict(images)
             losses.append(functional.cross_entropy(logits, labels, reduction="sum").double())
-            found.append(logits.argmax(dim=1))
-            hits.append((found[-1] == labels).sum())
+            predicted = logits.argmax(dim=1)
+            found.append(torch.stack([predicted, predicted == labels]))
         between()
     if found:
-        mine = torch.cat(found).cpu()
-        predictions[start : start + len(mine)] = mine
-        loss, correct = torch.stack(losses).sum(), torch.stack(hits).sum()
+        mine = torch.cat(found, dim=1).cpu()
+        of_images[:, start : start + mine.shape[1]] = mine
+        loss = torch.stack(losses).sum()
+    predictions, correct = group.sum_(of_images)
     return Evaluation(
-        top1=int(group.sum_(correct)) / num,
+        top1=int(correct.sum()) / num,
         loss=float(group.sum_(loss)) / num,
-        predictions=group.sum_(predictions).tolist(),
+        predictions=predictions.tolist(),
+        correct=correct.bool().tolist(),
     )

@@ -25,6 +25,7 @@ Record = TypeVar("Record", bound=BaseModel)
 Line = dict[str, float | int]
 TICKET, DENSE = "network.ticket", "network.safetensors"
 RESULT, METRICS, FAILURE, STOPPED, LOG = "result.json", "metrics.jsonl", "failure.json", "stopped.json", "log.txt"
+SMALL_TEST = 5000  # images: where intervals count images as a sample, too
 _ATTEMPT = re.compile(r"attempt-(\d+)")
 
 
@@ -52,6 +53,9 @@ class Outcome(BaseModel):
     num_updates: int
     params_total: int  # of the built model
     params_kept: int  # mask ones + biases + affine norms
+    test_correct: str = (
+        ""  # small test sets: which images were right, in hexadecimal, a bit an image, the first highest
+    )
     stored: list[Stored] = []  # forms of the trained network; none in records from before there were any
     state_bytes_per_weight: float
     peak_memory_mb: float

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from suite.config import Trial
 from suite.data import SplitName
 from suite.evaluate import Evaluation, evaluate
 from suite.methods.update.signs import Signs, storage_of
-from suite.records import Line, Result, Stored, Writer, finite
+from suite.records import SMALL_TEST, Line, Result, Stored, Writer, finite
 from suite.train import store
 from suite.train.keeper import Keeper, Progress
 from suite.train.setup import Run, build, settle
@@ -193,6 +194,10 @@ def _metrics(progress: Progress, test: Evaluation | None) -> dict[str, float | N
     return finite(last | ({"test/top1": test.top1, "test/loss": test.loss} if test else {}))
 
 
+def _bits(correct: list[bool]) -> str:
+    return np.packbits(correct).tobytes().hex()
+
+
 def _result(
     run: Run,
     progress: Progress,
@@ -207,6 +212,7 @@ def _result(
         config=run.trial.model_dump(mode="json"),
         metrics=metrics,
         test_predictions=test.predictions if test else None,
+        test_correct=_bits(test.correct) if test and len(test.correct) < SMALL_TEST else "",
         num_epochs=len(progress.lines),
         num_updates=progress.num_updates,
         params_total=_num_params(run),
