@@ -14,7 +14,7 @@ from suite.distributed import ALONE, Group
 
 @dataclass(frozen=True)
 class Evaluation:
-    """``top1`` in [0, 1], mean cross-entropy ``loss``; by image, in order, the predicted class and whether it is right."""
+    """``top1`` in [0, 1], mean cross-entropy ``loss``; by image the class predicted and whether it is right."""
 
     top1: float
     loss: float
