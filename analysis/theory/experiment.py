@@ -1,109 +1,147 @@
-"""The smallest widths that are enough in experiments, for two ways to mask; one hidden layer (l = 1).
+"""The smallest width that is enough in experiments: draws of the network, each with its best masks.
 
-Each weight w of the target gets units of its own, for each sign of its input: n of them, each with R values of u (the
-weight into it) and R of v (the weight out of it).
-
-(a) *one unit*: of all units the one is kept, with those values, whose |u| v comes closest to the signed weight.
-(b) *subset sum*: any units may be kept, each with any of its values; their products are added.
-
-Errors are those of the theorem, exactly: f - g is linear in each orthant, so ||f(x) - g(x)||_2 has its maximum where
-each x_i is -1, 0 or 1. A width is enough where at least 1 - delta of all draws have a mask of error eps or less; of
-``trials`` draws so many succeed that the lower Clopper-Pearson bound (95 %) is 1 - delta.
+A width is enough where at least 1 - delta of all draws have a mask of error eps or less.
 """
 
 import itertools
+import math
+import zlib
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-Array = npt.NDArray[np.float64]
-TargetKind = Literal["random", "extreme"]
-_PRODUCTS = 1 << 22  # made at once
-_GRID = 1e-3  # of the wanted error: how finely sums are told apart
+from analysis.theory import masks, targets
+from analysis.theory.bounds import proved_units, theorem_units
+from analysis.theory.laws import closest_errors
+from suite.config import InputError
+
+Method = Literal["one unit", "subset sum"]
+MOST_DRAWN = 100_000  # units a place; above, the exact law is used
+_MOST_SUMMED = 200
+_POINTS = 500
+_CONFIDENCE = 0.95
+_MOST_BY_LAW = 1 << 60
 
 
-def target(kind: TargetKind, inputs: int, outputs: int, random: np.random.Generator) -> Array:
-    """A target's weights (outputs, inputs), of Frobenius norm 1: of random direction, or a single entry +-1."""
-    if kind == "random":
-        weights = random.standard_normal((outputs, inputs))
-        return weights / np.linalg.norm(weights)
-    weights = np.zeros((outputs, inputs))
-    weights[random.integers(outputs), random.integers(inputs)] = random.choice([-1.0, 1.0])
-    return weights
+@dataclass(frozen=True)
+class Cell:
+    """One search. ``widths``: d_0 ... d_l of the target; ``draws``: R; ``by``: which bound of the norm, if l > 1."""
+
+    kind: targets.Kind
+    method: Method
+    widths: tuple[int, ...]
+    eps: float
+    delta: float
+    draws: int
+    by: Literal["upper", "lower"] = "upper"
+
+    def random(self, seed: int, trial: int) -> np.random.Generator:
+        """Random numbers of one trial of this cell, whatever else is searched for; the same for both bounds."""
+        return np.random.default_rng([seed, zlib.crc32(repr(replace(self, by="upper")).encode()), trial])
 
 
-def error_norm(errors: Array) -> float:
-    """The largest ||f(x) - g(x)||_2 over ||x||_inf <= 1; ``errors`` (outputs, inputs, 2) are off by sign of input."""
-    inputs = errors.shape[1]
-    choices = np.concatenate([errors, np.zeros((*errors.shape[:2], 1))], axis=2)
-    corners = np.array(list(itertools.product(range(3), repeat=inputs)))
-    sums = sum(choices[:, i, corners[:, i]] for i in range(inputs))
-    return float(np.sqrt((np.asarray(sums) ** 2).sum(axis=0)).max())
+@dataclass(frozen=True)
+class Found:
+    """``units``: the smallest n a place, None above what was tried; ``how``: "drawn" unit by unit, or by the "law"."""
+
+    units: int | None
+    how: Literal["drawn", "law"]
+
+    def width(self, widths: tuple[int, ...]) -> int | None:
+        """Random hidden units in all, 2 d_{i-1} d_i n summed over layers; for l = 1 the width."""
+        return None if self.units is None else sum(2 * a * b * self.units for a, b in itertools.pairwise(widths))
 
 
-def certified(num_needed: npt.NDArray[np.int64], delta: float) -> int | None:
-    """The smallest n that is enough, as far as these draws can say; None where they are too few.
+def theorem_width(cell: Cell) -> int:
+    """The theorem's, 2 d_{i-1} units each, summed over layers."""
+    wanted = {"eps": cell.eps, "delta": cell.delta}
+    pairs, depth = list(itertools.pairwise(cell.widths)), len(cell.widths) - 1
+    return sum(2 * a * theorem_units(a, b, **wanted, draws=cell.draws, depth=depth) for a, b in pairs)
 
-    Args:
-        num_needed: for each draw the smallest n that is enough for it.
-        delta: the probability of failure that is allowed.
+
+def proved_width(cell: Cell) -> int | None:
+    """That of the bound proved in ``bounds``; None for l > 1."""
+    if len(cell.widths) > 2:
+        return None
+    inputs, outputs = cell.widths
+    return 2 * inputs * proved_units(inputs, outputs, eps=cell.eps, delta=cell.delta, draws=cell.draws)
+
+
+def search(cell: Cell, *, trials: int, seed: int) -> Found:
+    """The smallest n that ``trials`` draws certify; each has its own target.
+
+    Raises:
+        InputError: too few trials for delta.
     """
-    num = len(num_needed)
-    lower = [stats.beta.ppf(0.05, k, num - k + 1) for k in range(1, num + 1)]
-    enough = next((k for k, bound in enumerate(lower, start=1) if bound >= 1 - delta), None)
-    return None if enough is None else int(np.sort(num_needed)[enough - 1])
+    rank = successes(trials, cell.delta)
+    by_law = cell.method == "one unit" and cell.draws == 1 and len(cell.widths) == 2
+    if by_law and (units := _by_law(cell, trials, rank, seed)) > MOST_DRAWN:
+        return Found(units, "law")
+    needed = np.sort([_one_draw(cell, cell.random(seed, trial)) for trial in range(trials)])
+    return Found(None if np.isinf(needed[rank - 1]) else int(needed[rank - 1]), "drawn")
 
 
-def needed_one_unit(weights: Array, eps: float, draws: int, random: np.random.Generator, most: int) -> int:
-    """The smallest n for which one draw of the network has masks (a) of error ``eps``; ``most + 1`` if above."""
-    wanted = np.stack([weights, -weights], axis=2)
-    best, before = -wanted, 0  # no unit is kept
-    while before < most:
-        found = _closest(wanted, draws, random, most - before)
-        smallest = np.minimum.accumulate(np.abs(np.concatenate([best[None], found])), axis=0)
-        better = (smallest[1:] < smallest[:-1]).reshape(len(found), -1).any(axis=1)
-        for place in np.flatnonzero(better):
-            best = np.where(np.abs(found[place]) < np.abs(best), found[place], best)
-            if error_norm(best) <= eps:
-                return before + int(place) + 1
-        before += len(found)
-    return most + 1
+def successes(trials: int, delta: float) -> int:
+    """Of so many draws so many must succeed: the lower Clopper-Pearson bound (95 %) of their share is 1 - delta.
+
+    Sorting the n that each draw needs and taking this one is a tolerance bound, so choosing n by these same draws costs
+    no confidence (the share of draws that n serves is at least Beta(k, trials - k + 1) distributed).
+
+    Raises:
+        InputError: even if all succeed they are too few.
+    """
+    counts = np.arange(1, trials + 1)
+    enough = np.flatnonzero(stats.beta.ppf(1 - _CONFIDENCE, counts, trials - counts + 1) >= 1 - delta)
+    if not len(enough):
+        least = math.ceil(math.log(1 - _CONFIDENCE) / math.log1p(-delta))
+        raise InputError(f"trials: {trials}: must be {least} or more, for delta {delta:g} at 95 % confidence")
+    return int(counts[enough[0]])
 
 
-def needed_subset(weights: Array, eps: float, draws: int, random: np.random.Generator, most: int) -> int:
-    """The smallest n for which one draw of the network has masks (b) of error ``eps``; ``most + 1`` if above."""
-    wanted = np.stack([weights, -weights], axis=2)
-    fineness = _GRID * eps / np.sqrt(wanted.shape[0]) / wanted.shape[1]
-    sums = {place: np.zeros(1) for place in np.ndindex(wanted.shape)}
-    for n in range(1, most + 1):
-        errors = np.empty(wanted.shape)
-        for place, known in sums.items():
-            products = _distinct(_products(1, draws, random).ravel(), fineness)
-            sums[place] = _distinct(np.concatenate([known, (known[:, None] + products).ravel()]), fineness)
-            errors[place] = min(sums[place] - wanted[place], key=abs)
-        if error_norm(errors) <= eps:
-            return n
-    return most + 1
+def _one_draw(cell: Cell, random: np.random.Generator) -> float:
+    """The n that one draw of a target and a network needs; infinite where that is out of reach."""
+    target = targets.draw(cell.kind, cell.widths, random)
+    points = targets.surface_points(cell.widths[0], _POINTS, np.random.default_rng(0))
+
+    def norm(errors: targets.Array) -> float:
+        if cell.by == "lower":
+            return targets.lower_bound(target, errors, points)
+        return targets.upper_bound(target, errors)
+
+    if cell.method == "one unit":
+        steps = masks.one_unit(target.wanted, cell.draws, random, MOST_DRAWN)
+    else:
+        steps = masks.subset_sum(target.wanted, cell.draws, random, _MOST_SUMMED, _tolerance(cell))
+    units = masks.smallest(steps, norm, cell.eps)
+    return math.inf if units is None else float(units)
 
 
-def _closest(wanted: Array, draws: int, random: np.random.Generator, most: int) -> Array:
-    """How far the best product of each of some units is off: (units, *wanted's shape)."""
-    units = max(1, min(most, _PRODUCTS // (wanted.size * draws**2)))
-    off = _products(units * wanted.size, draws, random).reshape(units, *wanted.shape, -1) - wanted[..., None]
-    nearest: Array = np.take_along_axis(off, np.abs(off).argmin(axis=-1)[..., None], axis=-1)[..., 0]
-    return nearest
+def _tolerance(cell: Cell) -> float:
+    """What a place may be off, such that all may: eps / (l d_0 sqrt(d_1)) of the strictest layer."""
+    strictest = max(a * math.sqrt(b) for a, b in itertools.pairwise(cell.widths))
+    return cell.eps / ((len(cell.widths) - 1) * strictest)
 
 
-def _products(units: int, draws: int, random: np.random.Generator) -> Array:
-    """|u| v of each pair of values of some units, 0 where u has the wrong sign: (units, draws, draws)."""
-    u = np.maximum(random.uniform(-1, 1, (units, draws, 1)), 0.0)
-    products: Array = u * random.uniform(-1, 1, (units, 1, draws))
-    return products
+def _by_law(cell: Cell, trials: int, rank: int, seed: int) -> int:
+    """The smallest n with which ``rank`` of the trials succeed, by bisection: all n see the same uniform numbers."""
+    random = cell.random(seed, 0)
+    drawn = [targets.draw(cell.kind, cell.widths, random) for _ in range(trials)]
+    wanted = np.stack([target.wanted for target in drawn])
+    uniform = random.random((*wanted.shape, 2))
 
+    def enough(units: int) -> bool:
+        errors = closest_errors(wanted, units, uniform).reshape(trials, *drawn[0].layers[0].shape, 2)
+        good: npt.NDArray[np.bool_] = targets.error_norm(errors) <= cell.eps
+        return int(good.sum()) >= rank
 
-def _distinct(sums: Array, fineness: float) -> Array:
-    """One of those that lie within ``fineness``, and none so large that it is of no use."""
-    near = sums[np.abs(sums) <= 2.0]
-    return near[np.unique(np.round(near / fineness), return_index=True)[1]]
+    high = 1
+    while not enough(high) and high < _MOST_BY_LAW:
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high

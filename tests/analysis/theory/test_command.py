@@ -1,0 +1,100 @@
+"""The search and the command."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis.theory import __main__ as command
+from analysis.theory import experiment, laws, study
+from analysis.theory.experiment import Cell, search, successes
+from suite.config import InputError
+
+
+def test_successes_are_clopper_pearsons() -> None:
+    for trials, delta in ((59, 0.05), (200, 0.05), (100, 0.1)):
+        least = successes(trials, delta)
+        low = [stats.binomtest(k, trials).proportion_ci(0.9, "exact").low for k in (least - 1, least)]
+        assert low[0] < 1 - delta <= low[1]
+    with pytest.raises(InputError, match="trials: 58: must be 59 or more"):
+        successes(58, 0.05)
+
+
+def test_a_certified_width_is_enough_as_often_as_certified() -> None:
+    """Of fresh draws at least 1 - delta succeed with it, in nearly all repetitions: here exactly known."""
+    cell = Cell("extreme", "one unit", (1, 1), 0.3, 0.2, 2)
+    missed = laws.missed_one(0.3, 2)
+    shares = [(1 - missed ** search(cell, trials=40, seed=seed).units) ** 2 for seed in range(30)]
+    assert np.mean([share >= 0.8 for share in shares]) > 0.8
+    assert np.mean(shares) < 0.97
+
+
+def test_the_law_and_drawing_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell("random", "one unit", (2, 1), 0.2, 0.2, 1)
+    drawn = search(cell, trials=200, seed=1)
+    monkeypatch.setattr(experiment, "MOST_DRAWN", 10)
+    by_law = search(cell, trials=200, seed=1)
+    assert (drawn.how, by_law.how) == ("drawn", "law")
+    assert by_law.units == pytest.approx(drawn.units, rel=0.35)
+
+
+@pytest.mark.parametrize("kind", study.KINDS)
+@pytest.mark.parametrize("method", study.METHODS)
+def test_two_layers_bracket(kind: study.Kind, method: study.Method) -> None:
+    found = [
+        search(Cell(kind, method, (2, 2, 1), 0.4, 0.2, 3, by), trials=20, seed=0).units for by in ("lower", "upper")
+    ]
+    assert found[0] <= found[1]
+    assert experiment.Found(3, "drawn").width((2, 2, 1)) == 3 * 8 + 3 * 4
+
+
+@pytest.mark.parametrize("kind", study.KINDS)
+@pytest.mark.parametrize("draws", [1, 10])
+def test_what_is_needed_is_below_what_is_enough(kind: study.Kind, draws: int) -> None:
+    cells = [Cell(kind, method, (2, 1), 0.2, 0.1, draws) for method in study.METHODS]
+    one, several = (search(cell, trials=40, seed=0).width(cell.widths) for cell in cells)
+    assert several <= one <= experiment.proved_width(cells[0]) <= experiment.theorem_width(cells[0])
+
+
+def test_fits_find_what_was_put_in() -> None:
+    eps = np.array([0.4, 0.2, 0.1, 0.05])
+    table = pd.DataFrame({"target": "random", "eps": eps, "(a)": 3 * eps**-1.5, "(b)": 2 - 7 * np.log(eps)})
+    fits = study.fit_table(table).set_index("mask")
+    assert fits[["c", "b"]].to_numpy().tolist() == [pytest.approx([3, 1.5]), pytest.approx([2, 7])]
+    noisy = table.assign(**{"(a)": table["(a)"] * [1.1, 0.9, 1.1, 0.9]})
+    row = study.fit_table(noisy).iloc[0]
+    assert row["low"] < row["b"] < row["high"]
+
+
+def test_the_theorem_falls_below_the_proved_bound_where_the_widths_say() -> None:
+    plan = study.Plan()
+    crossing = study.first_below(plan)
+    widths = study.curve(plan, range(1, crossing + 1))
+    assert (widths["theorem"] < widths["proved"]).tolist() == [False] * (crossing - 1) + [True]
+
+
+def test_the_command_writes_the_same_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--quick", "--trials", "10", "--delta", "0.3", "--inputs", "1", "--seed", "3"]
+    for folder in ("one", "two"):
+        assert command.main([*arguments, "--out", str(tmp_path / folder)]) == 0
+    files = sorted((tmp_path / "one").iterdir())
+    assert len(files) == 12
+    for file in files:
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+    printed = capsys.readouterr().out
+    assert (tmp_path / "one" / "theory.md").read_text() in printed
+    table = pd.read_csv(tmp_path / "one" / "draws.csv")
+    assert len(table) == 6 and (table["theorem"] >= table["(a)"]).all() and (table["(a)"] >= table["(b)"]).all()
+
+
+def test_mistakes_are_named_at_once() -> None:
+    with pytest.raises(InputError) as error:
+        command.main(["--eps", "1.5", "--delta", "0", "--inputs", "9", "--seed", "-1"])
+    assert error.value.problems == (
+        "--eps: 1.5: must be between 0 and 1",
+        "--delta: 0.0: must be between 0 and 1",
+        "--inputs: 9: must be from 1 to 8",
+        "--seed: -1: must be 0 or more",
+    )
