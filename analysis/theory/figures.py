@@ -112,7 +112,7 @@ def _fit(panel: Axes, grid: targets.Array, fit: dict[Hashable, Any]) -> None:
     panel.plot(grid, values, "-." if power else ":", color=_STYLES[fit["mask"]]["color"], linewidth=1, label=label)
     text = "b = {b:.3g} [{low:.3g}, {high:.3g}]".format(**{name: fit[name] for name in ("b", "low", "high")})
     place = (grid[45], values[45])
-    panel.annotate(text, place, xytext=(4, -12), textcoords="offset points", fontsize=7)
+    panel.annotate(text, place, xytext=(4, 6 if not power else -12), textcoords="offset points", fontsize=7)
 
 
 def _points(panel: Axes, own: pd.DataFrame, over: str, *, joined: bool) -> None:
