@@ -182,7 +182,8 @@ def _keep_resolved(sweep: Sweep, ledger: Ledger) -> None:
     trials = [trial.model_dump(mode="json") for trial in sweep.trials.values()]
     scheduler = sweep.scheduler.model_dump(mode="json")
     search = {"search": "grid"} if sweep.search else {}  # its draws stand in the trials
-    file = {"name": sweep.name, "description": sweep.description, **search, "scheduler": scheduler, "grid": trials}
+    named = {"name": sweep.name, "description": sweep.description, "settings": sweep.settings}
+    file = {**named, **search, "scheduler": scheduler, "grid": trials}
     folder = ledger.root / "sweeps"
     folder.mkdir(parents=True, exist_ok=True)
     records.write_whole(folder / f"{sweep.label}.yaml", yaml.safe_dump(file, sort_keys=False))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
@@ -31,6 +31,7 @@ class SweepFile(Settings):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     description: str = ""
+    settings: Literal["paper", "tuned"] | None = None  # where learning rates come from: told over its tables
     search: Search = None
     scheduler: Scheduler = SchedulerSettings()
     base: dict[str, Any] = Field(default_factory=dict)
@@ -61,6 +62,7 @@ class Sweep:
     search: SearchSettings | None = None
     searched: tuple[str, ...] = ()
     drawn: dict[str, dict[str, Range]] = field(default_factory=dict)
+    settings: Literal["paper", "tuned"] | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,9 @@ def load_sweep(path: str | Path, only: Sequence[str] = (), sets: Sequence[str] =
     drawn = {i: ranges for i in trials if (ranges := _sources(first[i]))}
     searched = tuple(dict.fromkeys(key for ranges in drawn.values() for key in ranges))
     label = _label(top.name, only, sets)
-    return Sweep(top.name, label, top.description, path, trials, top.scheduler, top.search, searched, drawn)
+    return Sweep(
+        top.name, label, top.description, path, trials, top.scheduler, top.search, searched, drawn, top.settings
+    )
 
 
 def load_trial(path: Path) -> Trial:
