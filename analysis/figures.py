@@ -1,116 +1,191 @@
-"""Figures of a sweep: ``python -m analysis.figures FILE.yaml``, as PNG and SVG."""
+"""Figures of a sweep: ``python -m analysis.figures FILE.yaml``, as PNG and SVG.
 
-import itertools
+``figure``: accuracy against parameters and bytes. ``pareto``: which networks no other one beats in both. ``learning``:
+validation accuracy over the epochs. ``sparsity``: accuracy against the share of weights removed, where that varies.
+"""
+
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")  # files only: no screen is needed
-from matplotlib import pyplot
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
+from analysis import estimates, sparsity
+from analysis.needed import QUANTITIES, Quantity
 from analysis.rows import Cell, cells, metric_of
-from analysis.stats import t_interval
-from analysis.stored import smallest
-from suite import cli
+from analysis.style import Curve, curves, legend, logarithmic, panels, save
+from suite import cli, records
 from suite.ledger import Ledger
 from suite.sweepfile import Sweep
 
-# One colour, marker and line per method everywhere; told apart in black and white by marker and line.
-STYLES = {
-    "weights": {"color": "#444444", "marker": "s", "linestyle": "--"},
-    "edge_popup": {"color": "#0072b2", "marker": "o", "linestyle": ":"},
-    "iterand": {"color": "#d55e00", "marker": "^", "linestyle": "-"},
+_LABELS = {
+    "parameters": "parameters of the network",
+    "parameters kept": "parameters kept after pruning",
+    "training state, bytes": "bytes of training state",
+    "stored network, bytes": "bytes of the stored network",
 }
-MAX_NAMED = 10  # a longer legend would hide the curves
-_OTHERS = itertools.cycle("DvPX*")
-_FURTHER = [(line, filling) for filling in ("none", "left", "bottom") for line in ("-.", "-", "--", ":")]
-_Count = Callable[[Cell, str], float | None]
-_PANELS: dict[str, _Count] = {
-    "parameters of the network": lambda cell, _: next(iter(cell.results.values())).params_total,
-    "parameters kept after pruning": lambda cell, _: next(iter(cell.results.values())).params_kept,
-}
-_STORED = "bytes of the stored network"
-
-
-def _stored(cell: Cell, metric: str) -> float | None:
-    size = smallest(cell, metric)
-    return None if size is None else size.bytes
+_FIGURE = ("parameters", "parameters kept", "stored network, bytes")
+_PARETO = ("parameters kept", "training state, bytes", "stored network, bytes")
+_MOST_PANELS = 4
 
 
 def make(sweep: Sweep, ledger: Ledger) -> list[Path]:
-    """Draw accuracy against parameters, with the 95 % band over seeds; returns the PNG and the SVG."""
-    found, metric = cells(sweep, ledger), metric_of(sweep)
-    curves = _curves(found)
-    panels = _PANELS | ({_STORED: _stored} if any(_stored(cell, metric) for cell in found) else {})
-    with pyplot.rc_context({"font.size": 8, "svg.hashsalt": sweep.name}):
-        figure, axes = pyplot.subplots(1, len(panels), figsize=(6.8, 2.9), sharey=True, layout="constrained")
-        for panel, (name, count) in zip(axes, panels.items(), strict=True):
-            for curve in curves:
-                _draw(panel, curve, metric, count)
-            panel.set(xscale="log", xlabel=name)
-            panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            panel.xaxis.set_major_formatter(EngFormatter(sep=""))
-            panel.xaxis.set_minor_formatter(NullFormatter())
-            panel.grid(alpha=0.3, linewidth=0.5)
-        axes[0].set_ylabel(f"{metric}, 95 % band over seeds")
-        axes[0].yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
-        drawn = {name: line for panel in axes for line, name in zip(*panel.get_legend_handles_labels(), strict=True)}
-        if 0 < len(drawn) <= MAX_NAMED:
-            axes[-1].legend(drawn.values(), drawn.keys(), loc="lower right")
-        figure.suptitle(sweep.label, fontsize=9)
-        folder = cli.report_folder(sweep, ledger)
-        folder.mkdir(parents=True, exist_ok=True)
-        files = [folder / "figure.png", folder / "figure.svg"]
-        for file in files:
-            figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
-        pyplot.close(figure)
+    """Draw the figures of a sweep into its report folder; returns the PNGs and SVGs."""
+    found, metric, folder = cells(sweep, ledger), metric_of(sweep), cli.report_folder(sweep, ledger)
+    files = _accuracy(found, metric, folder, sweep.label)
+    if any(cell.values(metric) for cell in found):
+        files += _pareto(found, metric, folder, sweep.label)
+    if sparsity.varies(found):
+        files += _sparsity(found, metric, folder, sweep.label)
+    files += _learning(sweep, found, ledger, folder)
+    own = (path for stem in ("pareto", "sparsity", "learning*") for path in folder.glob(f"{stem}.[ps][nv]g"))
+    for stale in set(own) - set(files):
+        stale.unlink()
     return files
 
 
-@dataclass(frozen=True)
-class Curve:
-    """The cells of one curve, its name in the legend and how it is drawn."""
-
-    name: str
-    cells: list[Cell]
-    style: dict[str, str]
-
-
-def _curves(found: list[Cell]) -> list[Curve]:
-    """One curve a series; those of one method share colour and marker and differ by line and filling."""
-    one_net = len({(cell.dataset, cell.model) for cell in found}) == 1
-    by_name: dict[str, list[Cell]] = {}
-    for cell in found:
-        by_name.setdefault(cell.series if one_net else f"{cell.series}, {cell.model}, {cell.dataset}", []).append(cell)
-    curves: list[Curve] = []
-    for name, own in by_name.items():
-        method = own[0].method
-        style = STYLES.setdefault(method, {"marker": next(_OTHERS), "linestyle": "-"})
-        if earlier := sum(curve.cells[0].method == method for curve in curves):
-            line, filling = _FURTHER[(earlier - 1) % len(_FURTHER)]
-            style = {**style, "linestyle": line, "fillstyle": filling}
-        curves.append(Curve(name, own, style))
-    return curves
+def _accuracy(found: list[Cell], metric: str, folder: Path, label: str) -> list[Path]:
+    """Accuracy against parameters, with the 95 % band."""
+    shown = _known(found, metric, _FIGURE)
+    with panels(len(shown), label) as (figure, axes):
+        for panel, name in zip(axes, shown, strict=True):
+            for curve in curves(found):
+                points = _points(curve, metric, QUANTITIES[name])
+                _draw(panel, curve, points)
+            logarithmic(panel, _LABELS[name])
+        axes[0].set_ylabel(f"{metric}, 95 % band")
+        legend(axes)
+        return save(figure, folder, "figure")
 
 
-def _draw(panel: Axes, curve: Curve, metric: str, count: _Count) -> None:
+def _known(found: list[Cell], metric: str, names: Sequence[str]) -> list[str]:
+    """Those quantities that some cell has; the parameters always."""
+    have = [cell for cell in found if cell.values(metric)]
+    return [name for name in names if "parameters" in name or any(QUANTITIES[name](cell, metric) for cell in have)]
+
+
+def _points(curve: Curve, metric: str, quantity: Quantity) -> list[tuple[float, ...]]:
+    """Cost, mean and the interval's ends of each cell."""
     points = []
     for cell in curve.cells:
-        values = list(cell.values(metric).values())
-        if values and (place := count(cell, metric)) is not None:
-            estimate = t_interval(values)
-            low, high = estimate.bounds or (estimate.mean, estimate.mean)
-            points.append((place, estimate.mean, low, high))
+        if cell.values(metric) and (cost := quantity(cell, metric)) is not None:
+            points.append((cost, *_heights(cell, metric)))
+    return sorted(points)
+
+
+def _heights(cell: Cell, metric: str) -> tuple[float, float, float]:
+    estimate = estimates.of_cell(cell, metric)
+    return (estimate.mean, *(estimate.bounds or (estimate.mean, estimate.mean)))
+
+
+def _draw(panel: Axes, curve: Curve, points: list[tuple[float, ...]]) -> None:
     if not points:
         return
-    x, mean, low_line, high_line = zip(*sorted(points), strict=True)
-    (line,) = panel.plot(x, mean, label=curve.name, markersize=4, linewidth=1.2, **curve.style)  # type: ignore[arg-type]
-    panel.fill_between(x, low_line, high_line, color=line.get_color(), alpha=0.15, linewidth=0)
+    x, mean, low, high = zip(*points, strict=True)
+    (line,) = panel.plot(x, mean, label=curve.name, markersize=4, linewidth=1.2, **curve.style)
+    panel.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+
+
+def _pareto(found: list[Cell], metric: str, folder: Path, label: str) -> list[Path]:
+    """All cells, and the front of those that no other one beats in accuracy and cost."""
+    shown = _known(found, metric, _PARETO)
+    with panels(len(shown), f"{label}: Pareto fronts") as (figure, axes):
+        for panel, name in zip(axes, shown, strict=True):
+            everything = []
+            for curve in curves(found):
+                points = _points(curve, metric, QUANTITIES[name])
+                everything += points
+                style = {**curve.style, "linestyle": ""}
+                panel.plot([p[0] for p in points], [p[1] for p in points], label=curve.name, markersize=4, **style)
+            best = front([point[:2] for point in everything])
+            panel.step(*zip(*best, strict=True), where="post", color="#999999", linewidth=0.8, zorder=0, label="front")
+            logarithmic(panel, _LABELS[name])
+        axes[0].set_ylabel(metric)
+        legend(axes)
+        return save(figure, folder, "pareto")
+
+
+def front(points: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    """Those (cost, accuracy) that no other point beats: none is better in one of both and as good in the other."""
+    best: list[tuple[float, ...]] = []
+    for point in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not best or point[1] > best[-1][1]:
+            best.append(point)
+    return best
+
+
+def _sparsity(found: list[Cell], metric: str, folder: Path, label: str) -> list[Path]:
+    """Accuracy against the share of weights removed, a panel a width."""
+    widths = _few(sorted({cell.width_mult for cell in found if cell.sparsity is not None}))
+    with panels(len(widths), label) as (figure, axes):
+        for panel, width in zip(axes, widths, strict=True):
+            own = [cell for cell in found if cell.width_mult == width and cell.values(metric)]
+            for curve in curves(own, whatever_sparsity=True):
+                masked = [(cell.sparsity, *_heights(cell, metric)) for cell in curve.cells if cell.sparsity is not None]
+                _draw(panel, curve, sorted(masked))
+                if not masked:
+                    panel.axhline(_heights(curve.cells[0], metric)[0], label=curve.name, **_line(curve))
+            panel.set(xlabel="share of weights removed" if len(widths) == 1 else f"share removed, width {width:g}")
+        axes[0].set_ylabel(f"{metric}, 95 % band")
+        legend(axes, loc="lower left")
+        return save(figure, folder, "sparsity")
+
+
+def _line(curve: Curve) -> dict[str, Any]:
+    return {key: value for key, value in curve.style.items() if key in ("color", "linestyle")}
+
+
+def _few(values: list[float]) -> list[float]:
+    """At most as many as there is room for, the ends among them."""
+    if len(values) <= _MOST_PANELS:
+        return values
+    return [values[i] for i in np.linspace(0, len(values) - 1, _MOST_PANELS).round().astype(int)]
+
+
+def _learning(sweep: Sweep, found: list[Cell], ledger: Ledger, folder: Path) -> list[Path]:
+    """Validation accuracy over the epochs, the mean over seeds: a file a network, a panel a width."""
+    files = []
+    nets = sorted({(cell.dataset, cell.model) for cell in found})
+    for net in nets:
+        own = [cell for cell in found if (cell.dataset, cell.model) == net]
+        stem = "learning" if len(nets) == 1 else f"learning_{'_'.join(net)}"
+        files += _learning_of(own, ledger, folder, stem, sweep.label if len(nets) == 1 else ", ".join(net))
+    return files
+
+
+def _learning_of(own: list[Cell], ledger: Ledger, folder: Path, stem: str, label: str) -> list[Path]:
+    widths = _few(sorted({cell.width_mult for cell in own}))
+    lines = {id(cell): _mean_line(cell, ledger) for cell in own if cell.width_mult in widths}
+    if not any(lines.values()):
+        return []
+    with panels(len(widths), f"{label}: learning") as (figure, axes):
+        for panel, width in zip(axes, widths, strict=True):
+            for curve in curves(own):
+                for cell in curve.cells:
+                    if cell.width_mult == width and (line := lines[id(cell)]):
+                        epochs = range(1, len(line) + 1)
+                        panel.plot(epochs, line, label=curve.name, linewidth=1, **_marked(curve, len(line)))
+            panel.set(xlabel=f"epoch, width {width:g}")
+            panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes[0].set_ylabel("val/top1, mean over seeds")
+        legend(axes)
+        return save(figure, folder, stem)
+
+
+def _marked(curve: Curve, num: int) -> dict[str, Any]:
+    """A few markers on a line of many points."""
+    return {**curve.style, "markersize": 3, "markevery": max(1, num // 6)}
+
+
+def _mean_line(cell: Cell, ledger: Ledger) -> list[float]:
+    """By epoch, as far as all trials of a cell went."""
+    runs = [records.read_metrics(ledger.folder(result.trial_id)) for result in cell.results.values()]
+    values = [[line.get("val/top1") for line in run] for run in runs]
+    whole = [[value for value in run if value is not None] for run in values]
+    return [float(np.mean(epoch)) for epoch in zip(*whole, strict=False)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Published numbers beside our own: ``python -m analysis.published FILE.yaml``. They are shown, never tested against.
+"""Published numbers beside our own. They are shown, never tested against.
 
 ``published.csv`` has a row a number. Datasets, networks, methods and distributions have our names where ours is the
 same thing, else those of the source; what is blank is not stated there. ``value`` and ``std`` are in percent;
@@ -6,21 +6,15 @@ same thing, else those of the source; what is blank is not stated there. ``value
 """
 
 import math
-import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis.rows import cells, metric_of
-from analysis.tables import accuracy_table
-from suite import cli
+from analysis.parts import Part
 from suite.config import DATASETS, MODELS, InputError
-from suite.ledger import Ledger
 from suite.problems import choices
-from suite.records import write_whole
-from suite.sweepfile import Sweep
 
 FILE = Path(__file__).with_name("published.csv")
 CONFIDENCE = {
@@ -106,6 +100,12 @@ def table(accuracy: pd.DataFrame) -> pd.DataFrame:
     return same.assign(published_width=widths)[[*keys, "std", "distribution", "sparsity", "metric", *ORIGIN]]
 
 
+def part(accuracy: pd.DataFrame, metric: str) -> Part | None:
+    """Ours beside theirs; None where nothing was published, or where ours is no test accuracy."""
+    both = table(accuracy) if metric == "test/top1" else pd.DataFrame()
+    return None if both.empty else Part("published", "Ours beside published numbers", both, _shown(both), _notes(both))
+
+
 def _shown(both: pd.DataFrame) -> pd.DataFrame:
     """The table as people read it: no published number without its confidence and source."""
     return pd.DataFrame(
@@ -136,39 +136,3 @@ def _notes(both: pd.DataFrame) -> list[str]:
     notes += [f"{word}: {CONFIDENCE[word]}." for word in CONFIDENCE if word in set(both["confidence"])]
     found = both[["source", "where_found"]].drop_duplicates()
     return notes + [f"{source}: {where}." for source, where in found.itertuples(index=False)]
-
-
-def make(sweep: Sweep, ledger: Ledger) -> tuple[str, list[Path]]:
-    """Write what a sweep found beside what was published; returns the Markdown and the files, none for an empty table.
-
-    Raises:
-        InputError: the sweep has no test accuracy, which is what was published.
-    """
-    metric = metric_of(sweep)
-    if metric != "test/top1":
-        raise InputError(f"{sweep.path}: {metric}: must be test/top1: what was published is test accuracy")
-    both = table(accuracy_table(cells(sweep, ledger), metric))
-    if both.empty:
-        return f"{sweep.name}: nothing was published for its datasets, networks, methods and widths", []
-    shown = _shown(both).to_markdown(index=False, disable_numparse=True)
-    text = "\n\n".join([f"## {sweep.name}: ours and published", shown, "\n".join(f"- {note}" for note in _notes(both))])
-    folder = cli.report_folder(sweep, ledger)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {"published.md": text + "\n", "published.csv": both.to_csv(index=False)}
-    for name, content in files.items():
-        write_whole(folder / name, content)
-    return text, [folder / name for name in files]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print the results of a sweep beside published ones, and write them into its report folder."""
-    parser = cli.sweep_parser("python -m analysis.published", "Results of a sweep beside published ones.")
-    text, files = make(*cli.load(parser.parse_args(argv)))
-    print(text)
-    if files:
-        print("written:", *files)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(cli.run(main))

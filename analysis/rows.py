@@ -5,11 +5,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from suite.config import InputError, Trial
 from suite.grid import flatten
 from suite.ledger import Ledger, State
 from suite.records import Summary
 from suite.sweepfile import Sweep
+
+Bits = NDArray[np.bool_]
+_Kind = tuple[str, str, str]
+_SPARSITY = "method.sparsity"
 
 
 @dataclass
@@ -21,6 +28,10 @@ class Cell:
     series: str  # the method, with those of its settings that vary in this sweep
     method: str
     width_mult: float
+    sparsity: float | None = None  # of a masked method
+    curve: str = ""  # the series, whatever its sparsity
+    epochs: int = 0
+    at_any_epochs: str = ""  # the series, whatever its epochs
     results: dict[int, Summary] = field(default_factory=dict)
     missing: dict[int, State] = field(default_factory=dict)
 
@@ -29,6 +40,14 @@ class Cell:
         done = {seed: result for seed, result in self.results.items() if result.status == "done"}
         found = {seed: result.metrics.get(metric) for seed, result in done.items()}
         return {seed: value for seed, value in found.items() if value is not None}
+
+    def correct(self, metric: str) -> dict[int, Bits]:
+        """By seed, which test images were right: of small test sets alone; empty unless all ``values`` have it."""
+        if metric != "test/top1":
+            return {}
+        values = self.values(metric)
+        found = {seed: self.results[seed] for seed in values if self.results[seed].test_correct}
+        return {seed: _bits(result) for seed, result in found.items()} if len(found) == len(values) else {}
 
     @property
     def name(self) -> str:
@@ -48,9 +67,14 @@ def cells(sweep: Sweep, ledger: Ledger) -> list[Cell]:
         raise InputError(*garbled)
     found: dict[tuple[Any, ...], Cell] = {}
     for trial_id, trial in sweep.trials.items():
-        series = _series(flats[trial_id], varying[trial.method.name])
-        key = (trial.dataset.name, trial.model.name, series, trial.model.width_mult)
-        cell = found.setdefault(key, Cell(*key[:3], trial.method.name, trial.model.width_mult))
+        keys = varying[_kind(flats[trial_id])]
+        series = _series(flats[trial_id], keys)
+        place = (trial.dataset.name, trial.model.name, series, trial.model.width_mult)
+        cell = found.setdefault(place, Cell(*place[:3], trial.method.name, trial.model.width_mult))
+        cell.sparsity = getattr(trial.method, "sparsity", None)
+        cell.epochs = trial.epochs
+        cell.at_any_epochs = _series(flats[trial_id], [key for key in keys if key != "epochs"])
+        cell.curve = _series(flats[trial_id], [key for key in keys if key != _SPARSITY])
         state, result, _ = looked[trial_id]
         if result is not None:
             cell.results[trial.seed] = result
@@ -58,6 +82,11 @@ def cells(sweep: Sweep, ledger: Ledger) -> list[Cell]:
             cell.missing[trial.seed] = state
     _check_data(list(found.values()))
     return list(found.values())
+
+
+def in_order(found: list[Cell]) -> list[Cell]:
+    """By dataset, network and width; methods as in the file."""
+    return sorted(found, key=lambda cell: (cell.dataset, cell.model, cell.width_mult))
 
 
 def metric_of(sweep: Sweep) -> str:
@@ -79,22 +108,31 @@ def mixed(cells: list[Cell]) -> list[str]:
     return notes
 
 
+def _bits(result: Summary) -> Bits:
+    packed = np.frombuffer(bytes.fromhex(result.test_correct), np.uint8)
+    return np.unpackbits(packed, count=result.num_test_images).astype(bool)
+
+
 def _flat(trial: Trial) -> dict[str, Any]:
     return flatten(trial.model_dump(exclude={"seed": True, "resources": True, "model": {"width_mult"}}))
 
 
-def _varying(flats: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
-    """By method: the settings that take more than one value among its trials."""
-    seen: dict[str, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
+def _varying(flats: Iterable[dict[str, Any]]) -> dict[_Kind, list[str]]:
+    """By dataset, network and method: the settings that take more than one value among those trials."""
+    seen: dict[_Kind, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
     for flat in flats:
         for key, value in flat.items():
-            seen[flat["method.name"]][key].add(value)
-    shown = ("dataset.name", "model.name")  # have columns of their own
-    return {m: [k for k, v in keys.items() if len(v) > 1 and k not in shown] for m, keys in seen.items()}
+            seen[_kind(flat)][key].add(value)
+    return {kind: [key for key, values in keys.items() if len(values) > 1] for kind, keys in seen.items()}
+
+
+def _kind(flat: dict[str, Any]) -> _Kind:
+    return flat["dataset.name"], flat["model.name"], flat["method.name"]
 
 
 def _series(flat: dict[str, Any], keys: list[str]) -> str:
-    return " ".join([flat["method.name"], *(f"{key.split('.')[-1]}={flat[key]}" for key in keys)])
+    told = (f"{key.split('.')[-1]}={flat[key]}" for key in keys if flat[key] is not None)
+    return " ".join([flat["method.name"], *told])
 
 
 def _check_data(cells: list[Cell]) -> None:

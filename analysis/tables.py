@@ -4,54 +4,90 @@ Every planned cell is shown; what is missing is named.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
 
-from analysis.rows import Cell, cells, metric_of, mixed
-from analysis.stats import paired_difference, t_interval
-from analysis.stored import WITHIN, Size, smallest
+from analysis import compute, convergence, estimates, needed, published, sizes, sparsity
+from analysis.parts import Part, interval, markdown, percent, without_constant
+from analysis.rows import Cell, cells, in_order, metric_of, mixed
 from suite import cli
 from suite.ledger import Ledger
-from suite.records import write_whole
+from suite.records import SMALL_TEST, write_whole
 from suite.sweepfile import Sweep
 
+STEMS = (
+    "differences",
+    "convergence",
+    "sparsity",
+    "needed",
+    "sizes",
+    "compute",
+    "published",
+)  # tables that not every sweep has
 MAX_COMPARED = 6  # with more series, all their pairs would bury the table
 
 
-def make(sweep: Sweep, ledger: Ledger) -> tuple[str, list[Path]]:
-    """Write the tables of a sweep; returns their Markdown and the files."""
-    found, metric = cells(sweep, ledger), metric_of(sweep)
-    accuracy, differences = accuracy_table(found, metric), difference_table(found, metric)
-    sizes = size_table(found, metric)
-    shown = _shown(accuracy)
-    parts = [f"## {sweep.name}: {metric}, %", _markdown(shown)]
-    if len(differences):
-        parts += ["### Differences, paired by seed, points", _markdown(differences)]
-    if len(sizes):
-        parts += ["### Bytes of the stored network", _markdown(_shown_sizes(sizes))]
-    text = "\n\n".join([*parts, "\n".join(f"- {note}" for note in _notes(found, metric))]) + "\n"
-    files = {"table.md": text, "table.csv": accuracy.to_csv(index=False), "table.tex": _latex(shown)}
-    if len(differences):
-        files |= {"differences.csv": differences.to_csv(index=False), "differences.tex": _latex(differences)}
-    if len(sizes):
-        files |= {"sizes.csv": sizes.to_csv(index=False), "sizes.tex": _latex(_shown_sizes(sizes))}
+def make(sweep: Sweep, ledger: Ledger, target: str | None = None) -> tuple[str, list[Path]]:
+    """Write the tables of a sweep; returns their Markdown and the files.
+
+    Args:
+        sweep: whose trials.
+        ledger: where their records are.
+        target: the accuracy to match: a number in [0, 1], or METHOD:WIDTH, whose mean it is.
+
+    Raises:
+        InputError: garbled records, or no such target.
+    """
+    first, *others = found = parts(sweep, ledger, target)
+    notes = [note for part in found for note in part.notes]
+    text = "\n\n".join(
+        [
+            f"## {first.title}",
+            markdown(first.shown),
+            *(part.markdown() for part in others),
+            "\n".join(f"- {note}" for note in notes) + "\n",
+        ]
+    )
+    files = {"table.md": text} | {name: content for part in found for name, content in part.files().items()}
     folder = cli.report_folder(sweep, ledger)
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in (*folder.glob("differences.*"), *folder.glob("sizes.*")):
+    for stale in (path for stem in STEMS for path in folder.glob(f"{stem}.*") if path.name not in files):
         stale.unlink()
     for name, content in files.items():
         write_whole(folder / name, content)
     return text, [folder / name for name in files]
 
 
+def parts(sweep: Sweep, ledger: Ledger, target: str | None = None) -> list[Part]:
+    """The tables of a sweep, that of accuracies first."""
+    found, metric = cells(sweep, ledger), metric_of(sweep)
+    accuracy, differences = accuracy_table(found, metric), difference_table(found, metric)
+    title = f"{sweep.name}: {metric}, %" + (f" ({_SETTINGS[sweep.settings]})" if sweep.settings else "")
+    made: list[Part | None] = [Part("table", title, accuracy, _shown(accuracy), _notes(found, metric))]
+    if len(differences):
+        made.append(Part("differences", "Differences, paired by seed, points", differences, differences))
+    made += [
+        sparsity.part(found, metric),
+        convergence.part(found, metric),
+        needed.part(found, metric, target),
+        sizes.part(found, metric),
+        compute.part(found),
+        published.part(accuracy, metric),
+    ]
+    return [part for part in made if part is not None]
+
+
+_SETTINGS = {"paper": "the paper's settings", "tuned": "tuned settings"}
+
+
 def accuracy_table(found: list[Cell], metric: str) -> pd.DataFrame:
     """A row a cell, numbers as they are: ``metric`` with its 95 % interval in [0, 1], parameters in all and kept."""
     rows = []
-    for cell in _in_order(found):
-        estimate = t_interval(list(cell.values(metric).values()))
+    for cell in in_order(found):
+        estimate = estimates.of_cell(cell, metric)
         result = next(iter(cell.results.values()), None)
         low, high = estimate.bounds or (None, None)
         rows.append(
@@ -81,118 +117,53 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
             "width": table["width"].map("{:g}".format),
             "method": table["method"],
             "n": [f"{n} of {planned}" for n, planned in zip(table["n"], table["planned"], strict=True)],
-            "mean": ["missing" if pd.isna(mean) else f"{100 * mean:.2f}" for mean in table["mean"]],
-            "95 % interval": [
-                "" if pd.isna(low) else f"{100 * low:.2f} to {100 * high:.2f}"
-                for low, high in zip(table["low"], table["high"], strict=True)
-            ],
+            "mean": [percent(mean) or "missing" for mean in table["mean"]],
+            "95 % interval": [interval(low, high) for low, high in zip(table["low"], table["high"], strict=True)],
             "parameters": ["" if pd.isna(count) else str(count) for count in table["parameters"]],
             "kept": ["" if pd.isna(count) else str(count) for count in table["kept"]],
         }
     )
-    return _without_constant(shown)
+    return without_constant(shown)
 
 
 def difference_table(found: list[Cell], metric: str) -> pd.DataFrame:
     """A row a pair of series, a column a width: mean difference in points +- half its 95 % interval.
 
-    Empty where there are more than ``MAX_COMPARED`` series.
+    With more than ``MAX_COMPARED`` series each is compared with the first one of its method, and those with each other.
     """
     table: dict[str, dict[str, str]] = {}
-    if len({cell.series for cell in found}) > MAX_COMPARED:
-        return pd.DataFrame()
-    for one, other in combinations(found, 2):
+    one_net = len({(c.dataset, c.model) for c in found}) == 1
+    for one, other in _pairs(found):
         if (one.dataset, one.model, one.width_mult) != (other.dataset, other.model, other.width_mult):
             continue
-        estimate = paired_difference(other.values(metric), one.values(metric))
-        half = "" if estimate.half_width is None else f" ± {100 * estimate.half_width:.2f}"
-        text = f"{100 * estimate.mean:+.2f}{half}" if estimate.n else "missing"
         row = f"{other.series} - {one.series}"
-        row += "" if len({(c.dataset, c.model) for c in found}) == 1 else f" ({one.model}, {one.dataset})"
-        table.setdefault(row, {"difference": row})[f"width {one.width_mult:g}"] = text
+        row += "" if one_net else f" ({one.model}, {one.dataset})"
+        table.setdefault(row, {"difference": row})[f"width {one.width_mult:g}"] = _difference(other, one, metric)
     return pd.DataFrame(list(table.values())).fillna("")
 
 
-def size_table(found: list[Cell], metric: str) -> pd.DataFrame:
-    """A row a cell whose trials kept their networks: bytes in float32, and in the smallest form of that accuracy.
-
-    ``payload`` is what says masks and random weights, or weights; the rest is header, norms and biases. ``ratio`` is
-    that of the network trained by weight optimization at the same width, in its own smallest form, both without header.
-    ``loss`` is what the form costs, in [-1, 1].
-    """
-    sizes = [(cell, size) for cell in _in_order(found) if (size := smallest(cell, metric))]
-    dense: dict[tuple[str, str, float], float] = {}  # of several series the smallest
-    for cell, size in sizes:
-        if cell.method == "weights":
-            dense[_place(cell)] = min(_net(size), dense.get(_place(cell), _net(size)))
-    rows = [
-        {
-            "dataset": cell.dataset,
-            "model": cell.model,
-            "width": cell.width_mult,
-            "method": cell.series,
-            "parameters": next(iter(cell.results.values())).params_total,
-            "fp32": size.fp32,
-            "form": size.form,
-            "stored": size.bytes,
-            "payload": sum(size.parts.get(part, 0.0) for part in ("mask", "theta", "weights")),
-            "ratio": dense[_place(cell)] / _net(size) if _place(cell) in dense else None,
-            "loss": size.loss,
-        }
-        for cell, size in sizes
-    ]
-    return pd.DataFrame(rows)
+def _pairs(found: list[Cell]) -> Iterator[tuple[Cell, Cell]]:
+    series = list(dict.fromkeys((cell.method, cell.series) for cell in found))
+    first = dict(reversed(series))
+    for one, other in combinations(found, 2):
+        bases = [first[cell.method] == cell.series for cell in (one, other)]
+        if len(series) <= MAX_COMPARED or all(bases) or (any(bases) and one.method == other.method):
+            yield (one, other) if bases[0] or not bases[1] else (other, one)
 
 
-def _place(cell: Cell) -> tuple[str, str, float]:
-    return cell.dataset, cell.model, cell.width_mult
-
-
-def _net(size: Size) -> float:
-    """Without the header, which hides the rest where networks are tiny."""
-    return size.bytes - size.parts.get("header", 0.0)
-
-
-def _shown_sizes(table: pd.DataFrame) -> pd.DataFrame:
-    whole = "{:.0f}".format
-    shown = pd.DataFrame(
-        {
-            "dataset": table["dataset"],
-            "model": table["model"],
-            "width": table["width"].map("{:g}".format),
-            "method": table["method"],
-            "parameters": table["parameters"].map(str),
-            "fp32": table["fp32"].map(whole),
-            "form": table["form"],
-            "change": (0.0 - (100 * table["loss"]).round(2)).map("{:+.2f}".format),
-            "stored": table["stored"].map(whole),
-            "payload": table["payload"].map(whole),
-            "dense / stored": ["" if pd.isna(ratio) else f"{ratio:.2f}" for ratio in table["ratio"]],
-        }
-    )
-    return _without_constant(shown)
-
-
-def _in_order(found: list[Cell]) -> list[Cell]:
-    return sorted(found, key=lambda cell: (cell.dataset, cell.model, cell.width_mult))
-
-
-def _without_constant(shown: pd.DataFrame) -> pd.DataFrame:
-    return shown.drop(columns=[column for column in ("dataset", "model") if shown[column].nunique() == 1])
+def _difference(one: Cell, other: Cell, metric: str) -> str:
+    estimate = estimates.of_difference(one, other, metric)
+    half = "" if estimate.half_width is None else f" ± {100 * estimate.half_width:.2f}"
+    return f"{100 * estimate.mean:+.2f}{half}" if estimate.n else "missing"
 
 
 def _notes(found: list[Cell], metric: str) -> list[str]:
-    notes = ["Intervals: Student t over seeds, 95 %; a difference counts where its interval leaves out 0."]
+    few = any(cell.correct(metric) for cell in found)
+    over = f"over seeds and test images, where those are below {SMALL_TEST}" if few else "Student t over seeds"
+    notes = [f"Intervals: {over}, 95 %; a difference counts where its interval leaves out 0."]
     tested = {c.dataset: r.num_test_images for c in found for r in c.results.values() if r.num_test_images}
     for dataset, images in tested.items():
         notes.append(f"{dataset}: {images} test images, so one image is {100 / images:.2f} points of one trial.")
-    if any(result.stored for cell in found for result in cell.results.values()):
-        notes += [
-            f"Stored: bytes of the smallest form whose accuracy is within {100 * WITHIN:g} points, or one image, of "
-            "fp32; change: by how many points it differs; payload: what says masks and weights.",
-            "Dense / stored: the network trained by weight optimization at that width, in its smallest form, over this "
-            "one, both without headers.",
-        ]
     for cell in found:
         for state in sorted(set(cell.missing.values())):
             seeds = sorted(seed for seed, other in cell.missing.items() if other == state)
@@ -200,20 +171,12 @@ def _notes(found: list[Cell], metric: str) -> list[str]:
     return notes + mixed(found)
 
 
-def _markdown(table: pd.DataFrame) -> str:
-    text_columns = ("method", "difference", "dataset", "model", "form")
-    align = ["left" if column in text_columns else "right" for column in table.columns]
-    return table.to_markdown(index=False, disable_numparse=True, colalign=align)
-
-
-def _latex(table: pd.DataFrame) -> str:
-    return table.to_latex(index=False, escape=True)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables of a sweep and write them into its report folder."""
-    args = cli.sweep_parser("python -m analysis.tables", "Tables of a sweep from its records.").parse_args(argv)
-    text, files = make(*cli.load(args))
+    parser = cli.sweep_parser("python -m analysis.tables", "Tables of a sweep from its records.")
+    parser.add_argument("--target", metavar="SHARE|METHOD:WIDTH", help=needed.TARGET_HELP)
+    args = parser.parse_args(argv)
+    text, files = make(*cli.load(args), target=args.target)
     print(text)
     print("written:", *files)
     return 0

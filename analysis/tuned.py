@@ -237,7 +237,7 @@ def _without_method(best: Setting) -> list[tuple[dict[str, Any], dict[str, Any],
 def _head(sweep: Sweep, base: dict[str, Any]) -> list[str]:
     seeds = ", ".join(map(str, sorted({trial.seed for trial in sweep.trials.values()})))
     told = f"Settings that {sweep.name} found best by mean {METRIC} over its widths, with tuning seeds {seeds}."
-    lines = [f"name: {sweep.name[:58]}_tuned", f"description: {_flow(told)}", "base:"]
+    lines = [f"name: {sweep.name[:58]}_tuned", f"description: {_flow(told)}", "settings: tuned", "base:"]
     return [*lines, *(f"  {key}: {_flow(value)}" for key, value in base.items()), "grid:"]
 
 

@@ -58,6 +58,7 @@ ABOVE = {  # what each part may import besides itself and BASE
     "tracking": set(),
     "ui": {"tracking"},
     "analysis": set(),
+    "analysis.report": {"analysis", "tracking"},  # the command
     "status": {"progress"},
     "sweep": {"analysis", "data", "driver", "launch", "progress", "tracking", "tune", "vigil"},
 }
@@ -91,6 +92,8 @@ def part_of(module: str) -> str | None:
         return "suite.tickets"
     if module in ("suite.data.scan", "suite.data.pack"):
         return "suite.data"
+    if module == "analysis.report":
+        return module
     first, *rest = module.split(".")
     return "analysis" if first == "analysis" else rest[0] if first == "suite" and rest else None
 

@@ -1,0 +1,184 @@
+"""The table of parameter efficiency: what each method needs to match another network, in four quantities.
+
+Never mixed: parameters of the network before pruning (what the paper claims), those kept, bytes of live training state,
+bytes of the stored network.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import pandas as pd
+
+from analysis.compute import train_bytes
+from analysis.matching import Point, Ratio, match, match_ratio
+from analysis.parts import Part, without_constant
+from analysis.rows import Cell
+from analysis.stored import smallest
+from suite.config import InputError
+
+TARGET_HELP = (
+    "accuracy to match: a share, as 0.9, or that of a cell, as edge_popup:0.25; default: weight optimization at width 1"
+)
+_MOST_CENSORED = 0.05  # of draws: above, only a bound is told
+
+Quantity = Callable[[Cell, str], float | None]
+QUANTITIES: dict[str, Quantity] = {
+    "parameters": lambda cell, _: fmean(result.params_total for result in cell.results.values()),
+    "parameters kept": lambda cell, _: fmean(result.params_kept for result in cell.results.values()),
+    "training state, bytes": lambda cell, _: train_bytes(list(cell.results.values())),
+    "stored network, bytes": lambda cell, metric: size.bytes if (size := smallest(cell, metric)) else None,
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """An accuracy to match: ``values`` by seed, or one exact number; ``cell`` where it is one's."""
+
+    text: str
+    values: Sequence[float] | float
+    cell: Cell | None = None
+
+
+def part(found: list[Cell], metric: str, target: str | None) -> Part | None:
+    """The table; None where there is no dense network of width 1 and no other target was named.
+
+    Raises:
+        InputError: no such target.
+    """
+    nets = _nets(found)
+    targets = {net: _target(own, metric, target) for net, own in nets.items()}
+    if target is not None and not any(targets.values()):
+        cells = sorted({f"{cell.series}:{cell.width_mult:g}" for cell in found if cell.values(metric)})
+        rule = "must be a share in [0, 1], or a cell that has results"
+        raise InputError(f"--target: {target}: {rule}: {', '.join(cells)}")
+    rows = [row for net, own in nets.items() if (aim := targets[net]) for row in _rows(own, metric, aim)]
+    if not rows:
+        return None
+    table = pd.DataFrame(rows)
+    told = ", ".join(dict.fromkeys(aim.text for aim in targets.values() if aim))
+    return Part("needed", f"Needed for the accuracy of {told}", table, _shown(table), _NOTES)
+
+
+_NOTES = [
+    "Needed: where accuracy, made monotone in the logarithm of what it costs and joined by lines, meets the target; "
+    "intervals: 95 % of draws of all cell means and the target. `>`: more than 5 % of draws meet it nowhere; `≤`: the "
+    "narrowest network meets it already; a ratio counts where its interval leaves out 1.",
+]
+
+
+def has_target(found: list[Cell], metric: str, target: str) -> bool:
+    """Some network has that cell, or the target is a number."""
+    return any(_target(own, metric, target) for own in _nets(found).values())
+
+
+def _nets(found: list[Cell]) -> dict[tuple[str, str], list[Cell]]:
+    nets: dict[tuple[str, str], list[Cell]] = {}
+    for cell in found:
+        nets.setdefault((cell.dataset, cell.model), []).append(cell)
+    return nets
+
+
+def _target(own: list[Cell], metric: str, text: str | None) -> Target | None:
+    """What a net is to match; None where it has no such cell."""
+    share = _share(text)
+    if share is not None:
+        return Target(f"{100 * share:g} %", share)
+    name, _, width = ("weights:1" if text is None else text).rpartition(":")
+    for cell in own:
+        values = list(cell.values(metric).values())
+        if values and name in (cell.series, cell.method) and width == f"{cell.width_mult:g}":
+            return Target(f"{cell.series} at width {width}", values, cell)
+    return None
+
+
+def _share(text: str | None) -> float | None:
+    try:
+        share = float(text or "")
+    except ValueError:
+        return None
+    return share if 0 <= share <= 1 else None
+
+
+def _rows(own: list[Cell], metric: str, target: Target) -> list[dict[str, object]]:
+    curves: dict[str, list[Cell]] = {}
+    for cell in own:
+        if cell.values(metric):
+            curves.setdefault(cell.series, []).append(cell)
+    rows: list[dict[str, object]] = []
+    for name, quantity in QUANTITIES.items():
+        for series, cells in curves.items():
+            found = match(_points(cells, metric, quantity), target.values)
+            if found is None or (target.cell in cells):
+                continue
+            row: dict[str, object] = {
+                "dataset": own[0].dataset,
+                "model": own[0].model,
+                "quantity": name,
+                "method": series,
+            }
+            row |= {"target": target.text, **vars(found)}
+            for method in ("weights", "edge_popup"):
+                other = _partner(curves, cells[0], method)
+                ratio = _ratio(cells, other, metric, quantity, target) if other else None
+                row |= {f"over_{method}_{key}": value for key, value in vars(ratio).items()} if ratio else {}
+            rows.append(row)
+    return rows
+
+
+def _partner(curves: dict[str, list[Cell]], cell: Cell, method: str) -> list[Cell] | None:
+    """The curve of another method with the same further settings, else the first one of that method."""
+    if cell.method in ("weights", method):
+        return None
+    alike = curves.get(method + cell.series.removeprefix(cell.method))
+    return alike or next((cells for cells in curves.values() if cells[0].method == method), None)
+
+
+def _points(cells: list[Cell], metric: str, quantity: Quantity) -> list[Point]:
+    """Cost and accuracies of each width; none where a trial tells no cost, as one that kept no network."""
+    costs = [quantity(cell, metric) for cell in cells]
+    pairs = zip(costs, cells, strict=True)
+    return [Point(cost, list(cell.values(metric).values())) for cost, cell in pairs if cost is not None]
+
+
+def _ratio(one: list[Cell], other: list[Cell], metric: str, quantity: Quantity, target: Target) -> Ratio | None:
+    """What the first needs over what the second does."""
+    points = _points(one, metric, quantity)
+    if target.cell is None or target.cell not in other:
+        return match_ratio(points, _points(other, metric, quantity), target.values)
+    found, cost = match(points, target.values), quantity(target.cell, metric)  # of that one it is known
+    if found is None or cost is None:
+        return None
+    value, low, high = (None if each is None else each / cost for each in (found.cost, found.low, found.high))
+    return Ratio(value, low, high, found.censored, found.at_most, found.cost is None)
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    plain = table.astype(object).where(table.notna(), None)
+    shown = plain[["dataset", "model", "quantity", "method"]].copy()
+    rows = [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
+    shown["needed"] = [_text(row, "", "{:.0f}") for row in rows]
+    for method, name in (("weights", "/ dense"), ("edge_popup", "/ edge_popup")):
+        shown[name] = [_text(row, f"over_{method}_", "{:.2f}") for row in rows]
+    empty = [name for name in ("/ dense", "/ edge_popup") if not shown[name].any()]
+    return without_constant(shown).drop(columns=empty)
+
+
+def _text(row: dict[str, object], prefix: str, style: str) -> str:
+    """A cost or a ratio with its interval, or the bound that is known."""
+    keys = ("value" if prefix else "cost", "low", "high", "censored", "at_most")
+    value, low, high, censored, at_most = (row.get(prefix + key) for key in keys)
+
+    def number(each: object) -> str:
+        return style.format(each)
+
+    if row.get(prefix + "at_most") is None:
+        return ""  # no such partner
+    if high is None and censored is not None and isinstance(censored, float) and censored > _MOST_CENSORED:
+        return f"> {number(low)}" if low is not None else "not reached"
+    if value is None:
+        return "not reached"
+    mean = f"{'≤ ' if at_most else '≥ ' if row.get(prefix + 'at_least') else ''}{number(value)}"
+    if censored is None:
+        return mean
+    return f"{mean} ({'?' if low is None else number(low)} to {'?' if high is None else number(high)})"

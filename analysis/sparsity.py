@@ -1,0 +1,37 @@
+"""The table of accuracy against sparsity, where a sweep varies it."""
+
+import pandas as pd
+
+from analysis import estimates
+from analysis.parts import Part, without_constant
+from analysis.rows import Cell
+
+
+def varies(found: list[Cell]) -> bool:
+    """A curve has cells of more than one sparsity."""
+    seen: dict[str, set[float | None]] = {}
+    for cell in found:
+        seen.setdefault(cell.curve, set()).add(cell.sparsity)
+    return any(len(each - {None}) > 1 for each in seen.values())
+
+
+def part(found: list[Cell], metric: str) -> Part | None:
+    """The table: a row a sparsity, a column a method; None where nothing varies."""
+    if not varies(found):
+        return None
+    rows: dict[tuple[object, ...], dict[str, object]] = {}
+    shown: dict[tuple[object, ...], dict[str, str]] = {}
+    for cell in sorted((cell for cell in found if cell.sparsity is not None), key=_place):
+        place = _place(cell)
+        keys = dict(zip(("dataset", "model", "width", "sparsity"), place, strict=True))
+        estimate = estimates.of_cell(cell, metric)
+        half = "" if estimate.half_width is None else f" ± {100 * estimate.half_width:.2f}"
+        rows.setdefault(place, keys)[cell.curve] = estimate.mean if estimate.n else None
+        text = {key: value if isinstance(value, str) else f"{value:g}" for key, value in keys.items()}
+        shown.setdefault(place, text)[cell.curve] = f"{100 * estimate.mean:.2f}{half}" if estimate.n else "missing"
+    table = without_constant(pd.DataFrame(list(shown.values())).fillna(""))
+    return Part("sparsity", "Accuracy against sparsity, %", pd.DataFrame(list(rows.values())), table)
+
+
+def _place(cell: Cell) -> tuple[str, str, float, float]:
+    return cell.dataset, cell.model, cell.width_mult, cell.sparsity or 0.0

@@ -1,0 +1,143 @@
+"""The page of sweeps: one file that needs nothing else, from records alone."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_up import write_result
+
+from analysis import kept, report
+from suite import records
+from suite.cli import run
+from suite.ledger import Ledger
+from suite.sweepfile import load_sweep
+
+OTHER = """\
+name: other
+description: With <b>tags</b> & more.
+settings: paper
+base: {dataset: digits, epochs: 1, global_batch_size: 64}
+grid: {model: {name: conv2, width_mult: [0.5]}, seed: [1], method: {name: weights, lr: 0.2}}
+"""
+
+
+class Reader(HTMLParser):
+    """Tags, what they point to, and all text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def write(ledger: Ledger, planned: Any) -> None:
+    """Results with epochs, so that there are learning curves."""
+    for trial_id, trial in planned.trials.items():
+        write_result(ledger, trial)
+        lines = [{"epoch": epoch, "step": epoch, "timestamp": 1.0, "val/top1": 0.4 + epoch / 10} for epoch in range(3)]
+        (ledger.folder(trial_id) / records.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_a_page_that_needs_nothing_else(sweep: Any, tmp_path: Path) -> None:
+    planned, ledger = sweep(), Ledger(tmp_path / "results")
+    write(ledger, planned)
+    text = report.page([(planned, ledger)])
+    page = Reader(text)
+    assert page.open == []
+    links = [attrs[key] or "" for _, attrs in page.tags for key in ("src", "href") if key in attrs]
+    assert all(link.startswith(("data:", "#")) for link in links)
+    images = [link for link in links if link.startswith("data:image/svg+xml;base64,")]
+    assert len(images) == 3  # accuracy, Pareto fronts, learning
+    assert all(base64.b64decode(image.partition(",")[2]).startswith(b"<?xml") for image in images)
+    assert all(attrs["alt"] for tag, attrs in page.tags if tag == "img")
+    assert "79.52 to 84.48" in page.text
+    assert "code: " not in page.text and "commit" in page.text and "not known" in page.text
+    assert "12 done" in page.text
+    assert f"python -m suite.sweep {planned.path.name} --results results" in page.text
+    assert planned.path.read_text().strip() in page.text  # the sweep file whole
+    assert str(tmp_path) not in text
+
+
+def test_the_numbers_can_be_saved(sweep: Any, fill: Any) -> None:
+    planned = sweep()
+    page = Reader(report.page([(planned, fill(planned))]))
+    files = {attrs["download"]: attrs["href"] or "" for tag, attrs in page.tags if tag == "a" and "download" in attrs}
+    assert {"table.csv", "differences.csv", "compute.csv"} <= files.keys()
+    content = base64.b64decode(files["table.csv"].partition(",")[2]).decode()
+    assert content.startswith("dataset,model,width,method,n,planned,mean,low,high")
+    assert len(content.splitlines()) == 1 + 4
+
+
+def test_the_papers_settings_come_first_and_words_are_no_tags(sweep: Any, tmp_path: Path) -> None:
+    planned, ledger = sweep(), Ledger(tmp_path / "results")
+    (tmp_path / "other.yaml").write_text(OTHER)
+    other = load_sweep(tmp_path / "other.yaml")
+    for each in (planned, other):
+        write(ledger, each)
+    text = report.page([(planned, ledger), (other, ledger)])
+    assert "With &lt;b&gt;tags&lt;/b&gt; &amp; more." in text
+    assert re.findall(r'<section id="(\w+)">', text) == ["other", "two_methods"]
+    assert "(the paper's settings)" in Reader(text).text
+
+
+def test_nothing_was_run(sweep: Any, tmp_path: Path) -> None:
+    page = Reader(report.page([(sweep(), Ledger(tmp_path / "results"))]))
+    assert "12 missing" in page.text
+
+
+def test_the_target_where_a_sweep_has_it(sweep: Any, tmp_path: Path) -> None:
+    planned, ledger = sweep(), Ledger(tmp_path / "results")
+    (tmp_path / "other.yaml").write_text(OTHER)
+    other = load_sweep(tmp_path / "other.yaml")
+    for each in (planned, other):
+        write(ledger, each)
+    text = report.page([(planned, ledger), (other, ledger)], "edge_popup:0.25")
+    assert text.count("Needed for the accuracy of edge_popup at width 0.25") == 1
+    flags = [str(planned.path), str(other.path), "--results", str(ledger.root), "--no-mlflow", "--target", "iterand:1"]
+    assert run(lambda: report.main(flags)) == 2
+
+
+def test_from_kept_records_alone(sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    planned, ledger = sweep(), Ledger(tmp_path / "results")
+    write(ledger, planned)
+    (tmp_path / "kept.gz").write_bytes(kept.pack(ledger, planned.trials))
+    pages = []
+    for flags in (["--results", str(ledger.root), "--no-mlflow"], ["--records", str(tmp_path / "kept.gz")]):
+        assert report.main([str(planned.path), *flags, "--out", str(tmp_path / "page.html")]) == 0
+        pages.append((tmp_path / "page.html").read_text())
+    assert pages[0] == pages[1]
+    assert run(lambda: report.main([str(planned.path), "--records", str(tmp_path / "kept.gz")])) == 2
+    assert "--records: needs --out" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
+def test_logged_to_mlflow(sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import mlflow
+
+    from suite.tracking.store import store_uri
+
+    planned, ledger = sweep(), Ledger(tmp_path / "results")
+    write(ledger, planned)
+    assert run(lambda: report.main([str(planned.path), "--results", str(ledger.root)])) == 0
+    client = mlflow.MlflowClient(store_uri(ledger.root))
+    experiment = client.get_experiment_by_name("two_methods")
+    (found,) = client.search_runs([experiment.experiment_id], "tags.report = 'two_methods'")
+    assert [item.path for item in client.list_artifacts(found.info.run_id)] == ["report.html"]
+    assert "logged to MLflow" in capsys.readouterr().out
