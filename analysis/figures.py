@@ -30,6 +30,7 @@ _LABELS = {
 _FIGURE = ("parameters", "parameters kept", "stored network, bytes")
 _PARETO = ("parameters kept", "training state, bytes", "stored network, bytes")
 _MOST_PANELS = 4
+_FRONT: dict[str, Any] = {"color": "#999999", "linewidth": 0.8, "zorder": 0}
 
 
 def make(sweep: Sweep, ledger: Ledger) -> list[Path]:
@@ -57,7 +58,7 @@ def _accuracy(found: list[Cell], metric: str, folder: Path, label: str) -> list[
                 _draw(panel, curve, points)
             logarithmic(panel, _LABELS[name])
         axes[0].set_ylabel(f"{metric}, 95 % band")
-        legend(axes)
+        legend(figure)
         return save(figure, folder, "figure")
 
 
@@ -86,7 +87,10 @@ def _draw(panel: Axes, curve: Curve, points: list[tuple[float, ...]]) -> None:
         return
     x, mean, low, high = zip(*points, strict=True)
     (line,) = panel.plot(x, mean, label=curve.name, markersize=4, linewidth=1.2, **curve.style)
-    panel.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    if len(x) == 1:
+        panel.vlines(x, low, high, color=line.get_color(), linewidth=1.2)  # a band of one point cannot be seen
+    else:
+        panel.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
 
 
 def _pareto(found: list[Cell], metric: str, folder: Path, label: str) -> list[Path]:
@@ -94,17 +98,17 @@ def _pareto(found: list[Cell], metric: str, folder: Path, label: str) -> list[Pa
     shown = _known(found, metric, _PARETO)
     with panels(len(shown), f"{label}: Pareto fronts") as (figure, axes):
         for panel, name in zip(axes, shown, strict=True):
-            everything = []
+            reached: dict[str, list[tuple[float, ...]]] = {}  # by data set: accuracies on two are not compared
             for curve in curves(found):
                 points = _points(curve, metric, QUANTITIES[name])
-                everything += points
+                reached.setdefault(curve.cells[0].dataset, []).extend(point[:2] for point in points)
                 style = {**curve.style, "linestyle": ""}
                 panel.plot([p[0] for p in points], [p[1] for p in points], label=curve.name, markersize=4, **style)
-            best = front([point[:2] for point in everything])
-            panel.step(*zip(*best, strict=True), where="post", color="#999999", linewidth=0.8, zorder=0, label="front")
+            for best in filter(None, map(front, reached.values())):
+                panel.step(*zip(*best, strict=True), where="post", label="front", **_FRONT)
             logarithmic(panel, _LABELS[name])
         axes[0].set_ylabel(metric)
-        legend(axes)
+        legend(figure)
         return save(figure, folder, "pareto")
 
 
@@ -122,15 +126,15 @@ def _sparsity(found: list[Cell], metric: str, folder: Path, label: str) -> list[
     widths = _few(sorted({cell.width_mult for cell in found if cell.sparsity is not None}))
     with panels(len(widths), label) as (figure, axes):
         for panel, width in zip(axes, widths, strict=True):
-            own = [cell for cell in found if cell.width_mult == width and cell.values(metric)]
-            for curve in curves(own, whatever_sparsity=True):
-                masked = [(cell.sparsity, *_heights(cell, metric)) for cell in curve.cells if cell.sparsity is not None]
-                _draw(panel, curve, sorted(masked))
-                if not masked:
-                    panel.axhline(_heights(curve.cells[0], metric)[0], label=curve.name, **_line(curve))
+            for curve in curves(found, whatever_sparsity=True):
+                own = [cell for cell in curve.cells if cell.width_mult == width and cell.values(metric)]
+                _draw(panel, curve, sorted((c.sparsity, *_heights(c, metric)) for c in own if c.sparsity is not None))
+                for cell in own:
+                    if cell.sparsity is None:
+                        panel.axhline(_heights(cell, metric)[0], label=curve.name, **_line(curve))
             panel.set(xlabel="share of weights removed" if len(widths) == 1 else f"share removed, width {width:g}")
         axes[0].set_ylabel(f"{metric}, 95 % band")
-        legend(axes, loc="lower left")
+        legend(figure)
         return save(figure, folder, "sparsity")
 
 
@@ -171,7 +175,7 @@ def _learning_of(own: list[Cell], ledger: Ledger, folder: Path, stem: str, label
             panel.set(xlabel=f"epoch, width {width:g}")
             panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes[0].set_ylabel("val/top1, mean over seeds")
-        legend(axes)
+        legend(figure)
         return save(figure, folder, stem)
 
 
@@ -181,11 +185,11 @@ def _marked(curve: Curve, num: int) -> dict[str, Any]:
 
 
 def _mean_line(cell: Cell, ledger: Ledger) -> list[float]:
-    """By epoch, as far as all trials of a cell went."""
-    runs = [records.read_metrics(ledger.folder(result.trial_id)) for result in cell.results.values()]
+    """By epoch, as far as all trials of a cell went that did not diverge; nan where one of them has no value."""
+    done = [result for result in cell.results.values() if result.status == "done"]
+    runs = [records.read_metrics(ledger.folder(result.trial_id)) for result in done]
     values = [[line.get("val/top1") for line in run] for run in runs]
-    whole = [[value for value in run if value is not None] for run in values]
-    return [float(np.mean(epoch)) for epoch in zip(*whole, strict=False)]
+    return [float(np.mean(np.array(epoch, dtype=float))) for epoch in zip(*values, strict=False)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """How figures look: one colour, marker and line a method everywhere, told apart without colours too."""
 
 import itertools
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")  # files only: no screen is needed
 from matplotlib import pyplot
@@ -22,10 +24,10 @@ STYLES = {
     "edge_popup": {"color": "#0072b2", "marker": "o", "linestyle": ":"},
     "iterand": {"color": "#d55e00", "marker": "^", "linestyle": "-"},
 }
-MAX_NAMED = 10  # a longer legend would hide the curves
-WIDTH = 6.8  # inches: two columns of a paper
-_OTHERS = itertools.cycle("DvPX*")
-_FURTHER = [(line, filling) for filling in ("none", "left", "bottom") for line in ("-.", "-", "--", ":")]
+WIDTH, HEIGHT = 6.8, 2.9  # inches: two columns of a paper; a legend comes below
+_LETTERS = 100  # on a line as wide as the figure
+_OTHERS = itertools.cycle(zip("DvPX", ("#009e73", "#cc79a7", "#e69f00", "#56b4e9"), strict=True))
+_FURTHER = [(("-.", "-", "--", ":")[i % 4], ("none", "left", "bottom")[i % 3]) for i in range(12)]  # all different
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ def curves(found: list[Cell], *, whatever_sparsity: bool = False) -> list[Curve]
     made: list[Curve] = []
     for name, own in by_name.items():
         method = own[0].method
-        style: dict[str, Any] = STYLES.setdefault(method, {"marker": next(_OTHERS), "linestyle": "-"})
+        if method not in STYLES:
+            STYLES[method] = {**dict(zip(("marker", "color"), next(_OTHERS), strict=True)), "linestyle": "-."}
+        style: dict[str, Any] = STYLES[method]
         if earlier := sum(curve.cells[0].method == method for curve in made):
             line, filling = _FURTHER[(earlier - 1) % len(_FURTHER)]
             style = {**style, "linestyle": line, "fillstyle": filling}
@@ -59,7 +63,9 @@ def curves(found: list[Cell], *, whatever_sparsity: bool = False) -> list[Curve]
 def panels(num: int, title: str) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure of some panels side by side, which share their vertical axis: accuracies."""
     with pyplot.rc_context({"font.size": 8, "svg.hashsalt": title}):
-        figure, axes = pyplot.subplots(1, num, figsize=(WIDTH, 2.9), sharey=True, squeeze=False, layout="constrained")
+        figure, axes = pyplot.subplots(
+            1, num, figsize=(WIDTH, HEIGHT), sharey=True, squeeze=False, layout="constrained"
+        )
         for panel in axes[0]:
             panel.grid(alpha=0.3, linewidth=0.5)
             panel.yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
@@ -69,18 +75,22 @@ def panels(num: int, title: str) -> Iterator[tuple[Figure, list[Axes]]]:
 
 
 def logarithmic(panel: Axes, label: str) -> None:
-    """A horizontal axis of counts."""
+    """A horizontal axis of counts, of what is drawn already: as many labels as there is room for."""
     panel.set(xscale="log", xlabel=label)
-    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = panel.get_xlim()
+    decades = np.log10(high / low)
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.3 else (1, 3) if decades < 2.2 else (1,)))
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))
     panel.xaxis.set_minor_formatter(NullFormatter())
 
 
-def legend(axes: list[Axes], **place: Any) -> None:
-    """In the last panel, what stands in any; none where it would hide the curves."""
-    drawn = {name: line for panel in axes for line, name in zip(*panel.get_legend_handles_labels(), strict=True)}
-    if 0 < len(drawn) <= MAX_NAMED:
-        axes[-1].legend(drawn.values(), drawn.keys(), **{"loc": "lower right", **place})
+def legend(figure: Figure) -> None:
+    """Below the panels, where it hides no curve: what stands in any; the figure grows by it."""
+    drawn = {name: line for panel in figure.axes for line, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+    if drawn:
+        columns = max(1, min(len(drawn), _LETTERS // (max(map(len, drawn)) + 8)))  # 8 for the line before a name
+        figure.set_figheight(HEIGHT + 0.17 * math.ceil(len(drawn) / columns))
+        figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=columns, frameon=False)
 
 
 def save(figure: Figure, folder: Path, stem: str) -> list[Path]:

@@ -8,7 +8,7 @@ import pytest
 from made_up import write_result
 from matplotlib.figure import Figure
 
-from analysis import figures
+from analysis import style
 from suite.config import Trial
 from suite.ledger import Ledger
 from suite.sweepfile import Sweep, load_sweep
@@ -58,8 +58,8 @@ def fill(tmp_path: Path) -> Callable[..., Ledger]:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Figure]]:
     """The figures as they were when they had been written."""
     kept: list[Figure] = []
-    close = figures.pyplot.close
-    monkeypatch.setattr(figures.pyplot, "close", kept.append)
+    close = style.pyplot.close
+    monkeypatch.setattr(style.pyplot, "close", kept.append)
     yield kept
     for figure in kept:
         close(figure)
