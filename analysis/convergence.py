@@ -21,7 +21,7 @@ def part(found: list[Cell], metric: str) -> Part | None:
     if not rows:
         return None
     table = pd.DataFrame(rows)
-    return Part("convergence", "Gaps after more epochs, points", table, _shown(table), [_NOTE])
+    return Part("convergence", "Gaps after more epochs, points", table, _shown(table, found), [_NOTE])
 
 
 def _by_place(found: list[Cell]) -> dict[_Place, list[Cell]]:
@@ -66,13 +66,13 @@ def _ends(name: str, estimate: Estimate) -> dict[str, float | None]:
     return {name: mean, f"{name}_half_width": estimate.half_width}
 
 
-def _shown(table: pd.DataFrame) -> pd.DataFrame:
+def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     shown = table[["dataset", "model", "width", "difference", "epochs"]].copy()
     shown["width"] = table["width"].map("{:g}".format)
     for name in ("before", "after", "moved"):
         pairs = zip(table[name], table[f"{name}_half_width"], strict=True)
         shown[name] = [_text(mean, half) for mean, half in pairs]
-    return without_constant(shown)
+    return without_constant(shown, found)
 
 
 def _text(mean: float | None, half: float | None) -> str:

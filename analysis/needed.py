@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.compute import train_bytes
 from analysis.matching import Point, Ratio, match, match_ratio
 from analysis.parts import Part, without_constant
-from analysis.rows import Cell
+from analysis.rows import Cell, by_net
 from analysis.stored import smallest
 from suite.config import InputError
 
@@ -46,7 +46,7 @@ def part(found: list[Cell], metric: str, target: str | None) -> Part | None:
     Raises:
         InputError: no such target.
     """
-    nets = _nets(found)
+    nets = by_net(found)
     targets = {net: _target(own, metric, target) for net, own in nets.items()}
     if target is not None and not any(targets.values()):
         cells = sorted({f"{cell.series}:{cell.width_mult:g}" for cell in found if cell.values(metric)})
@@ -57,47 +57,41 @@ def part(found: list[Cell], metric: str, target: str | None) -> Part | None:
         return None
     table = pd.DataFrame(rows)
     told = ", ".join(dict.fromkeys(aim.text for aim in targets.values() if aim))
-    return Part("needed", f"Needed for the accuracy of {told}", table, _shown(table), _NOTES)
+    return Part("needed", f"Needed for the accuracy of {told}", table, _shown(table, found), _NOTES)
 
 
 _NOTES = [
     "Needed: where accuracy, made monotone in the logarithm of what it costs and joined by lines, meets the target; "
-    "intervals: 95 % of draws of all cell means and the target. `>`: more than 5 % of draws meet it nowhere; `≤`: the "
-    "narrowest network meets it already; a ratio counts where its interval leaves out 1.",
+    "intervals: 95 % of draws of all cell means and the target, over seeds alone. `>`: more than 5 % of draws meet it "
+    "nowhere; `≤`: the narrowest network meets it already; `?`: that end is outside what was tried; a ratio "
+    "counts where its interval leaves out 1.",
+    "Ratios: over the network of that method which has the target, else over the one with the same further settings.",
 ]
 
 
 def has_target(found: list[Cell], metric: str, target: str) -> bool:
     """Some network has that cell, or the target is a number."""
-    return any(_target(own, metric, target) for own in _nets(found).values())
-
-
-def _nets(found: list[Cell]) -> dict[tuple[str, str], list[Cell]]:
-    nets: dict[tuple[str, str], list[Cell]] = {}
-    for cell in found:
-        nets.setdefault((cell.dataset, cell.model), []).append(cell)
-    return nets
+    return any(_target(own, metric, target) for own in by_net(found).values())
 
 
 def _target(own: list[Cell], metric: str, text: str | None) -> Target | None:
     """What a net is to match; None where it has no such cell."""
-    share = _share(text)
-    if share is not None:
+    share = _number(text or "")
+    if share is not None and 0 <= share <= 1:
         return Target(f"{100 * share:g} %", share)
     name, _, width = ("weights:1" if text is None else text).rpartition(":")
     for cell in own:
         values = list(cell.values(metric).values())
-        if values and name in (cell.series, cell.method) and width == f"{cell.width_mult:g}":
-            return Target(f"{cell.series} at width {width}", values, cell)
+        if values and name in (cell.series, cell.method) and _number(width) == cell.width_mult:
+            return Target(f"{cell.series} at width {cell.width_mult:g}", values, cell)
     return None
 
 
-def _share(text: str | None) -> float | None:
+def _number(text: str) -> float | None:
     try:
-        share = float(text or "")
+        return float(text)
     except ValueError:
         return None
-    return share if 0 <= share <= 1 else None
 
 
 def _rows(own: list[Cell], metric: str, target: Target) -> list[dict[str, object]]:
@@ -119,26 +113,32 @@ def _rows(own: list[Cell], metric: str, target: Target) -> list[dict[str, object
             }
             row |= {"target": target.text, **vars(found)}
             for method in ("weights", "edge_popup"):
-                other = _partner(curves, cells[0], method)
+                other = _partner(curves, cells[0], method, target)
                 ratio = _ratio(cells, other, metric, quantity, target) if other else None
                 row |= {f"over_{method}_{key}": value for key, value in vars(ratio).items()} if ratio else {}
             rows.append(row)
     return rows
 
 
-def _partner(curves: dict[str, list[Cell]], cell: Cell, method: str) -> list[Cell] | None:
-    """The curve of another method with the same further settings, else the first one of that method."""
+def _partner(curves: dict[str, list[Cell]], cell: Cell, method: str, target: Target) -> list[Cell] | None:
+    """The curve of another method that has the target, else that of the same further settings, else the only one."""
     if cell.method in ("weights", method):
         return None
-    alike = curves.get(method + cell.series.removeprefix(cell.method))
-    return alike or next((cells for cells in curves.values() if cells[0].method == method), None)
+    own = [cells for cells in curves.values() if cells[0].method == method]
+    aimed = next((cells for cells in own if target.cell in cells), None)
+    return aimed or curves.get(method + cell.series.removeprefix(cell.method)) or (own[0] if len(own) == 1 else None)
 
 
 def _points(cells: list[Cell], metric: str, quantity: Quantity) -> list[Point]:
-    """Cost and accuracies of each width; none where a trial tells no cost, as one that kept no network."""
-    costs = [quantity(cell, metric) for cell in cells]
-    pairs = zip(costs, cells, strict=True)
-    return [Point(cost, list(cell.values(metric).values())) for cost, cell in pairs if cost is not None]
+    """Cost and accuracies of each width; none where a trial tells no cost, as one that kept no network.
+
+    Widths of one cost are one point, with the seeds of both.
+    """
+    values: dict[float, list[float]] = {}
+    for cell in cells:
+        if cost := quantity(cell, metric):
+            values.setdefault(cost, []).extend(cell.values(metric).values())
+    return [Point(cost, own) for cost, own in values.items()]
 
 
 def _ratio(one: list[Cell], other: list[Cell], metric: str, quantity: Quantity, target: Target) -> Ratio | None:
@@ -153,7 +153,7 @@ def _ratio(one: list[Cell], other: list[Cell], metric: str, quantity: Quantity, 
     return Ratio(value, low, high, found.censored, found.at_most, found.cost is None)
 
 
-def _shown(table: pd.DataFrame) -> pd.DataFrame:
+def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     plain = table.astype(object).where(table.notna(), None)
     shown = plain[["dataset", "model", "quantity", "method"]].copy()
     rows = [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
@@ -161,7 +161,7 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
     for method, name in (("weights", "/ dense"), ("edge_popup", "/ edge_popup")):
         shown[name] = [_text(row, f"over_{method}_", "{:.2f}") for row in rows]
     empty = [name for name in ("/ dense", "/ edge_popup") if not shown[name].any()]
-    return without_constant(shown).drop(columns=empty)
+    return without_constant(shown, found).drop(columns=empty)
 
 
 def _text(row: dict[str, object], prefix: str, style: str) -> str:
@@ -174,8 +174,8 @@ def _text(row: dict[str, object], prefix: str, style: str) -> str:
 
     if row.get(prefix + "at_most") is None:
         return ""  # no such partner
-    if high is None and censored is not None and isinstance(censored, float) and censored > _MOST_CENSORED:
-        return f"> {number(low)}" if low is not None else "not reached"
+    if high is None and low is not None and isinstance(censored, float) and censored > _MOST_CENSORED:
+        return f"> {number(low)}"
     if value is None:
         return "not reached"
     mean = f"{'≤ ' if at_most else '≥ ' if row.get(prefix + 'at_least') else ''}{number(value)}"

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from analysis.rows import Cell
+
 _TEXT = ("method", "difference", "dataset", "model", "form", "quantity", "device", "source")
 
 
@@ -34,9 +36,9 @@ def markdown(table: pd.DataFrame) -> str:
     return str(table.to_markdown(index=False, disable_numparse=True, colalign=align))
 
 
-def without_constant(shown: pd.DataFrame) -> pd.DataFrame:
-    """Without dataset and network, where there is one."""
-    one = [column for column in ("dataset", "model") if column in shown and shown[column].nunique() == 1]
+def without_constant(shown: pd.DataFrame, found: Sequence[Cell]) -> pd.DataFrame:
+    """Without dataset and network, where the whole sweep has one: a part of it may have fewer than the sweep."""
+    one = [column for column in ("dataset", "model") if len({getattr(cell, column) for cell in found}) == 1]
     return shown.drop(columns=one)
 
 

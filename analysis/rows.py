@@ -84,6 +84,14 @@ def cells(sweep: Sweep, ledger: Ledger) -> list[Cell]:
     return list(found.values())
 
 
+def by_net(found: list[Cell]) -> dict[tuple[str, str], list[Cell]]:
+    """The cells of each data set and network."""
+    nets: dict[tuple[str, str], list[Cell]] = {}
+    for cell in found:
+        nets.setdefault((cell.dataset, cell.model), []).append(cell)
+    return nets
+
+
 def in_order(found: list[Cell]) -> list[Cell]:
     """By dataset, network and width; methods as in the file."""
     return sorted(found, key=lambda cell: (cell.dataset, cell.model, cell.width_mult))

@@ -17,7 +17,7 @@ _NOTES = [
 def part(found: list[Cell], metric: str) -> Part | None:
     """The table; None where no trial kept its network."""
     table = size_table(found, metric)
-    return Part("sizes", "Bytes of the stored network", table, _shown(table), _NOTES) if len(table) else None
+    return Part("sizes", "Bytes of the stored network", table, _shown(table, found), _NOTES) if len(table) else None
 
 
 def size_table(found: list[Cell], metric: str) -> pd.DataFrame:
@@ -60,7 +60,7 @@ def _net(size: Size) -> float:
     return size.bytes - size.parts.get("header", 0.0)
 
 
-def _shown(table: pd.DataFrame) -> pd.DataFrame:
+def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     whole = "{:.0f}".format
     shown = pd.DataFrame(
         {
@@ -77,4 +77,4 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
             "dense / stored": ["" if pd.isna(ratio) else f"{ratio:.2f}" for ratio in table["ratio"]],
         }
     )
-    return without_constant(shown)
+    return without_constant(shown, found)

@@ -3,15 +3,15 @@
 import pandas as pd
 
 from analysis import estimates
-from analysis.parts import Part, without_constant
+from analysis.parts import Part, interval, percent, without_constant
 from analysis.rows import Cell
 
 
 def varies(found: list[Cell]) -> bool:
-    """A curve has cells of more than one sparsity."""
-    seen: dict[str, set[float | None]] = {}
+    """A curve has cells of more than one sparsity, of one network and width."""
+    seen: dict[tuple[object, ...], set[float | None]] = {}
     for cell in found:
-        seen.setdefault(cell.curve, set()).add(cell.sparsity)
+        seen.setdefault((cell.dataset, cell.model, cell.width_mult, cell.curve), set()).add(cell.sparsity)
     return any(len(each - {None}) > 1 for each in seen.values())
 
 
@@ -25,11 +25,11 @@ def part(found: list[Cell], metric: str) -> Part | None:
         place = _place(cell)
         keys = dict(zip(("dataset", "model", "width", "sparsity"), place, strict=True))
         estimate = estimates.of_cell(cell, metric)
-        half = "" if estimate.half_width is None else f" ± {100 * estimate.half_width:.2f}"
-        rows.setdefault(place, keys)[cell.curve] = estimate.mean if estimate.n else None
+        ends = f" ({interval(*estimate.bounds)})" if estimate.bounds else ""  # not always the mean ± something
+        rows.setdefault(place, dict(keys))[cell.curve] = estimate.mean if estimate.n else None
         text = {key: value if isinstance(value, str) else f"{value:g}" for key, value in keys.items()}
-        shown.setdefault(place, text)[cell.curve] = f"{100 * estimate.mean:.2f}{half}" if estimate.n else "missing"
-    table = without_constant(pd.DataFrame(list(shown.values())).fillna(""))
+        shown.setdefault(place, text)[cell.curve] = f"{percent(estimate.mean)}{ends}" if estimate.n else "missing"
+    table = without_constant(pd.DataFrame(list(shown.values())).fillna(""), found)
     return Part("sparsity", "Accuracy against sparsity, %", pd.DataFrame(list(rows.values())), table)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis import compute, convergence, estimates, needed, published, sizes, sparsity
 from analysis.parts import Part, interval, markdown, percent, without_constant
-from analysis.rows import Cell, cells, in_order, metric_of, mixed
+from analysis.rows import Cell, by_net, cells, in_order, metric_of, mixed
 from suite import cli
 from suite.ledger import Ledger
 from suite.records import SMALL_TEST, write_whole
@@ -20,14 +20,14 @@ from suite.sweepfile import Sweep
 
 STEMS = (
     "differences",
-    "convergence",
     "sparsity",
+    "convergence",
     "needed",
     "sizes",
     "compute",
     "published",
 )  # tables that not every sweep has
-MAX_COMPARED = 6  # with more series, all their pairs would bury the table
+MAX_COMPARED = 6  # with more series of a network, all their pairs would bury the table
 
 
 def make(sweep: Sweep, ledger: Ledger, target: str | None = None) -> tuple[str, list[Path]]:
@@ -54,8 +54,8 @@ def make(sweep: Sweep, ledger: Ledger, target: str | None = None) -> tuple[str, 
     files = {"table.md": text} | {name: content for part in found for name, content in part.files().items()}
     folder = cli.report_folder(sweep, ledger)
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in (path for stem in STEMS for path in folder.glob(f"{stem}.*") if path.name not in files):
-        stale.unlink()
+    for name in {f"{stem}.{kind}" for stem in STEMS for kind in ("csv", "tex")} - files.keys():
+        (folder / name).unlink(missing_ok=True)  # not the figures, which have the same stems
     for name, content in files.items():
         write_whole(folder / name, content)
     return text, [folder / name for name in files]
@@ -66,7 +66,7 @@ def parts(sweep: Sweep, ledger: Ledger, target: str | None = None) -> list[Part]
     found, metric = cells(sweep, ledger), metric_of(sweep)
     accuracy, differences = accuracy_table(found, metric), difference_table(found, metric)
     title = f"{sweep.name}: {metric}, %" + (f" ({_SETTINGS[sweep.settings]})" if sweep.settings else "")
-    made: list[Part | None] = [Part("table", title, accuracy, _shown(accuracy), _notes(found, metric))]
+    made: list[Part | None] = [Part("table", title, accuracy, _shown(accuracy, found), _notes(found, metric))]
     if len(differences):
         made.append(Part("differences", "Differences, paired by seed, points", differences, differences))
     made += [
@@ -108,7 +108,7 @@ def accuracy_table(found: list[Cell], metric: str) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"parameters": "Int64", "kept": "Int64"})
 
 
-def _shown(table: pd.DataFrame) -> pd.DataFrame:
+def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     """The accuracy table as people read it: percent, and "missing" where there is nothing."""
     shown = pd.DataFrame(
         {
@@ -123,32 +123,33 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
             "kept": ["" if pd.isna(count) else str(count) for count in table["kept"]],
         }
     )
-    return without_constant(shown)
+    return without_constant(shown, found)
 
 
 def difference_table(found: list[Cell], metric: str) -> pd.DataFrame:
     """A row a pair of series, a column a width: mean difference in points +- half its 95 % interval.
 
-    With more than ``MAX_COMPARED`` series each is compared with the first one of its method, and those with each other.
+    With more than ``MAX_COMPARED`` series of a network each is compared with the first one of its method, and those
+    with each other.
     """
     table: dict[str, dict[str, str]] = {}
-    one_net = len({(c.dataset, c.model) for c in found}) == 1
-    for one, other in _pairs(found):
-        if (one.dataset, one.model, one.width_mult) != (other.dataset, other.model, other.width_mult):
-            continue
+    nets = by_net(found)
+    for one, other in (pair for own in nets.values() for pair in _pairs(own)):
         row = f"{other.series} - {one.series}"
-        row += "" if one_net else f" ({one.model}, {one.dataset})"
+        row += "" if len(nets) == 1 else f" ({one.model}, {one.dataset})"
         table.setdefault(row, {"difference": row})[f"width {one.width_mult:g}"] = _difference(other, one, metric)
     return pd.DataFrame(list(table.values())).fillna("")
 
 
-def _pairs(found: list[Cell]) -> Iterator[tuple[Cell, Cell]]:
-    series = list(dict.fromkeys((cell.method, cell.series) for cell in found))
+def _pairs(own: list[Cell]) -> Iterator[tuple[Cell, Cell]]:
+    """Cells of one network and width, the series that comes first in the file before the other."""
+    series = list(dict.fromkeys((cell.method, cell.series) for cell in own))
     first = dict(reversed(series))
-    for one, other in combinations(found, 2):
+    for one, other in combinations(sorted(own, key=lambda cell: series.index((cell.method, cell.series))), 2):
         bases = [first[cell.method] == cell.series for cell in (one, other)]
-        if len(series) <= MAX_COMPARED or all(bases) or (any(bases) and one.method == other.method):
-            yield (one, other) if bases[0] or not bases[1] else (other, one)
+        compared = len(series) <= MAX_COMPARED or all(bases) or (any(bases) and one.method == other.method)
+        if compared and one.width_mult == other.width_mult:
+            yield one, other
 
 
 def _difference(one: Cell, other: Cell, metric: str) -> str:

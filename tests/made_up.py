@@ -1,7 +1,10 @@
 """Results that nobody trained: what tests of the ledger, tables and figures put into their records."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from suite import index
 from suite.config import Trial
@@ -34,6 +37,13 @@ def result_of(trial: Trial, **changes: Any) -> Result:
         "device": "CPU",
     }
     return Result.model_validate({**made_up, **changes})
+
+
+def answered(right: Sequence[bool]) -> dict[str, Any]:
+    """What changes in a made-up result of a small test set, of whose images these were right."""
+    top1 = {"val/top1": float(np.mean(right)), "test/top1": float(np.mean(right))}
+    correct = np.packbits(np.array(right)).tobytes().hex()
+    return {"test_predictions": [0] * len(right), "test_correct": correct, "metrics": top1}
 
 
 def made(ledger: Ledger, trial_id: str) -> Path:

@@ -11,10 +11,9 @@ import pandas as pd
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from analysis import published
+from analysis import published, tables
 from analysis.published import CONFIDENCE, FILE, ORIGIN
 from analysis.stats import t_interval
-from suite import cli
 from suite.config import InputError
 from suite.ledger import Ledger
 from suite.sweepfile import Sweep
@@ -203,39 +202,36 @@ def test_a_cell_without_results_is_missing() -> None:
     assert len(found) == 3 and found["ours"].isna().all() and found["published"].notna().all()
 
 
-def test_from_the_records_of_a_sweep(
-    sweep: Callable[..., Sweep], fill: Callable[..., Ledger], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_from_the_records_of_a_sweep(sweep: Callable[..., Sweep], fill: Callable[..., Ledger]) -> None:
     planned = sweep(text=CIFAR)
     ledger = fill(planned, lambda trial: None if trial.method.name == "weights" else {})
-    text, files = published.make(planned, ledger)
-    assert [file.name for file in files] == ["published.md", "published.csv"] and files[0].read_text() == text + "\n"
-    written = pd.read_csv(files[1], keep_default_na=False, na_values={"ours": ""})
+    text, files = tables.make(planned, ledger)
+    (file,) = (file for file in files if file.name == "published.csv")
+    written = pd.read_csv(file, keep_default_na=False, na_values={"ours": ""})
     iterand = written[written["method"].str.startswith("iterand")]
     estimate = t_interval([0.81, 0.82, 0.83])
     np.testing.assert_allclose(iterand["ours"], 100 * estimate.mean)
     np.testing.assert_allclose(iterand["low"].astype(float), 100 * (estimate.mean - (estimate.half_width or 0)))
     assert set(iterand["published"]) == {88.8} and len(iterand) == 4  # two sparsities at two widths
-    assert "| 88.8 (secondary)" in text and "| not stated" in text and "| missing" in text
+    shown = text.partition("### Ours beside published numbers\n\n")[2].partition("\n\n")[0]
+    assert " 88.8 (secondary) |" in shown and " not stated |" in shown and " missing |" in shown
     assert "- secondary: restated by others" in text and "arXiv 2106.09269" in text
-    assert published.main([str(planned.path), "--results", str(ledger.root)]) == 0
-    assert text in capsys.readouterr().out
+    assert "- Published numbers come from other code" in text
 
 
-def test_a_sweep_of_what_nobody_published(
-    sweep: Callable[..., Sweep], fill: Callable[..., Ledger], capsys: pytest.CaptureFixture[str]
-) -> None:
-    planned = sweep()
-    ledger = fill(planned)
-    assert published.main([str(planned.path), "--results", str(ledger.root)]) == 0
-    assert "nothing was published" in capsys.readouterr().out
-    assert not list(ledger.root.rglob("published.*"))
+def test_a_sweep_of_what_nobody_published(sweep: Callable[..., Sweep], fill: Callable[..., Ledger]) -> None:
+    text, files = tables.make(planned := sweep(), fill(planned))
+    assert "ublished" not in text
+    assert not list(files[0].parent.glob("published.*"))
 
 
 def test_validation_accuracy_is_never_beside_published_numbers(
-    sweep: Callable[..., Sweep], fill: Callable[..., Ledger], capsys: pytest.CaptureFixture[str]
+    sweep: Callable[..., Sweep], fill: Callable[..., Ledger]
 ) -> None:
-    planned = sweep(("name: on_cifar", "name: on_cifar\nsearch: grid"), text=CIFAR)
-    ledger = fill(planned)
-    assert cli.run(lambda: published.main([str(planned.path), "--results", str(ledger.root)])) == 2
-    assert "val/top1: must be test/top1" in capsys.readouterr().err
+    planned = sweep(text=CIFAR)
+    _, files = tables.make(planned, fill(planned))
+    assert list(files[0].parent.glob("published.*"))
+    searched = sweep(("name: on_cifar", "name: on_cifar\nsearch: grid"), text=CIFAR)
+    text, _ = tables.make(searched, fill(searched))
+    assert text.startswith("## on_cifar: val/top1") and "ublished" not in text
+    assert not list(files[0].parent.glob("published.*"))  # what was there is stale

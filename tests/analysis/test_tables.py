@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from made_up import made
 
 from analysis import tables
 from analysis.rows import metric_of
-from suite.config import Trial
 from suite.ledger import Ledger
-from suite.records import write_failure
+from suite.records import StoppedEarly, write_failure, write_stopped
 from suite.sweepfile import Sweep
 
 ONE_METHOD = ("    - {name: edge_popup, lr: 0.1, sparsity: 0.5}\n", "")
@@ -62,7 +62,8 @@ def test_a_complete_sweep(sweep: Any, fill: Any) -> None:
         ["0.5", "edge_popup", "3 of 3", "82.00", "79.52 to 84.48", "500", "250"],
     ]
     notes = [line for line in text.splitlines() if line.startswith("- ")]
-    assert notes == [
+    assert notes[-2].startswith("- Seconds: ") and notes[-1].startswith("- State: ")  # of the table of time and memory
+    assert notes[:-2] == [
         "- Intervals: Student t over seeds, 95 %; a difference counts where its interval leaves out 0.",
         "- digits: 360 test images, so one image is 0.28 points of one trial.",
     ]
@@ -76,6 +77,8 @@ def test_all_files_say_the_same(sweep: Any, fill: Any) -> None:
         "table.tex",
         "differences.csv",
         "differences.tex",
+        "compute.csv",
+        "compute.tex",
     ]
     assert files[0].read_text() == text
     table, differences = csv_of(files), csv_of(files, "differences.csv")
@@ -156,13 +159,25 @@ def test_every_planned_cell_is_shown_and_what_is_missing_is_named(sweep: Any, fi
     ]
     assert table.loc[1, ["mean", "low", "high"]].tolist() == [None] * 3
     assert csv_of(files, "differences.csv").to_numpy().tolist() == [["edge_popup - weights", "+0.00 ± 0.00", "missing"]]
-    notes = [line for line in text.splitlines() if line.startswith("- ")][2:]
+    notes = [line for line in text.splitlines() if line.startswith("- ")][2:-2]
     assert notes == [
         "- differs: weights, conv2 x0.25, digits, seeds 1.",
         "- diverged: edge_popup, conv2 x0.25, digits, seeds 3.",
         "- failed: edge_popup, conv2 x0.25, digits, seeds 1.",
         "- unfinished: edge_popup, conv2 x0.25, digits, seeds 2.",
     ]
+
+
+def test_a_stopped_trial_is_named(sweep: Any, fill: Any) -> None:
+    planned = sweep(ONE_METHOD)
+    ledger = fill(planned, lambda t: None if t.seed == 2 else {})
+    for trial in planned.trials.values():
+        if trial.seed == 2:
+            stopped = StoppedEarly(scheduler=planned.scheduler.model_dump(), epochs=1)
+            write_stopped(made(ledger, trial.trial_id), stopped)
+    text, _ = tables.make(planned, ledger)
+    assert "- stopped: weights, conv2 x0.25, digits, seeds 2." in text
+    assert [row[2] for row in shown(text)[1:]] == ["2 of 3"] * 2
 
 
 def test_a_cell_with_nothing_done(sweep: Any, fill: Any) -> None:
@@ -191,29 +206,12 @@ def test_one_seed_has_no_interval(sweep: Any, fill: Any) -> None:
 def test_a_sweep_of_one_method_has_no_differences(sweep: Any, fill: Any) -> None:
     text, files = tables.make(planned := sweep(ONE_METHOD), fill(planned))
     assert "Differences" not in text
-    assert [file.name for file in files] == ["table.md", "table.csv", "table.tex"]
-    assert sorted(file.name for file in files[0].parent.iterdir()) == ["table.csv", "table.md", "table.tex"]
+    assert [file.name for file in files] == ["table.md", "table.csv", "table.tex", "compute.csv", "compute.tex"]
+    assert sorted(files) == sorted(files[0].parent.iterdir())
     assert csv_of(files)["method"].tolist() == ["weights", "weights"]
 
 
 # Differences --------------------------------------------------------------------------------------------------------
-
-
-def test_differences_are_paired_by_seed(sweep: Any, fill: Any) -> None:
-    gain = {1: 0.02, 2: 0.04, 3: 0.5}
-
-    def change(trial: Trial) -> dict[str, Any] | None:
-        if trial.method.name == "weights":
-            return {"metrics": {"test/top1": 0.1 * trial.seed}} if trial.seed < 3 else None
-        return {"metrics": {"test/top1": 0.1 * trial.seed + gain[trial.seed]}}
-
-    _, files = tables.make(planned := sweep(), fill(planned, change))
-    row = csv_of(files, "differences.csv").iloc[0].to_dict()
-    assert row == {  # +2 and +4 points: standard error 1, t(0.975, 1) = 12.706
-        "difference": "edge_popup - weights",
-        "width 0.5": "+3.00 ± 12.71",
-        "width 0.25": "+3.00 ± 12.71",
-    }
 
 
 UNEVEN = """\
@@ -248,25 +246,6 @@ def test_a_cell_that_is_not_planned_is_empty(sweep: Any, fill: Any) -> None:
     assert not any("nan" in content.lower() for content in (text, *(file.read_text() for file in files)))
 
 
-SIX, SEVEN = (("sparsity: 0.5", f"sparsity: [{', '.join(f'0.{i}' for i in range(n - 1))}]") for n in (6, 7))
-
-
-def test_many_series_are_not_compared(sweep: Any, fill: Any) -> None:
-    assert tables.MAX_COMPARED == 6
-    text, files = tables.make(planned := sweep(SIX), fill(planned))
-    assert len(shown(text, 1)) == 1 + 15
-    text, files = tables.make(planned := sweep(SEVEN, ("two_methods", "more")), fill(planned))
-    assert "Differences" not in text
-    assert [file.name for file in files] == ["table.md", "table.csv", "table.tex"]
-    assert len(shown(text)) == 1 + 2 * 7
-
-
-def test_no_old_differences_beside_a_new_table(sweep: Any, fill: Any) -> None:
-    tables.make(planned := sweep(SIX), fill(planned))
-    _, files = tables.make(planned := sweep(SEVEN), fill(planned))
-    assert sorted(files) == sorted(files[0].parent.iterdir())
-
-
 # Series -------------------------------------------------------------------------------------------------------------
 
 
@@ -279,6 +258,21 @@ def test_settings_that_vary_make_series(sweep: Any, fill: Any) -> None:
         f"{series[2]} - {series[0]}",
         f"{series[2]} - {series[1]}",
     ]
+
+
+def test_settings_that_are_not_set_are_not_told(sweep: Any, fill: Any) -> None:
+    planned = sweep(ONE_METHOD, ("name: conv2,", "name: resnet18, norm_affine: [null, false],"))
+    _, files = tables.make(planned, fill(planned))
+    assert csv_of(files)["method"].tolist() == ["weights", "weights norm_affine=False"] * 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"), [("paper", " (the paper's settings)"), ("tuned", " (tuned settings)"), (None, "")]
+)
+def test_whose_settings_is_told_over_the_tables(sweep: Any, fill: Any, settings: str | None, told: str) -> None:
+    planned = sweep(("name: two_methods\n", f"name: two_methods\n{f'settings: {settings}' if settings else ''}\n"))
+    text, _ = tables.make(planned, fill(planned))
+    assert text.startswith(f"## two_methods: test/top1, %{told}\n")
 
 
 # Validation in place of test ----------------------------------------------------------------------------------------
@@ -316,5 +310,6 @@ def test_the_command_prints_and_writes(sweep: Any, fill: Any, capsys: pytest.Cap
     folder = ledger.root / "reports" / "two_methods-only-method=weights"
     assert sorted(ledger.root.joinpath("reports").iterdir()) == [folder]  # a part of the sweep hides no whole table
     assert printed.startswith((folder / "table.md").read_text())
-    assert printed.endswith(f"written: {' '.join(str(folder / f'table.{kind}') for kind in ('md', 'csv', 'tex'))}\n")
+    names = ("table.md", "table.csv", "table.tex", "compute.csv", "compute.tex")
+    assert printed.endswith(f"written: {' '.join(str(folder / name) for name in names)}\n")
     assert csv_of([folder / "table.csv"]).shape == (2, 11)
