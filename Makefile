@@ -1,14 +1,18 @@
 # make sweep: the default study, from nothing to table and figure.   make test: every test this machine can run.
+# make gate: has a change of code changed results? The default study against kept trials of other seeds.
 # make test-slurm: those that need a SLURM cluster, on one that they start.
 # make test-long: many more faults; it says which, and how they went.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: sweep test test-slurm test-long check clean
+.PHONY: sweep gate test test-slurm test-long check clean
 
 sweep: .venv/installed
 	$(BIN)/python -m suite.sweep sweeps/width_vs_acc.yaml
+
+gate: .venv/installed
+	$(BIN)/python -m analysis.gate sweeps/width_vs_acc.yaml
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest

@@ -1,0 +1,343 @@
+"""A gate for changes of code: ``python -m analysis.gate FILE.yaml`` compares a sweep with kept trials of other seeds.
+
+Trials that were kept from the same code on the same kind of machine must come out bit for bit. All others are compared
+by a permutation test on the largest standardized difference (Westfall and Young, "Resampling-based multiple testing",
+1993, section 2.5): whatever the distribution of accuracies, seeds are exchangeable where nothing has changed.
+``docs/gate.md`` says why, and how a reference is made.
+"""
+
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import optimize, stats
+
+from analysis.rows import Cell, cells
+from suite import cli
+from suite.config import InputError, Trial
+from suite.ledger import Ledger
+from suite.records import Outcome, Result, write_whole
+from suite.sweepfile import Sweep
+
+FALSE_ALARMS, POWER = 1e-3, 0.9  # of the whole gate, over all its comparisons
+METRICS = ("test/top1", "train/loss", "test/loss")
+REFERENCE = Path(__file__).with_name("gate_reference.json")
+_MOST = 1_000_000  # arrangements that are looked at
+_ROUNDING = 1e-9  # equal statistics differ in their last bits
+
+_Array = npt.NDArray[np.float64]
+_LEAST = 1e-3  # of the errors: a network without one has a logarithm, too
+
+MEASURES: dict[str, Callable[[pd.DataFrame], "pd.Series[float]"]] = {
+    "test errors": lambda rows: np.log((1 - rows["test/top1"]).clip(lower=_LEAST)),
+    "train loss": lambda rows: np.log(rows["train/loss"].clip(lower=_LEAST**3)),
+    "test loss": lambda rows: np.log(rows["test/loss"].clip(lower=_LEAST**3)),
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Fresh values (n, k) against reference values (m, k): a row a seed, a column a quantity.
+
+    Raises:
+        InputError: too few seeds for the false-alarm rate, or too many to look at every arrangement.
+    """
+
+    reference: _Array
+    fresh: _Array
+    false_alarms: float = FALSE_ALARMS
+
+    def __post_init__(self) -> None:
+        count, least = math.comb(self._num, len(self.fresh)), math.ceil(1 / self.false_alarms)
+        if not least <= count <= _MOST:
+            raise InputError(
+                f"{len(self.fresh)} fresh and {len(self.reference)} kept seeds: {count} ways to choose the fresh ones: "
+                f"must be {least} to {_MOST}"
+            )
+
+    @property
+    def _num(self) -> int:
+        return len(self.fresh) + len(self.reference)
+
+    @property
+    def difference(self) -> _Array:
+        """Fresh mean - reference mean, (k,)."""
+        return np.asarray(self.fresh.mean(axis=0) - self.reference.mean(axis=0))
+
+    @cached_property
+    def _error(self) -> _Array:
+        """Standard error of ``difference`` where nothing has changed, (k,): it is equal for all arrangements."""
+        spread = np.concatenate([self.reference, self.fresh]).std(axis=0, ddof=1)
+        return np.asarray(spread * self._root)
+
+    @cached_property
+    def _arranged(self) -> _Array:
+        return largest(np.concatenate([self.reference, self.fresh]), len(self.fresh))
+
+    @cached_property
+    def critical(self) -> float:
+        """The largest |standardized difference| that passes: at most ``false_alarms`` of the arrangements exceed it."""
+        descending = np.sort(self._arranged)[::-1]
+        return float(descending[math.floor(self.false_alarms * len(descending))])
+
+    @property
+    def p_value(self) -> float:
+        """The share of the arrangements that differ as much as the actual one."""
+        own = np.divide(np.abs(self.difference), self._error, out=np.zeros_like(self._error), where=self._error > 0)
+        return float(np.mean(self._arranged >= own.max() * (1 - _ROUNDING)))
+
+    @property
+    def changed(self) -> npt.NDArray[np.bool_]:
+        """Which quantities differ by more than chance, (k,)."""
+        return np.abs(self.difference) > self.critical * self._error * (1 + _ROUNDING)
+
+    @property
+    def bound(self) -> _Array:
+        """The largest |difference| that passes, (k,), in units of the values."""
+        return self._quantile * self._error_within
+
+    def found(self, power: float = POWER) -> _Array:
+        """The shift of one column that is found with ``power``, (k,), by the noncentral t distribution."""
+
+        def missing(noncentrality: float) -> float:
+            return float(stats.nct.sf(self._quantile, self._num - 2, noncentrality)) - power
+
+        shift = float(optimize.brentq(missing, 0.0, 4 * self._quantile + 20))
+        return shift * self._error_within
+
+    @property
+    def _error_within(self) -> _Array:
+        """Standard error of ``difference`` from the spread within the fresh and within the kept seeds, (k,)."""
+        groups = (self.fresh, self.reference)
+        squares = sum(((group - group.mean(axis=0)) ** 2).sum(axis=0) for group in groups)
+        return np.asarray(np.sqrt(squares / (self._num - 2)) * self._root)
+
+    @property
+    def _quantile(self) -> float:
+        """``critical`` as a t: in units of the spread within both groups, not of that of all values."""
+        ratio = self.critical**2 / (self._num - 1 - self.critical**2)
+        return math.sqrt((self._num - 2) * ratio)
+
+    @property
+    def _root(self) -> float:
+        return math.sqrt(1 / len(self.fresh) + 1 / len(self.reference))
+
+
+def largest(values: _Array, num_fresh: int) -> _Array:
+    """For each way to call ``num_fresh`` of the rows fresh: the largest |standardized difference| over the columns."""
+    spread = values.std(axis=0, ddof=1)
+    scaled = np.divide(values - values.mean(axis=0), spread, out=np.zeros_like(values), where=spread > 0)
+    chosen = np.array(list(combinations(range(len(values)), num_fresh)))
+    sums = sum(scaled[chosen[:, i]] for i in range(num_fresh))
+    unit = num_fresh * (1 - num_fresh / len(values)) * math.sqrt(1 / num_fresh + 1 / (len(values) - num_fresh))
+    return np.asarray(np.abs(sums).max(axis=1) / unit)
+
+
+class Kept(NamedTuple):
+    """A trial of the reference: its ``METRICS``, and a hash of all its metrics and test predictions."""
+
+    seed: int
+    metrics: dict[str, float]
+    bits: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Kept trials by trial_id, all from one code on one kind of machine."""
+
+    code_id: str
+    git_commit: str | None
+    device: str
+    versions: dict[str, str]
+    data_id: str
+    trials: dict[str, Kept]
+
+    def same_kind(self, result: Outcome) -> bool:
+        """Whether a result has this code, data and kind of machine: equal bits are to be expected then."""
+        return all(getattr(result, key) == getattr(self, key) for key in ("code_id", "device", "versions", "data_id"))
+
+
+def read(path: Path) -> Reference:
+    """The kept reference.
+
+    Raises:
+        InputError: there is none, or it is garbled.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Reference(**found | {"trials": {name: Kept(*trial) for name, trial in found["trials"].items()}})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: is no reference ({error}): --keep writes one") from None
+
+
+def keep(sweep: Sweep, ledger: Ledger, path: Path) -> None:
+    """Write the trials of a sweep as reference.
+
+    Raises:
+        InputError: some are not done, or they come from more than one code or kind of machine.
+    """
+    found = {name: ledger.result(trial) for name, trial in sweep.trials.items()}
+    results = {name: result for name, result in found.items() if result is not None and result.status == "done"}
+    if missing := sorted(found.keys() - results.keys()):
+        raise InputError(f"{len(missing)} of {len(found)} trials are not done: {', '.join(missing[:5])}")
+    first = next(iter(results.values()))
+    origin = {key: getattr(first, key) for key in Reference.__dataclass_fields__ if key != "trials"}
+    if not all(Reference(**origin, trials={}).same_kind(result) for result in results.values()):
+        raise InputError(f"{ledger.root}: results of more than one code, data set or kind of machine: keep only one")
+    trials = {name: Kept(sweep.trials[name].seed, _metrics(r), bits(r)) for name, r in results.items()}
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(trial)}" for name, trial in trials.items())
+    head = json.dumps(origin, indent=1).removesuffix("\n}")
+    write_whole(path, f'{head},\n "trials": {{\n{lines}\n }}\n}}\n')  # a line a trial, for readable changes
+
+
+def bits(result: Result) -> str:
+    """First 16 hex digits of SHA-256 over a result's metrics and test predictions."""
+    text = json.dumps([result.metrics, result.test_predictions], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _metrics(result: Outcome) -> dict[str, float]:
+    """What is compared.
+
+    Raises:
+        InputError: the trial evaluated no test.
+    """
+    found = {metric: value for metric in METRICS if (value := result.metrics.get(metric)) is not None}
+    if len(found) < len(METRICS):
+        raise InputError(f"trial {result.trial_id}: has no {', '.join(sorted(set(METRICS) - set(found)))}")
+    return found
+
+
+def differing_bits(sweep: Sweep, ledger: Ledger, reference: Reference) -> tuple[list[str], list[str]]:
+    """Of the trials that were kept: those whose bits differ though they must be equal; those whose bits are equal."""
+    differing, equal = [], []
+    for name, trial in sweep.trials.items():
+        if name in reference.trials and (result := ledger.result(trial)):
+            if bits(result) == reference.trials[name].bits:
+                equal.append(name)
+            elif reference.same_kind(result):
+                differing.append(name)
+    return differing, equal
+
+
+def compare(sweep: Sweep, found: list[Cell], reference: Reference) -> tuple[Comparison, list[str]]:
+    """The fresh trials of a sweep against the kept ones of other seeds, and what its columns are.
+
+    Raises:
+        InputError: the reference was made from other data, or has no trials with the settings of a cell.
+    """
+    planned = {trial.seed for trial in sweep.trials.values()}
+    seeds = sorted({trial.seed for trial in reference.trials.values()} - planned)
+    fresh, kept = [], []
+    for cell in found:
+        place = {"cell": cell.name, "series": f"{cell.series}, {cell.model}, {cell.dataset}"}
+        results = cell.results.values()
+        if other := {result.data_id for result in results} - {reference.data_id}:
+            raise InputError(f"data {', '.join(other)}: must be that of the reference: {reference.data_id}")
+        fresh += [place | {"seed": seed} | _metrics(result) for seed, result in cell.results.items()]
+        trial = sweep.trials[next(iter(results)).trial_id]
+        kept += [place | {"seed": seed} | _kept(trial, seed, cell.name, reference) for seed in seeds]
+    before, after = quantities(kept), quantities(fresh)
+    return Comparison(before.to_numpy(), after[before.columns].to_numpy()), list(before.columns)
+
+
+def _kept(trial: Trial, seed: int, cell: str, reference: Reference) -> dict[str, float]:
+    trial_id = trial.model_copy(update={"seed": seed}).trial_id
+    if trial_id not in reference.trials:
+        raise InputError(f"{cell}: the reference has no trial {trial_id} (seed {seed}): made with other settings?")
+    return reference.trials[trial_id].metrics
+
+
+def quantities(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """What is compared, a row a seed: accuracy by cell; by series, means over widths of logarithms of ``MEASURES``."""
+    long = pd.DataFrame(rows)
+    accuracy = long.pivot_table(index="seed", columns="cell", values="test/top1", sort=False)
+    logs = long.assign(**{measure: take(long) for measure, take in MEASURES.items()})
+    means = {
+        f"{series}: {measure}": rows.groupby("seed")[measure].mean()
+        for series, rows in logs.groupby("series", sort=False)
+        for measure in MEASURES
+    }
+    return accuracy.assign(**means)
+
+
+def table(compared: Comparison, columns: Sequence[str]) -> str:
+    """The comparison as Markdown: accuracies in % and points; logarithms as geometric means and factors."""
+    m, n = len(compared.reference), len(compared.fresh)
+    before, after = compared.reference.mean(axis=0), compared.fresh.mean(axis=0)
+    spread = compared.reference.std(axis=0, ddof=1)
+    numbers = (before, spread, after, compared.difference, compared.bound, compared.found())
+    rows = []
+    for name, changed, values in zip(columns, compared.changed, zip(*numbers, strict=True), strict=True):
+        form = _as_factors if any(name.endswith(f": {measure}") for measure in MEASURES) else _as_points
+        first, sd, second, *rest = form(*map(float, values))
+        rows.append([name, first, sd, m, second, n, *rest, "CHANGED" if changed else "same"])
+    head = ["", "reference", "sd", "n", "fresh", "n", "difference", "bound", f"found {100 * POWER:g} %", "verdict"]
+    align = ["left", *["right"] * (len(head) - 2), "left"]
+    return pd.DataFrame(rows, columns=head).to_markdown(index=False, disable_numparse=True, colalign=align)
+
+
+def _as_points(before: float, spread: float, after: float, difference: float, bound: float, found: float) -> list[str]:
+    plain = [f"{100 * value:.2f}" for value in (before, spread, after)]
+    return [*plain, f"{100 * difference:+.2f}", f"± {100 * bound:.2f}", f"{100 * found:.2f}"]
+
+
+def _as_factors(before: float, spread: float, after: float, *logs: float) -> list[str]:
+    return (
+        [f"{math.exp(value):.4f}" for value in (before,)]
+        + [f"x {math.exp(spread):.2f}", f"{math.exp(after):.4f}"]
+        + [f"x {math.exp(value):.2f}" for value in logs]
+    )
+
+
+def judge(sweep: Sweep, ledger: Ledger, reference: Reference, *, other_machine: bool = False) -> tuple[bool, str]:
+    """Whether a sweep passes, and the text that says why."""
+    found = cells(sweep, ledger)
+    if missing := [f"{state}: {cell.name}, seed {seed}" for cell in found for seed, state in cell.missing.items()]:
+        return False, "\n".join([*missing, "gate: FAILED: every trial must be done"])
+    differing, equal = differing_bits(sweep, ledger, reference)
+    compared, columns = compare(sweep, found, reference)
+    wrong = [name for name, changed in zip(columns, compared.changed, strict=True) if changed]
+    if differing and not other_machine:
+        wrong.append(
+            f"bits of {len(differing)} trials ({', '.join(differing[:5])}) of this code on this kind of machine"
+        )
+    notes = [
+        f"bits: {len(equal)} of the kept trials came out equal, {len(differing)} differ that should not",
+        f"false alarms: at most {compared.false_alarms:g}, over all {len(columns)} comparisons",
+        f"p: {compared.p_value:.3g} of the ways to choose the fresh seeds among all differ as much",
+        f"found {100 * POWER:g} %: the shift that is found with this probability",
+        f"gate: {'FAILED: ' + '; '.join(wrong) if wrong else 'passed'}",
+    ]
+    return not wrong, "\n".join([table(compared, columns), "", *notes])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare a sweep with the reference, or make it the reference; exit status 1 where something has changed."""
+    parser = cli.sweep_parser("python -m analysis.gate", "Compare a sweep with kept trials of other seeds.")
+    parser.add_argument("--reference", type=Path, default=REFERENCE, metavar="FILE", help="default: the kept one")
+    parser.add_argument("--keep", action="store_true", help="make these trials the reference")
+    parser.add_argument("--other-machine", action="store_true", help="its processor differs though its name does not")
+    args = parser.parse_args(argv)
+    sweep, ledger = cli.load(args)
+    if args.keep:
+        keep(sweep, ledger, args.reference)
+        print(f"{len(sweep.trials)} trials kept: {args.reference}")
+        return 0
+    passed, text = judge(sweep, ledger, read(args.reference), other_machine=args.other_machine)
+    print(text)
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,266 @@
+"""The gate: its false alarms and its power as they are stated, and what it says of made-up results."""
+
+import json
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis import gate
+from analysis.gate import METRICS, Comparison, Kept, largest
+from suite.config import InputError, Trial
+from suite.ledger import Ledger
+from suite.sweepfile import Sweep, load_sweep
+
+DESIGN = "sweeps/width_vs_acc.yaml"
+KEPT, FRESH = list(range(1001, 1016)), [1, 2, 3, 4, 5]  # 15,504 ways to choose the fresh ones
+
+
+def skewed(num: int, seed: int) -> Any:
+    """Rows of three correlated quantities with a long left tail, as accuracies of narrow networks: (num, 3)."""
+    generator = np.random.default_rng(seed)
+    common = generator.exponential(0.03, (num, 1))
+    return np.round(0.97 - common - generator.exponential([0.001, 0.01, 0.1], (num, 3)), 2)  # with ties
+
+
+def test_the_largest_standardized_difference_by_hand() -> None:
+    # 3 against 0 and 1: difference 2.5; spread of all sqrt(7 / 3); standard error sqrt(7 / 3 * (1 + 1 / 2)).
+    first, *others = largest(np.array([[3.0], [0.0], [1.0]]), 1)
+    assert first == pytest.approx(2.5 / np.sqrt(7 / 3 * 1.5))
+    assert others == pytest.approx([2.0 / np.sqrt(3.5), 0.5 / np.sqrt(3.5)])
+
+
+def test_all_ways_to_choose_by_loops() -> None:
+    values = skewed(8, seed=0)
+    expected = []
+    for chosen in combinations(range(8), 3):
+        fresh, rest = values[list(chosen)], np.delete(values, chosen, axis=0)
+        error = values.std(axis=0, ddof=1) * np.sqrt(1 / 3 + 1 / 5)
+        expected.append(np.max(np.abs(fresh.mean(axis=0) - rest.mean(axis=0)) / error))
+    assert largest(values, 3) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("false_alarms", [0.05, 0.1])
+def test_false_alarms_are_as_rare_as_stated_whatever_the_distribution(seed: int, false_alarms: float) -> None:
+    """Over every way in which the same eleven rows could have been kept and fresh ones: no simulation."""
+    values = skewed(11, seed)
+    alarms = []
+    for chosen in combinations(range(11), 3):
+        compared = Comparison(np.delete(values, chosen, axis=0), values[list(chosen)], false_alarms)
+        alarms.append(bool(compared.changed.any()))
+        assert alarms[-1] == (compared.p_value <= false_alarms)
+    assert false_alarms / 3 < np.mean(alarms) <= false_alarms
+
+
+def test_false_alarms_of_fresh_draws() -> None:
+    """Simulated: 1,000 times 12 kept and 4 fresh rows of one distribution."""
+    alarms = sum(
+        Comparison(values[:12], values[12:], 0.05).changed.any()
+        for values in (skewed(16, seed) for seed in range(1000))
+    )
+    assert 25 <= alarms <= 75  # 50 expected, standard deviation 7
+
+
+def test_the_power_is_that_of_the_noncentral_t() -> None:
+    generator = np.random.default_rng(1)
+    found = 0
+    for _ in range(150):
+        kept, fresh = generator.normal(0, 1, (15, 4)), generator.normal(0, 1, (5, 4))
+        compared = Comparison(kept, fresh)
+        within = np.sqrt((14 * kept[:, 0].var(ddof=1) + 4 * fresh[:, 0].var(ddof=1)) / 18)
+        shift = compared.found()[0] / within  # the true spread is 1
+        found += bool(Comparison(kept, fresh + np.array([shift, 0, 0, 0])).changed[0])
+    assert 0.82 <= found / 150 <= 0.97  # standard deviation 0.025
+
+
+def test_a_quantity_that_never_varies_has_not_changed() -> None:
+    kept, fresh = skewed(15, seed=1), skewed(5, seed=2)
+    kept[:, 1] = fresh[:, 1] = 1.0
+    compared = Comparison(kept, fresh)
+    assert not compared.changed.any()
+    assert compared.bound[1] == pytest.approx(compared.difference[1], abs=1e-12)
+
+
+def test_what_exceeds_its_bound_has_changed() -> None:
+    """Both are the same comparison, with the spread within both groups and with that of all values."""
+    for seed in range(20):
+        kept, fresh = skewed(15, seed), skewed(5, seed + 100) - np.array([0.05, 0.0, 0.2])
+        compared = Comparison(kept, fresh)
+        assert np.array_equal(compared.changed, np.abs(compared.difference) > compared.bound)
+
+
+def test_equal_bits_of_a_statistic_do_not_decide() -> None:
+    """All values are equal but for two: many arrangements tie, and none may exceed the bound by a rounding."""
+    values = np.full((20, 1), 0.1)
+    values[:2] = 0.3
+    assert not Comparison(values[5:], values[:5]).changed.any()
+    assert not Comparison(values[:15], values[15:]).changed.any()
+
+
+@pytest.mark.parametrize(("kept", "fresh"), [(6, 5), (40, 10)])
+def test_numbers_of_seeds_that_cannot_be_compared(kept: int, fresh: int) -> None:
+    with pytest.raises(InputError, match=f"{fresh} fresh and {kept} kept seeds: .* must be 1000 to 1000000"):
+        Comparison(np.zeros((kept, 1)), np.zeros((fresh, 1)))
+
+
+def metrics(trial: Trial, worse: float = 0.0) -> dict[str, Any]:
+    """Numbers of a trial that nobody trained, as a function of its identity."""
+    noise = int(trial.trial_id, 16) % 997 / 997
+    accuracy, loss = 0.98 - 0.01 * noise - worse, 0.1 + 0.1 * noise
+    found = {"test/top1": accuracy, "val/top1": accuracy, "train/loss": loss, "test/loss": loss}
+    return {"metrics": found, "data_id": "data"}
+
+
+@pytest.fixture
+def kept(sweep: Callable[..., Sweep], fill: Callable[..., Ledger], tmp_path: Path) -> tuple[Path, Path]:
+    """The sweep file of five seeds, and a reference of other seeds and of seed 1."""
+    sweep(("[1, 2, 3]", str(FRESH)))
+    path, reference = tmp_path / "sweep.yaml", tmp_path / "reference.json"
+    seeds = f"seed={[1, *KEPT]}"
+    fill(load_sweep(path, sets=[seeds]), metrics)
+    assert gate.main([str(path), "--set", seeds, "--results", str(tmp_path / "results"), *at(reference), "--keep"]) == 0
+    return path, reference
+
+
+def at(reference: Path) -> list[str]:
+    return ["--reference", str(reference)]
+
+
+@pytest.fixture
+def judged(kept: tuple[Path, Path], fill: Callable[..., Ledger]) -> Callable[..., tuple[bool, list[str]]]:
+    """What the gate says of results, by ``change(trial)`` as ``fill`` has it."""
+
+    def judged(change: Callable[[Trial], Any] = metrics, **options: Any) -> tuple[bool, list[str]]:
+        sweep = load_sweep(kept[0])
+        passed, text = gate.judge(sweep, fill(sweep, change), gate.read(kept[1]), **options)
+        return passed, text.splitlines()
+
+    return judged
+
+
+def test_unchanged_results_pass(judged: Callable[..., Any]) -> None:
+    passed, lines = judged()
+    assert passed and lines[-1] == "gate: passed"
+    assert sum(line.endswith("same      |") for line in lines) == 4 + 2 * 3  # cells; series x measures
+    assert "bits: 4 of the kept trials came out equal, 0 differ that should not" in lines
+
+
+@pytest.mark.parametrize("method", ["weights", "edge_popup"])
+def test_a_method_that_got_worse_fails_by_name(judged: Callable[..., Any], method: str) -> None:
+    passed, lines = judged(lambda trial: metrics(trial, 0.03 * (trial.method.name == method)), other_machine=True)
+    assert not passed and lines[-1].startswith(f"gate: FAILED: {method}, conv2 x")
+    changed = [line for line in lines if "CHANGED" in line]
+    assert len(changed) == 3  # two widths, and their errors; the losses are as before
+    assert all(line.startswith(f"| {method}, conv2") for line in changed)
+    assert all(-3.5 < float(line.split("|")[7]) < -2.5 for line in changed[:2])
+
+
+def test_the_table_shows_means_and_numbers_of_seeds(judged: Callable[..., Any], kept: tuple[Path, Path]) -> None:
+    _, lines = judged()
+    own = [t for t in load_sweep(kept[0]).trials.values() if t.method.name == "weights" and t.model.width_mult == 0.5]
+    mean = np.mean([metrics(trial)["metrics"]["test/top1"] for trial in own])
+    row = next(line for line in lines if line.startswith("| weights, conv2 x0.5")).split("|")
+    assert [cell.strip() for cell in row][4:7] == ["15", f"{100 * mean:.2f}", "5"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [(None, "missing"), ({"status": "diverged"}, "diverged")], ids=["missing", "diverged"]
+)
+def test_a_trial_that_is_not_done_fails_by_name(judged: Callable[..., Any], change: Any, said: str) -> None:
+    def results(trial: Trial) -> dict[str, Any] | None:
+        this = trial.seed == 3 and trial.method.name == "weights" and trial.model.width_mult == 0.25
+        return metrics(trial) if not this else change and metrics(trial) | change
+
+    passed, lines = judged(results)
+    assert not passed
+    assert lines[0] == f"{said}: weights, conv2 x0.25, digits, seed 3"
+
+
+def test_bits_of_the_same_code_and_machine_must_be_equal(judged: Callable[..., Any]) -> None:
+    def one_prediction(trial: Trial) -> dict[str, Any]:
+        return metrics(trial) | {"test_predictions": [int(trial.seed == 1), *[0] * 359]}
+
+    passed, lines = judged(one_prediction)
+    assert not passed and lines[-1].startswith("gate: FAILED: bits of 4 trials")
+    assert judged(one_prediction, other_machine=True)[0]
+
+
+@pytest.mark.parametrize("other", [{"code_id": "new"}, {"device": "TPU"}, {"versions": {"torch": "2.12"}}])
+def test_bits_of_another_code_or_machine_may_differ(judged: Callable[..., Any], other: dict[str, Any]) -> None:
+    passed, lines = judged(lambda trial: metrics(trial) | {"test_predictions": [1] * 360} | other)
+    assert passed
+    assert "bits: 0 of the kept trials came out equal, 0 differ that should not" in lines
+
+
+def test_results_of_other_data_are_an_error(judged: Callable[..., Any]) -> None:
+    with pytest.raises(InputError, match="data other: must be that of the reference: data"):
+        judged(lambda trial: metrics(trial) | {"data_id": "other"})
+
+
+def test_results_without_a_test_are_an_error(judged: Callable[..., Any]) -> None:
+    with pytest.raises(InputError, match="has no test/loss, test/top1"):
+        judged(lambda trial: {"metrics": {"train/loss": 1.0, "test/top1": None}, "data_id": "data"})
+
+
+def test_other_settings_than_those_of_the_reference_are_an_error(
+    kept: tuple[Path, Path], fill: Callable[..., Ledger]
+) -> None:
+    changed = load_sweep(kept[0], sets=["epochs=2"])
+    with pytest.raises(InputError, match=r"weights, conv2 x0.5, digits: the reference has no trial .* other settings"):
+        gate.judge(changed, fill(changed, metrics), gate.read(kept[1]))
+
+
+def test_only_what_is_done_is_kept(kept: tuple[Path, Path], tmp_path: Path) -> None:
+    sweep = load_sweep(kept[0], sets=["epochs=2"])
+    with pytest.raises(InputError, match="20 of 20 trials are not done"):
+        gate.keep(sweep, Ledger(tmp_path / "results"), tmp_path / "other.json")
+
+
+def test_results_of_two_codes_are_not_kept(
+    kept: tuple[Path, Path], fill: Callable[..., Ledger], tmp_path: Path
+) -> None:
+    sweep = load_sweep(kept[0], sets=["epochs=3"])
+    ledger = fill(sweep, lambda trial: metrics(trial) | {"code_id": f"code{trial.seed % 2}"})
+    with pytest.raises(InputError, match="more than one code"):
+        gate.keep(sweep, ledger, tmp_path / "other.json")
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"trials": {"a": [1]}}', "[]", None])
+def test_a_garbled_or_missing_reference_is_an_error(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "r.json").write_text(text)
+    with pytest.raises(InputError, match=r"r.json: is no reference .*: --keep writes one"):
+        gate.read(tmp_path / "r.json")
+
+
+def test_the_command_ends_with_its_verdict(
+    kept: tuple[Path, Path], fill: Callable[..., Ledger], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = load_sweep(kept[0])
+    fill(sweep, metrics)
+    arguments = [str(kept[0]), "--results", str(tmp_path / "results"), *at(kept[1])]
+    assert gate.main(arguments) == 0
+    assert "false alarms: at most 0.001, over all 10 comparisons" in capsys.readouterr().out
+    fill(sweep, lambda trial: metrics(trial, 0.05))
+    assert gate.main([*arguments, "--other-machine"]) == 1
+
+
+def test_the_kept_reference_is_of_the_default_sweep(repository: Path) -> None:
+    """Settings that were changed make it useless: docs/gate.md says how it is made again."""
+    reference, sweep = gate.read(gate.REFERENCE), load_sweep(repository / DESIGN)
+    planned = {trial.seed for trial in sweep.trials.values()}
+    seeds = {kept.seed for kept in reference.trials.values()}
+    assert len(seeds - planned) >= 12
+    ids = {trial.model_copy(update={"seed": seed}).trial_id for trial in sweep.trials.values() for seed in seeds}
+    assert ids == reference.trials.keys()
+    assert all(kept.metrics.keys() == set(METRICS) for kept in reference.trials.values())
+
+
+def test_a_reference_comes_back_as_it_was_kept(kept: tuple[Path, Path]) -> None:
+    found = json.loads(kept[1].read_text())
+    assert {name: Kept(*trial) for name, trial in found["trials"].items()} == gate.read(kept[1]).trials
+    assert (found["code_id"], found["data_id"]) == ("code", "data")
