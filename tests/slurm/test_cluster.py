@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+import pytest
 from faults import wait_for
 from slurm.cluster import Cluster
 
@@ -32,6 +33,7 @@ def test_a_job_sees_the_gpus_it_was_given(cluster: Cluster, tmp_path: Path) -> N
     assert sorted(file.read_text().strip() for file in files) == ["0,1", "2,3"]
 
 
+@pytest.mark.long  # test_a_power_cut shows it with a trial
 def test_a_job_whose_node_loses_power_runs_again_on_another(cluster: Cluster, tmp_path: Path) -> None:
     text = f"for i in {{1..600}}; do date +%s.%N >>{tmp_path}/$(uname -n)-beats; sleep 0.1; done"
     job = cluster.submit(text, nodes=1)
@@ -45,6 +47,7 @@ def test_a_job_whose_node_loses_power_runs_again_on_another(cluster: Cluster, tm
     assert again["nodes"] != [node] and beats.read_text() == seen
 
 
+@pytest.mark.long  # test_a_controller_that_is_away does, too
 def test_the_controller_comes_back_with_its_queue(cluster: Cluster) -> None:
     running = cluster.submit("sleep 60")
     waiting = cluster.submit("sleep 60", begin="now+1hour")

@@ -36,7 +36,7 @@ def test_an_archive_unpacked_once_for_both_tasks(cluster: Cluster, tmp_path: Pat
     assert len(list(scratch.iterdir())) == 1
 
 
-@pytest.mark.parametrize("kind", ["venv", "image"])
+@pytest.mark.parametrize("kind", ["venv", pytest.param("image", marks=pytest.mark.long)])
 def test_another_python(cluster: Cluster, tmp_path: Path, kind: str) -> None:
     python = tmp_path / "python with a space"
     python.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/started\nshift\nexec {shlex.quote(sys.executable)} "$@"\n')

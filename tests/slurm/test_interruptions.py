@@ -125,7 +125,7 @@ def test_stopped_by_a_scheduler(cluster: Cluster, tmp_path: Path, check_done: Ca
         check_done(again, jobs=2)
 
 
-@pytest.mark.parametrize("state", ["RUNNING", "PENDING"])
+@pytest.mark.parametrize("state", ["RUNNING", pytest.param("PENDING", marks=pytest.mark.long)])
 def test_a_driver_that_goes_away(cluster: Cluster, tmp_path: Path, check_done: Callable[..., None], state: str) -> None:
     if state == "PENDING":
         blocker = cluster.submit("sleep 60", nodes=4, exclusive=True)
