@@ -44,19 +44,20 @@ def part(found: list[Cell], metric: str, target: str | None) -> Part | None:
     """The table; None where there is no dense network of width 1 and no other target was named.
 
     Raises:
-        InputError: no such target.
+        InputError: no such target, or nothing that could match it.
     """
-    nets = by_net(found)
-    targets = {net: _target(own, metric, target) for net, own in nets.items()}
-    if target is not None and not any(targets.values()):
+    targets = [(own, aim) for own in by_net(found).values() if (aim := _target(own, metric, target))]
+    if target is not None and not targets:
         cells = sorted({f"{cell.series}:{cell.width_mult:g}" for cell in found if cell.values(metric)})
         rule = "must be a share in [0, 1], or a cell that has results"
         raise InputError(f"--target: {target}: {rule}: {', '.join(cells)}")
-    rows = [row for net, own in nets.items() if (aim := targets[net]) for row in _rows(own, metric, aim)]
+    rows = [row for own, aim in targets for row in _rows(own, metric, aim)]
+    if not rows and target is not None:
+        raise InputError(f"--target: {target}: nothing to match it with: needs results of another method at two widths")
     if not rows:
         return None
     table = pd.DataFrame(rows)
-    told = ", ".join(dict.fromkeys(aim.text for aim in targets.values() if aim))
+    told = ", ".join(dict.fromkeys(aim.text for _, aim in targets))
     return Part("needed", f"Needed for the accuracy of {told}", table, _shown(table, found), _NOTES)
 
 
@@ -70,8 +71,9 @@ _NOTES = [
 
 
 def has_target(found: list[Cell], metric: str, target: str) -> bool:
-    """Some network has that cell, or the target is a number."""
-    return any(_target(own, metric, target) for own in by_net(found).values())
+    """Some network has that target, and something that could match it."""
+    nets = by_net(found).values()
+    return any(_rows(own, metric, aim) for own in nets if (aim := _target(own, metric, target)))
 
 
 def _target(own: list[Cell], metric: str, text: str | None) -> Target | None:

@@ -213,3 +213,9 @@ def test_a_table_of_one_network_of_two_names_it(sweep: Any, fill: Any) -> None:
     _, files = tables.make(planned, fill(planned, lambda t: None if dense4(t) else curves()(t)))
     assert "& conv2 &" not in (latex := Path(files[0].parent / "needed.tex").read_text())
     assert latex.splitlines()[2].startswith("model & quantity") and "conv2 & parameters" in latex
+
+
+def test_a_single_width_has_nothing_to_match_with(sweep: Any, fill: Any) -> None:
+    planned = sweep(("[0.5, 0.25]", "0.5"))
+    with pytest.raises(InputError, match=r"--target: 0\.9: nothing to match it with"):
+        tables.parts(planned, fill(planned), "0.9")
