@@ -179,7 +179,7 @@ def _text(row: dict[str, object], prefix: str, style: str) -> str:
     if high is None and low is not None and isinstance(censored, float) and censored > _MOST_CENSORED:
         return f"> {number(low)}"
     if value is None:
-        return "not reached"
+        return "?" if row.get(prefix + "at_least") is False else "not reached"  # known on neither side
     mean = f"{'≤ ' if at_most else '≥ ' if row.get(prefix + 'at_least') else ''}{number(value)}"
     if censored is None:
         return mean

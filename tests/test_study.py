@@ -1,0 +1,47 @@
+"""The kept study: its page says what its records say, and can be made again from them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from analysis import kept, tables
+from suite.cli import run
+from suite.ledger import Ledger
+from suite.sweepfile import load_sweep
+
+ROOT = Path(__file__).parents[1]
+RECORDS = ROOT / "docs" / "study" / "records.jsonl.gz"
+TARGETS = {"fashion_width": "weights:0.0625"}
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    return kept.unpack(RECORDS, tmp_path_factory.mktemp("study") / "results")
+
+
+@pytest.mark.parametrize("name", ["fashion_width"])
+def test_every_row_of_the_page_is_that_of_the_records(ledger: Ledger, name: str) -> None:
+    page = (ROOT / "docs" / "study.md").read_text()
+    sweep = load_sweep(ROOT / "sweeps" / "study" / f"{name}.yaml")
+    made, _ = tables.make(sweep, ledger, TARGETS.get(name))
+    shown = made[: made.index("### Bytes of the stored network")]
+    rows = [line for line in shown.splitlines() if re.match(r"\| +\S", line)]
+    assert len(rows) > 10
+    assert [row for row in rows if row not in page] == []
+
+
+def test_every_trial_is_there_and_of_one_code(ledger: Ledger) -> None:
+    sweep = load_sweep(ROOT / "sweeps" / "study" / "fashion_width.yaml")
+    found = ledger.look(sweep.trials)
+    assert {each.state for each in found.values()} == {"done"}
+    assert len({each.summary.code_id for each in found.values() if each.summary}) == 1
+
+
+def test_the_page_can_be_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from analysis import report
+
+    sweep, out = ROOT / "sweeps" / "study" / "fashion_width.yaml", tmp_path / "page.html"
+    assert run(lambda: report.main([str(sweep), "--records", str(RECORDS), "--out", str(out)])) == 0
+    assert out.stat().st_size > 100_000
+    assert capsys.readouterr().out == f"written: {out}\n"
