@@ -7,7 +7,8 @@ same thing, else those of the source; what is blank is not stated there. ``value
 
 import math
 from collections.abc import Hashable
-from pathlib import Path
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import pandas as pd
@@ -16,7 +17,7 @@ from analysis.parts import Part
 from suite.config import DATASETS, MODELS, InputError
 from suite.problems import choices
 
-FILE = Path(__file__).with_name("published.csv")
+FILE = files("analysis") / "published.csv"  # a job's copy of the code is an archive
 CONFIDENCE = {
     "verified": "read in what the authors themselves put online",
     "secondary": "restated by others, the paper itself was not read: such numbers may be wrong, and some conflict",
@@ -28,14 +29,15 @@ _WORDS = ("dataset", "network", "method", "distribution", "metric", *ORIGIN)
 _NOT_STATED = "not stated"
 
 
-def load(path: Path = FILE) -> pd.DataFrame:
+def load(path: Traversable = FILE) -> pd.DataFrame:
     """All published numbers: a row each, NaN or an empty text for what is not stated.
 
     Raises:
         InputError: a line for each row that lacks source, where_found or confidence, or has no accuracy in percent.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        with path.open(encoding="utf-8") as file:
+            table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a table: {error}") from None
     if lacking := [column for column in (*_WORDS, *_NUMBERS) if column not in table]:

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
+from importlib.resources import files
 from pathlib import Path
 from string import Template
 
@@ -28,7 +29,7 @@ from suite.records import Summary, write_whole
 from suite.sweepfile import Sweep
 from suite.tracking.store import URI_VARIABLE
 
-_PAGE = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
+_PAGE = Template((files("analysis") / "report.html").read_text(encoding="utf-8"))
 _BLOCKS = {"paper": 0, "tuned": 1, None: 2}
 _ALT = {
     "figure": "accuracy against parameters and bytes",

@@ -9,8 +9,6 @@ from scipy import stats
 
 from suite.config import InputError
 
-SMALL_TEST_SET = 5000  # images: below, intervals are those over seeds and images
-
 
 @dataclass(frozen=True)
 class Estimate:

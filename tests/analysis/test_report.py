@@ -2,7 +2,10 @@
 
 import base64
 import json
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import pytest
 from made_up import write_result
 
 from analysis import kept, report
-from suite import records
+from suite import records, source
 from suite.cli import run
 from suite.ledger import Ledger
 from suite.sweepfile import load_sweep
@@ -141,3 +144,24 @@ def test_logged_to_mlflow(sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixt
     (found,) = client.search_runs([experiment.experiment_id], "tags.report = 'two_methods'")
     assert [item.path for item in client.list_artifacts(found.info.run_id)] == ["report.html"]
     assert "logged to MLflow" in capsys.readouterr().out
+
+
+def test_tables_and_pages_from_an_archive(sweep: Any, tmp_path: Path) -> None:
+    """A driver that is a job runs from a frozen copy of the code: a zip file."""
+    planned, ledger = sweep(), Ledger(tmp_path / "results")
+    write(ledger, planned)
+    environment = {**os.environ, "PYTHONPATH": str(source.freeze(tmp_path / "code"))}
+    for module, flags in (("analysis.tables", []), ("analysis.figures", []), ("analysis.report", ["--no-mlflow"])):
+        command = [sys.executable, "-P", "-m", module, str(planned.path), "--results", str(ledger.root), *flags]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert "written: " in done.stdout
+    where = subprocess.run(
+        [sys.executable, "-P", "-c", "import analysis; print(analysis.__file__)"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ".zip/" in where.stdout
