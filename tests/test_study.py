@@ -20,7 +20,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     return kept.unpack(RECORDS, tmp_path_factory.mktemp("study") / "results")
 
 
-@pytest.mark.parametrize("name", ["fashion_width"])
+@pytest.mark.parametrize("name", ["fashion_width", "fashion_controls"])
 def test_every_row_of_the_page_is_that_of_the_records(ledger: Ledger, name: str) -> None:
     page = (ROOT / "docs" / "study.md").read_text()
     sweep = load_sweep(ROOT / "sweeps" / "study" / f"{name}.yaml")
@@ -31,8 +31,9 @@ def test_every_row_of_the_page_is_that_of_the_records(ledger: Ledger, name: str)
     assert [row for row in rows if row not in page] == []
 
 
-def test_every_trial_is_there_and_of_one_code(ledger: Ledger) -> None:
-    sweep = load_sweep(ROOT / "sweeps" / "study" / "fashion_width.yaml")
+@pytest.mark.parametrize("name", ["fashion_tuning", "fashion_width", "fashion_controls"])
+def test_every_trial_is_there_and_of_one_code(ledger: Ledger, name: str) -> None:
+    sweep = load_sweep(ROOT / "sweeps" / "study" / f"{name}.yaml")
     found = ledger.look(sweep.trials)
     assert {each.state for each in found.values()} == {"done"}
     assert len({each.summary.code_id for each in found.values() if each.summary}) == 1
