@@ -4,7 +4,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from analysis.parts import Part, without_constant
+from analysis.parts import Part, places, without_constant
 from analysis.rows import Cell, in_order
 from suite.records import Summary
 
@@ -59,10 +59,7 @@ def _num_gpus(result: Summary) -> float:
 def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     shown = pd.DataFrame(
         {
-            "dataset": table["dataset"],
-            "model": table["model"],
-            "width": table["width"].map("{:g}".format),
-            "method": table["method"],
+            **places(table),
             "n": table["n"].map(str),
             "seconds": table["seconds"].map("{:.1f}".format),
             "updates/s": table["updates_per_second"].map("{:.1f}".format),

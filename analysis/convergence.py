@@ -4,7 +4,7 @@ from itertools import combinations, pairwise
 
 import pandas as pd
 
-from analysis.parts import Part, without_constant
+from analysis.parts import Part, points, without_constant
 from analysis.rows import Cell, in_order
 from analysis.stats import Estimate, t_interval
 
@@ -71,11 +71,5 @@ def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     shown["width"] = table["width"].map("{:g}".format)
     for name in ("before", "after", "moved"):
         pairs = zip(table[name], table[f"{name}_half_width"], strict=True)
-        shown[name] = [_text(mean, half) for mean, half in pairs]
+        shown[name] = [points(mean, half) for mean, half in pairs]
     return without_constant(shown, found)
-
-
-def _text(mean: float | None, half: float | None) -> str:
-    if pd.isna(mean):
-        return "missing"
-    return f"{100 * mean:+.2f}" + ("" if pd.isna(half) else f" ± {100 * half:.2f}")

@@ -42,6 +42,19 @@ def without_constant(shown: pd.DataFrame, found: Sequence[Cell]) -> pd.DataFrame
     return shown.drop(columns=one)
 
 
+def places(table: pd.DataFrame) -> dict[str, "pd.Series[str]"]:
+    """The columns that say which cell a row is of."""
+    width = table["width"].map("{:g}".format)
+    return {"dataset": table["dataset"], "model": table["model"], "width": width, "method": table["method"]}
+
+
+def points(difference: float | None, half_width: float | None) -> str:
+    """+1.08 ± 0.94 for a difference of accuracies in [-1, 1]; "missing" for none."""
+    if pd.isna(difference):
+        return "missing"
+    return f"{100 * difference:+.2f}" + ("" if pd.isna(half_width) else f" ± {100 * half_width:.2f}")
+
+
 def percent(share: float | None) -> str:
     """83.33 for 0.8333; empty for nothing."""
     return "" if pd.isna(share) else f"{100 * share:.2f}"

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.parts import Part, without_constant
+from analysis.parts import Part, places, without_constant
 from analysis.rows import Cell, in_order
 from analysis.stored import WITHIN, Size, smallest
 
@@ -64,10 +64,7 @@ def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     whole = "{:.0f}".format
     shown = pd.DataFrame(
         {
-            "dataset": table["dataset"],
-            "model": table["model"],
-            "width": table["width"].map("{:g}".format),
-            "method": table["method"],
+            **places(table),
             "parameters": table["parameters"].map(str),
             "fp32": table["fp32"].map(whole),
             "form": table["form"],

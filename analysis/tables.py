@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import compute, convergence, estimates, needed, published, sizes, sparsity
-from analysis.parts import Part, interval, markdown, percent, without_constant
+from analysis.parts import Part, interval, markdown, percent, places, points, without_constant
 from analysis.rows import Cell, by_net, cells, in_order, metric_of, mixed
 from suite import cli
 from suite.ledger import Ledger
@@ -112,10 +112,7 @@ def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     """The accuracy table as people read it: percent, and "missing" where there is nothing."""
     shown = pd.DataFrame(
         {
-            "dataset": table["dataset"],
-            "model": table["model"],
-            "width": table["width"].map("{:g}".format),
-            "method": table["method"],
+            **places(table),
             "n": [f"{n} of {planned}" for n, planned in zip(table["n"], table["planned"], strict=True)],
             "mean": [percent(mean) or "missing" for mean in table["mean"]],
             "95 % interval": [interval(low, high) for low, high in zip(table["low"], table["high"], strict=True)],
@@ -154,8 +151,7 @@ def _pairs(own: list[Cell]) -> Iterator[tuple[Cell, Cell]]:
 
 def _difference(one: Cell, other: Cell, metric: str) -> str:
     estimate = estimates.of_difference(one, other, metric)
-    half = "" if estimate.half_width is None else f" ± {100 * estimate.half_width:.2f}"
-    return f"{100 * estimate.mean:+.2f}{half}" if estimate.n else "missing"
+    return points(estimate.mean if estimate.n else None, estimate.half_width)
 
 
 def _notes(found: list[Cell], metric: str) -> list[str]:

@@ -58,6 +58,15 @@ def write(ledger: Ledger, planned: Any) -> None:
         (ledger.folder(trial_id) / records.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def two_sweeps(planned: Any, folder: Path) -> tuple[Any, Any, Ledger]:
+    """A sweep, another one with the paper's settings, and the results of both."""
+    (folder / "other.yaml").write_text(OTHER)
+    other, ledger = load_sweep(folder / "other.yaml"), Ledger(folder / "results")
+    for each in (planned, other):
+        write(ledger, each)
+    return planned, other, ledger
+
+
 def test_a_page_that_needs_nothing_else(sweep: Any, tmp_path: Path) -> None:
     planned, ledger = sweep(), Ledger(tmp_path / "results")
     write(ledger, planned)
@@ -89,11 +98,7 @@ def test_the_numbers_can_be_saved(sweep: Any, fill: Any) -> None:
 
 
 def test_the_papers_settings_come_first_and_words_are_no_tags(sweep: Any, tmp_path: Path) -> None:
-    planned, ledger = sweep(), Ledger(tmp_path / "results")
-    (tmp_path / "other.yaml").write_text(OTHER)
-    other = load_sweep(tmp_path / "other.yaml")
-    for each in (planned, other):
-        write(ledger, each)
+    planned, other, ledger = two_sweeps(sweep(), tmp_path)
     text = report.page([(planned, ledger), (other, ledger)])
     assert "With &lt;b&gt;tags&lt;/b&gt; &amp; more." in text
     assert re.findall(r'<section id="(\w+)">', text) == ["other", "two_methods"]
@@ -106,11 +111,7 @@ def test_nothing_was_run(sweep: Any, tmp_path: Path) -> None:
 
 
 def test_the_target_where_a_sweep_has_it(sweep: Any, tmp_path: Path) -> None:
-    planned, ledger = sweep(), Ledger(tmp_path / "results")
-    (tmp_path / "other.yaml").write_text(OTHER)
-    other = load_sweep(tmp_path / "other.yaml")
-    for each in (planned, other):
-        write(ledger, each)
+    planned, other, ledger = two_sweeps(sweep(), tmp_path)
     text = report.page([(planned, ledger), (other, ledger)], "edge_popup:0.25")
     assert text.count("Needed for the accuracy of edge_popup at width 0.25") == 1
     flags = [str(planned.path), str(other.path), "--results", str(ledger.root), "--no-mlflow", "--target", "iterand:1"]
