@@ -35,12 +35,12 @@ def smallest(cell: Cell, metric: str) -> Size | None:
 
 
 def _size(results: list[Summary], form: str, metric: str) -> Size | None:
-    """A form that all of some trials have."""
+    """A form that all of some trials have, and of which all say how accurate it is."""
     own, exact = [_of(result, form) for result in results], [_of(result, "fp32") for result in results]
     pairs = [(one, other) for one, other in zip(own, exact, strict=True) if one is not None and other is not None]
-    if not pairs or len(pairs) < len(results):
+    losses = [loss for one, other in pairs if (loss := _loss(one, other, metric)) is not None]
+    if not pairs or len(losses) < len(results):
         return None
-    losses = [_accuracy(other, metric) - _accuracy(one, metric) if form != "ticket" else 0.0 for one, other in pairs]
     names = pairs[0][0].parts
     return Size(
         form=form,
@@ -55,5 +55,9 @@ def _of(result: Summary, form: str) -> Stored | None:
     return next((stored for stored in result.stored if stored.form == form), None)
 
 
-def _accuracy(stored: Stored, metric: str) -> float:
-    return stored.metrics.get(metric) or 0.0
+def _loss(one: Stored, exact: Stored, metric: str) -> float | None:
+    """Of accuracy; None where it is not told. The ticket is the network itself."""
+    if one.form in ("ticket", exact.form):
+        return 0.0
+    before, after = exact.metrics.get(metric), one.metrics.get(metric)
+    return None if before is None or after is None else before - after

@@ -15,8 +15,8 @@ def header(device: torch.device, how: str) -> str:
     told = ", ".join(f"{name} {_version(name)}" for name in packages)
     cores = len(os.sched_getaffinity(0))
     threads = f"{cores} CPUs, {torch.get_num_threads()} thread(s)"
-    kind = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else f"CUDA {torch.version.cuda}"
-    return f"{provenance.device_name(device)} ({kind}), {threads}; {told}.\n{how}.\n"
+    kind = f" (CUDA {torch.version.cuda})" if device.type == "cuda" else ""
+    return f"{provenance.device_name(device)}{kind}, {threads}; {told}.\n{how}.\n"
 
 
 def keep(table: pd.DataFrame, out: str | None) -> None:

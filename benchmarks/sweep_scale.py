@@ -132,6 +132,7 @@ def time_commands(folder: Path, file: Path) -> dict[str, float]:
         "--dry-run, s": ["suite.sweep", str(file), "--dry-run"],
         "status, s": ["suite.status", str(file)],
         "tables, s": ["analysis.tables", str(file)],
+        "figures, s": ["analysis.figures", str(file)],
     }
     taken = {}
     for name, command in commands.items():

@@ -32,14 +32,23 @@ def versions() -> dict[str, str]:
 
 
 def device_name(device: torch.device) -> str:
-    """The model of the GPU, or of the processor."""
+    """The model of the GPU, or of the processor with the instructions that torch uses on it: they decide bits."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _processor() -> str:
+    """On Linux with its family and model: virtual machines call every generation of a make by one name."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
+        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
+        first = ""
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    if "model name" not in said:
         return platform.processor() or platform.machine()
+    numbers = [f"{key.split()[-1]} {said[key]}" for key in ("cpu family", "model") if key in said]
+    return " ".join([said["model name"], *numbers])
 
 
 def reset_peak_memory(device: torch.device) -> None:

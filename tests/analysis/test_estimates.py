@@ -80,6 +80,14 @@ def test_a_record_without_its_images_makes_the_cell_one_over_seeds(sweep: Any, f
     assert estimates.of_cell(weights, TOP1) == t_interval([0.6, 0.5])
 
 
+def test_cells_without_their_images_are_named_beside_others_that_have_them(sweep: Any, fill: Any) -> None:
+    planned, told = sweep(*ONE_WIDTH), "Over seeds alone, as records do not say which images were right: "
+    text, _ = tables.make(planned, fill(planned, lambda t: many(t) if t.method.name == "weights" else few(t)))
+    assert f"- {told}weights, conv2 x0.5, digits.\n" in text
+    for answer in (few, many):
+        assert told not in tables.make(planned, fill(planned, answer))[0]
+
+
 def test_all_right(sweep: Any, fill: Any) -> None:
     planned = sweep(*ONE_WIDTH)
     text, _ = tables.make(planned, fill(planned, lambda t: answered([True] * 10)))

@@ -114,6 +114,14 @@ def test_exactly_a_tenth_of_a_point_is_allowed_whatever_the_accuracy() -> None:
         assert form_of(kept, images=10_000) == "int8", right
 
 
+def test_a_form_whose_accuracy_is_not_told_does_not_count() -> None:
+    untold = stored(fp32=0.9, int8=0.9)
+    untold[1] = untold[1] | {"metrics": {TOP1: None}}
+    assert form_of(untold) == "fp32"
+    assert form_of(stored(fp32=0.9, int8=0.9), untold) == "fp32"  # one seed of two
+    assert form_of([form | {"metrics": {}} for form in stored(fp32=0.9, int8=0.9)]) == "fp32"
+
+
 def test_a_ticket_is_exact_whatever_is_recorded() -> None:
     size = smallest(cell(masked(), stored(ticket=0.1, fp32=0.9)), TOP1)
     assert size == Size("ticket", 210, 4100, dict(PARTS["ticket"]), 0.0)
