@@ -1,18 +1,22 @@
 """The kept study: its page says what its records say, and can be made again from them."""
 
-import re
 from pathlib import Path
 
 import pytest
 
 from analysis import kept, tables
+from analysis.parts import markdown
 from suite.cli import run
 from suite.ledger import Ledger
 from suite.sweepfile import load_sweep
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "docs" / "study" / "records.jsonl.gz"
-TARGETS = {"fashion_width": "weights:0.0625"}
+SHOWN = {  # which tables of a sweep the page has, and what they match
+    "fashion_width": (("table", "differences", "needed"), "weights:0.0625"),
+    "fashion_controls": (("table", "differences"), None),
+    "fashion_convergence": (("table", "convergence"), None),
+}
 
 
 @pytest.fixture(scope="module")
@@ -20,18 +24,18 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     return kept.unpack(RECORDS, tmp_path_factory.mktemp("study") / "results")
 
 
-@pytest.mark.parametrize("name", ["fashion_width", "fashion_controls"])
+@pytest.mark.parametrize("name", SHOWN)
 def test_every_row_of_the_page_is_that_of_the_records(ledger: Ledger, name: str) -> None:
-    page = (ROOT / "docs" / "study.md").read_text()
+    page, (stems, target) = (ROOT / "docs" / "study.md").read_text(), SHOWN[name]
     sweep = load_sweep(ROOT / "sweeps" / "study" / f"{name}.yaml")
-    made, _ = tables.make(sweep, ledger, TARGETS.get(name))
-    shown = made[: made.index("### Bytes of the stored network")]
-    rows = [line for line in shown.splitlines() if re.match(r"\| +\S", line)]
+    made = [part for part in tables.parts(sweep, ledger, target) if part.stem in stems]
+    assert tuple(part.stem for part in made) == stems
+    rows = [row for part in made for row in markdown(part.shown).splitlines()]
     assert len(rows) > 10
     assert [row for row in rows if row not in page] == []
 
 
-@pytest.mark.parametrize("name", ["fashion_tuning", "fashion_width", "fashion_controls"])
+@pytest.mark.parametrize("name", ["fashion_tuning", *SHOWN])
 def test_every_trial_is_there_and_of_one_code(ledger: Ledger, name: str) -> None:
     sweep = load_sweep(ROOT / "sweeps" / "study" / f"{name}.yaml")
     found = ledger.look(sweep.trials)

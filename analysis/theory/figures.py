@@ -83,12 +83,13 @@ def _over_draws(panel: Axes, plan: study.Plan, own: pd.DataFrame) -> None:
         width = study.curve(plan, [crossing])["theorem"][0]
         panel.plot(crossing, width, label=f"they cross, R = {crossing}", **_CROSSING)
     panel.axhline(2 * math.prod(plan.widths), color="black", linestyle=":", linewidth=0.8, label="one unit a place")
-    meeting = own[own["(a)"] == own["(b)"]]
+    meeting = own[own["(a)"] <= own["(b)"]]
     if len(meeting):
         draws, width = meeting[["R", "(a)"]].iloc[0]
         arrow = {"arrowstyle": "->", "linewidth": 0.8}
-        text, place = f"(a) meets (b)\nR = {draws:g}", (0.04, 0.1)
-        panel.annotate(text, (draws, width), xytext=place, textcoords="axes fraction", fontsize=7, arrowprops=arrow)
+        text, below = f"(a) meets (b), R = {draws:g}", (draws, math.prod(plan.widths) / 1.6)
+        panel.annotate(text, (draws, width), xytext=below, ha="center", va="top", fontsize=7, arrowprops=arrow)
+        panel.set_ylim(bottom=math.prod(plan.widths) / 4)
     panel.set_xlabel("R, values that each weight may choose from")
 
 

@@ -58,6 +58,15 @@ def test_what_is_needed_is_below_what_is_enough(kind: study.Kind, draws: int) ->
     assert several <= one <= experiment.proved_width(cells[0]) <= experiment.theorem_width(cells[0])
 
 
+def test_subset_sums_need_what_it_takes_to_reach_the_weight_at_all() -> None:
+    """f(x) = x: how many units, on both sides of 0, until their positive products add up to 1 - eps."""
+    trials, eps, random = 200, 0.01, np.random.default_rng(5)
+    found = search(Cell("extreme", "subset sum", (1, 1), eps, 0.05, 1), trials=trials, seed=0).units
+    products = np.prod(np.maximum(random.uniform(-1, 1, (2, trials, 2, 150)), 0.0), axis=0)
+    needed = 1 + (products.cumsum(axis=-1) < 1 - eps).sum(axis=-1).max(axis=-1)
+    assert found == pytest.approx(np.sort(needed)[successes(trials, 0.05) - 1], rel=0.2)
+
+
 def test_fits_find_what_was_put_in() -> None:
     eps = np.array([0.4, 0.2, 0.1, 0.05])
     table = pd.DataFrame({"target": "random", "eps": eps, "(a)": 3 * eps**-1.5, "(b)": 2 - 7 * np.log(eps)})
@@ -87,6 +96,25 @@ def test_the_command_writes_the_same_twice(tmp_path: Path, capsys: pytest.Captur
     assert (tmp_path / "one" / "theory.md").read_text() in printed
     table = pd.read_csv(tmp_path / "one" / "draws.csv")
     assert len(table) == 6 and (table["theorem"] >= table["(a)"]).all() and (table["(a)"] >= table["(b)"]).all()
+
+
+def rows_not_on_the_page(repository: Path, made: dict[str, pd.DataFrame]) -> list[str]:
+    page = (repository / "docs" / "theory.md").read_text().splitlines()
+    rows = [line for line in command.markdown(study.Plan(), made).splitlines() if line.startswith("|")]
+    assert len(rows) > 10
+    return [row for row in rows if row not in page]
+
+
+def test_the_page_has_the_tables_of_the_formulas(repository: Path) -> None:
+    plan = study.Plan()
+    made = {"theorem": study.theorem_table(plan), "optimism": study.optimism_table(plan)}
+    assert rows_not_on_the_page(repository, made) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_the_page_has_all_tables(repository: Path) -> None:
+    assert rows_not_on_the_page(repository, command.tables(study.Plan())) == []
 
 
 def test_mistakes_are_named_at_once() -> None:
