@@ -1,9 +1,7 @@
 """A gate for changes of code: ``python -m analysis.gate FILE.yaml`` compares a sweep with kept trials of other seeds.
 
 Trials that were kept from the same code on the same kind of machine must come out bit for bit. All others are compared
-by a permutation test on the largest standardized difference (Westfall and Young, "Resampling-based multiple testing",
-1993, section 2.5): whatever the distribution of accuracies, seeds are exchangeable where nothing has changed.
-``docs/gate.md`` says why, and how a reference is made.
+by a permutation test (``permutation``). ``docs/gate.md`` says why, and how a reference is made.
 """
 
 import hashlib
@@ -12,16 +10,13 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from scipy import optimize, stats
 
+from analysis.permutation import POWER, Comparison
 from analysis.rows import Cell, cells
 from suite import cli
 from suite.config import InputError, Trial
@@ -29,13 +24,8 @@ from suite.ledger import Ledger
 from suite.records import Outcome, Result, write_whole
 from suite.sweepfile import Sweep
 
-FALSE_ALARMS, POWER = 1e-3, 0.9  # of the whole gate, over all its comparisons
 METRICS = ("test/top1", "train/loss", "test/loss")
 REFERENCE = Path(__file__).with_name("gate_reference.json")
-_MOST = 1_000_000  # arrangements that are looked at
-_ROUNDING = 1e-9  # equal statistics differ in their last bits
-
-_Array = npt.NDArray[np.float64]
 _LEAST = 1e-3  # of the errors: a network without one has a logarithm, too
 
 MEASURES: dict[str, Callable[[pd.DataFrame], "pd.Series[float]"]] = {
@@ -43,104 +33,6 @@ MEASURES: dict[str, Callable[[pd.DataFrame], "pd.Series[float]"]] = {
     "train loss": lambda rows: np.log(rows["train/loss"].clip(lower=_LEAST**3)),
     "test loss": lambda rows: np.log(rows["test/loss"].clip(lower=_LEAST**3)),
 }
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Fresh values (n, k) against reference values (m, k): a row a seed, a column a quantity.
-
-    Raises:
-        InputError: too few seeds for the false-alarm rate, or too many to look at every arrangement.
-    """
-
-    reference: _Array
-    fresh: _Array
-    false_alarms: float = FALSE_ALARMS
-
-    def __post_init__(self) -> None:
-        count, least = math.comb(self._num, len(self.fresh)), math.ceil(1 / self.false_alarms)
-        if not least <= count <= _MOST:
-            raise InputError(
-                f"{len(self.fresh)} fresh and {len(self.reference)} kept seeds: {count} ways to choose the fresh ones: "
-                f"must be {least} to {_MOST}"
-            )
-
-    @property
-    def _num(self) -> int:
-        return len(self.fresh) + len(self.reference)
-
-    @property
-    def difference(self) -> _Array:
-        """Fresh mean - reference mean, (k,)."""
-        return np.asarray(self.fresh.mean(axis=0) - self.reference.mean(axis=0))
-
-    @cached_property
-    def _error(self) -> _Array:
-        """Standard error of ``difference`` where nothing has changed, (k,): it is equal for all arrangements."""
-        spread = np.concatenate([self.reference, self.fresh]).std(axis=0, ddof=1)
-        return np.asarray(spread * self._root)
-
-    @cached_property
-    def _arranged(self) -> _Array:
-        return largest(np.concatenate([self.reference, self.fresh]), len(self.fresh))
-
-    @cached_property
-    def critical(self) -> float:
-        """The largest |standardized difference| that passes: at most ``false_alarms`` of the arrangements exceed it."""
-        descending = np.sort(self._arranged)[::-1]
-        return float(descending[math.floor(self.false_alarms * len(descending))])
-
-    @property
-    def p_value(self) -> float:
-        """The share of the arrangements that differ as much as the actual one."""
-        own = np.divide(np.abs(self.difference), self._error, out=np.zeros_like(self._error), where=self._error > 0)
-        return float(np.mean(self._arranged >= own.max() * (1 - _ROUNDING)))
-
-    @property
-    def changed(self) -> npt.NDArray[np.bool_]:
-        """Which quantities differ by more than chance, (k,)."""
-        return np.abs(self.difference) > self.critical * self._error * (1 + _ROUNDING)
-
-    @property
-    def bound(self) -> _Array:
-        """The largest |difference| that passes, (k,), in units of the values."""
-        return self._quantile * self._error_within
-
-    def found(self, power: float = POWER) -> _Array:
-        """The shift of one column that is found with ``power``, (k,), by the noncentral t distribution."""
-
-        def missing(noncentrality: float) -> float:
-            return float(stats.nct.sf(self._quantile, self._num - 2, noncentrality)) - power
-
-        shift = float(optimize.brentq(missing, 0.0, 4 * self._quantile + 20))
-        return shift * self._error_within
-
-    @property
-    def _error_within(self) -> _Array:
-        """Standard error of ``difference`` from the spread within the fresh and within the kept seeds, (k,)."""
-        groups = (self.fresh, self.reference)
-        squares = sum(((group - group.mean(axis=0)) ** 2).sum(axis=0) for group in groups)
-        return np.asarray(np.sqrt(squares / (self._num - 2)) * self._root)
-
-    @property
-    def _quantile(self) -> float:
-        """``critical`` as a t: in units of the spread within both groups, not of that of all values."""
-        ratio = self.critical**2 / (self._num - 1 - self.critical**2)
-        return math.sqrt((self._num - 2) * ratio)
-
-    @property
-    def _root(self) -> float:
-        return math.sqrt(1 / len(self.fresh) + 1 / len(self.reference))
-
-
-def largest(values: _Array, num_fresh: int) -> _Array:
-    """For each way to call ``num_fresh`` of the rows fresh: the largest |standardized difference| over the columns."""
-    spread = values.std(axis=0, ddof=1)
-    scaled = np.divide(values - values.mean(axis=0), spread, out=np.zeros_like(values), where=spread > 0)
-    chosen = np.array(list(combinations(range(len(values)), num_fresh)))
-    sums = sum(scaled[chosen[:, i]] for i in range(num_fresh))
-    unit = num_fresh * (1 - num_fresh / len(values)) * math.sqrt(1 / num_fresh + 1 / (len(values) - num_fresh))
-    return np.asarray(np.abs(sums).max(axis=1) / unit)
 
 
 class Kept(NamedTuple):
@@ -163,8 +55,13 @@ class Reference:
     trials: dict[str, Kept]
 
     def same_kind(self, result: Outcome) -> bool:
-        """Whether a result has this code, data and kind of machine: equal bits are to be expected then."""
-        return all(getattr(result, key) == getattr(self, key) for key in ("code_id", "device", "versions", "data_id"))
+        """Whether a result has this code, data and kind of machine: equal bits are to be expected then.
+
+        Of versions those count that both have: what one did without, such as DALI, decides nothing.
+        """
+        alike = all(getattr(result, key) == getattr(self, key) for key in ("code_id", "device", "data_id"))
+        both = self.versions.keys() & result.versions.keys()
+        return alike and all(self.versions[package] == result.versions[package] for package in both)
 
 
 def read(path: Path) -> Reference:
@@ -274,8 +171,8 @@ def quantities(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 def table(compared: Comparison, columns: Sequence[str]) -> str:
     """The comparison as Markdown: accuracies in % and points; logarithms as geometric means and factors."""
     m, n = len(compared.reference), len(compared.fresh)
-    before, after = compared.reference.mean(axis=0), compared.fresh.mean(axis=0)
-    spread = compared.reference.std(axis=0, ddof=1)
+    kept, fresh = compared.groups
+    before, after, spread = kept.mean(axis=0), fresh.mean(axis=0), kept.std(axis=0, ddof=1)
     numbers = (before, spread, after, compared.difference, compared.bound, compared.found())
     rows = []
     for name, changed, values in zip(columns, compared.changed, zip(*numbers, strict=True), strict=True):
@@ -315,6 +212,7 @@ def judge(sweep: Sweep, ledger: Ledger, reference: Reference, *, other_machine: 
     notes = [
         f"bits: {len(equal)} of the kept trials came out equal, {len(differing)} differ that should not",
         f"false alarms: at most {compared.false_alarms:g}, over all {len(columns)} comparisons",
+        f"far from all others, and counted as less far: {compared.num_fenced} of {compared.rows.size} values",
         f"p: {compared.p_value:.3g} of the ways to choose the fresh seeds among all differ as much",
         f"found {100 * POWER:g} %: the shift that is found with this probability",
         f"gate: {'FAILED: ' + '; '.join(wrong) if wrong else 'passed'}",

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis import gate
+from analysis.permutation import FALSE_ALARMS, POWER, Array, fenced
 from analysis.rows import cells
 from benchmarks.report import keep
 from suite import cli
@@ -22,8 +23,6 @@ FRESH = 5
 SHIFTS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)  # in standard deviations of the kept rows
 RATES = (0.001, 0.01, 0.05)
 _NOISE = 0.1  # standard deviations: rows drawn twice are not quite equal
-
-Array = npt.NDArray[np.float64]
 
 
 class Simulated:
@@ -37,7 +36,8 @@ class Simulated:
 
     def statistic(self, column: Array) -> Array:
         """|standardized difference| of a column, up to a factor: for each arrangement, the actual one last."""
-        scaled = (column - column.mean()) / column.std()
+        near = fenced(column)
+        scaled = (near - near.mean()) / near.std()
         return np.asarray(np.abs(sum(scaled[self._chosen[:, i]] for i in range(FRESH))))
 
     @cached_property
@@ -55,7 +55,7 @@ class Simulated:
         moved = self.values[:, column].copy()
         moved[-FRESH:] += shift * self.spread[column]
         most = np.maximum(others, self.statistic(moved))
-        return float(np.mean(most >= most[-1] * (1 - 1e-9))) <= gate.FALSE_ALARMS
+        return float(np.mean(most >= most[-1] * (1 - 1e-9))) <= FALSE_ALARMS
 
 
 def false_alarms(rows: Array, chosen: npt.NDArray[np.int64], num: int, seed: int) -> pd.DataFrame:
@@ -88,7 +88,7 @@ def power_table(compared: gate.Comparison, columns: list[str], shares: Array) ->
     for name, own, sd in zip(columns, shares, spread, strict=True):
         told = {f"{shift:g} sd": share for shift, share in zip(SHIFTS, own, strict=True)}
         enough = np.maximum.accumulate(own)
-        shift = float(np.interp(gate.POWER, enough, SHIFTS)) * sd if enough[-1] >= gate.POWER else np.nan
+        shift = float(np.interp(POWER, enough, SHIFTS)) * sd if enough[-1] >= POWER else np.nan
         factor = any(name.endswith(measure) for measure in gate.MEASURES)
         rows.append({"": name} | told | {"found 90 %": f"x {np.exp(shift):.2f}" if factor else f"{100 * shift:.2f}"})
     return pd.DataFrame(rows)
