@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtrit  # quantiles of t; scipy.stats takes a second to import
 
 from suite.config import InputError
 
@@ -38,8 +38,8 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
     n = len(values)
     if n < 2:
         return Estimate(n, float(np.mean(values)) if n else float("nan"), None)
-    quantile = float(stats.t.ppf((1 + confidence) / 2, df=n - 1))
-    return Estimate(n, float(np.mean(values)), quantile * float(stats.sem(values)))
+    quantile = float(stdtrit(n - 1, (1 + confidence) / 2))
+    return Estimate(n, float(np.mean(values)), quantile * float(np.std(values, ddof=1) / np.sqrt(n)))
 
 
 def paired_difference(left: Mapping[int, float], right: Mapping[int, float], confidence: float = 0.95) -> Estimate:
@@ -110,7 +110,7 @@ def _two_way(values: npt.NDArray[np.float64], confidence: float) -> tuple[float,
     rest = ((values - rows[:, None] - columns + mean) ** 2).sum() / ((seeds - 1) * (images - 1))
     total = max(of_seeds, rest) + max(of_images - rest, 0.0)  # seeds and images add no negative variance
     df = (seeds - 1) * (total / of_seeds) ** 2 if of_seeds > 0 else float("inf")
-    return mean, float(total / (seeds * images)), float(stats.t.ppf((1 + confidence) / 2, df))
+    return mean, float(total / (seeds * images)), float(stdtrit(df, (1 + confidence) / 2))
 
 
 def _checked(correct: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
