@@ -20,7 +20,7 @@ from benchmarks.report import keep
 from suite import cli
 
 FRESH = 5
-SHIFTS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)  # in standard deviations of the kept rows
+SHIFTS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0)  # in standard deviations of the kept rows
 RATES = (0.001, 0.01, 0.05)
 _NOISE = 0.1  # standard deviations: rows drawn twice are not quite equal
 
@@ -30,7 +30,7 @@ class Simulated:
 
     def __init__(self, rows: Array, chosen: npt.NDArray[np.int64], random: np.random.Generator) -> None:
         drawn = rows[random.integers(len(rows), size=len(rows) + FRESH)]
-        self.spread = rows.std(axis=0, ddof=1)
+        self.spread = fenced(rows).std(axis=0, ddof=1)
         self.values = drawn + _NOISE * self.spread * random.standard_normal(drawn.shape)
         self._chosen = chosen
 
@@ -83,14 +83,16 @@ def _signed(random: np.random.Generator) -> list[tuple[int, float]]:
 
 def power_table(compared: gate.Comparison, columns: list[str], shares: Array) -> pd.DataFrame:
     """A row a quantity: shares by shift, and the shift that is found in 90 %, in its own unit."""
-    spread = compared.reference.std(axis=0, ddof=1)
+    spread = compared.groups[0].std(axis=0, ddof=1)
     rows = []
     for name, own, sd in zip(columns, shares, spread, strict=True):
         told = {f"{shift:g} sd": share for shift, share in zip(SHIFTS, own, strict=True)}
-        enough = np.maximum.accumulate(own)
-        shift = float(np.interp(POWER, enough, SHIFTS)) * sd if enough[-1] >= POWER else np.nan
+        shift = (
+            float(np.interp(POWER, np.maximum.accumulate(own), SHIFTS)) * sd
+        )  # the largest, where that is not enough
         factor = any(name.endswith(measure) for measure in gate.MEASURES)
-        rows.append({"": name} | told | {"found 90 %": f"x {np.exp(shift):.2f}" if factor else f"{100 * shift:.2f}"})
+        text = ("" if own.max() >= POWER else "> ") + (f"x {np.exp(shift):.2f}" if factor else f"{100 * shift:.2f}")
+        rows.append({"": name} | told | {"found 90 %": text})
     return pd.DataFrame(rows)
 
 

@@ -136,8 +136,8 @@ def test_another_release_of_dali_is_refused_or_goes_back_to_the_border(
 
 def test_borders_are_saved_however_rarely_the_rest_is(tree: Path, tmp_path: Path) -> None:
     """With the default settings nothing else of so short a trial would be."""
-    trial = trial_on(tree, epochs=4, checkpoint={})
-    step = stop_in_the_middle(trial, tmp_path, 3 * STEPS + 16)  # it is asked in evaluations too
+    trial = trial_on(tree, checkpoint={})
+    step = stop_in_the_middle(trial, tmp_path, STEPS + 8)  # it is asked in evaluations too
     borders = [int(name) for name in re.findall(r"(\d+)\.border\.pt", " ".join(map(str, tmp_path.iterdir())))]
     assert borders[-1:] == [step // STEPS * STEPS]
 
@@ -157,7 +157,7 @@ def test_shards_packed_in_another_way_are_refused(tree: Path, tmp_path: Path) ->
 
 def test_a_signal_to_the_whole_group_stops_torchvision_too(tree: Path, tmp_path: Path) -> None:
     """Ctrl-C reaches the loader's workers as well: they are not the ones to decide."""
-    trial = trial_on(tree, dataset={**trial_on(tree).dataset.model_dump(), "loader": "torchvision"}, epochs=3)
+    trial = trial_on(tree, dataset={**trial_on(tree).dataset.model_dump(), "loader": "torchvision"})
     folder = folder_of(trial, tmp_path)
     process = start(trial, tmp_path, session=True)
     wait_for(lambda: newest_checkpoint(folder))
@@ -181,7 +181,7 @@ def test_other_images_begin_anew(tree: Path, own_tree: Path, tmp_path: Path, cap
 
 
 def test_a_file_that_breaks_ends_the_trial_and_mended_it_goes_on(own_tree: Path, tree: Path, tmp_path: Path) -> None:
-    trial = trial_on(own_tree, processes=2, epochs=3)
+    trial = trial_on(own_tree, processes=2)
     folder = folder_of(trial, tmp_path / "results")
     process = start(trial, tmp_path / "results")
     wait_for(lambda: newest_checkpoint(folder))
