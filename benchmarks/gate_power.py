@@ -47,15 +47,18 @@ class Simulated:
 
     def p_value(self) -> float:
         """Of the rows as they are: nothing has changed."""
-        most = self.statistics.max(axis=0)
-        return float(np.mean(most >= most[-1] * (1 - 1e-9)))
+        return _share(self.statistics.max(axis=0))
 
     def found(self, column: int, others: Array, shift: float) -> bool:
         """Whether the gate fails where one column is shifted; ``others``: the maximum over the other columns."""
         moved = self.values[:, column].copy()
         moved[-FRESH:] += shift * self.spread[column]
-        most = np.maximum(others, self.statistic(moved))
-        return float(np.mean(most >= most[-1] * (1 - 1e-9))) <= FALSE_ALARMS
+        return _share(np.maximum(others, self.statistic(moved))) <= FALSE_ALARMS
+
+
+def _share(largest: Array) -> float:
+    """Of the arrangements that differ as much as the actual one, the last."""
+    return float(np.mean(largest >= largest[-1] * (1 - 1e-9)))
 
 
 def false_alarms(rows: Array, chosen: npt.NDArray[np.int64], num: int, seed: int) -> pd.DataFrame:
