@@ -17,19 +17,23 @@ LARGEST_CIFAR_FORM = 64
 
 
 class Residual(nn.Module):
-    """relu(branch(x) + shortcut(x)); branch and shortcut must give equal shapes.
+    """relu(branch(x) + shortcut(every stride-th pixel of x)); both must give equal shapes.
+
+    A 1x1 convolution with that stride has equal values, but its gradients write past their memory on CPUs where a block
+    of oneDNN's has more channels (its issue 6035): wrong numbers, or a crash.
 
     Shapes: (batch, inputs, height, width) -> (batch, outputs, ceil(height / stride), ceil(width / stride)).
     """
 
-    def __init__(self, branch: nn.Module, shortcut: nn.Module) -> None:
+    def __init__(self, branch: nn.Module, shortcut: nn.Module, stride: int) -> None:
         super().__init__()
         self.branch = branch
         self.shortcut = shortcut
+        self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output, shaped as the class says."""
-        return torch.relu_(self.branch(x) + self.shortcut(x))
+        return torch.relu_(self.branch(x) + self.shortcut(x[..., :: self.stride, :: self.stride]))
 
 
 def _conv_norm(inputs: int, outputs: int, size: int, stride: int, affine: bool) -> nn.Sequential:
@@ -44,7 +48,7 @@ def basic(inputs: int, width: int, stride: int, affine: bool) -> Residual:
         nn.ReLU(inplace=True),
         _conv_norm(width, width, 3, 1, affine),
     )
-    return Residual(branch, _shortcut(inputs, width, stride, affine))
+    return Residual(branch, _shortcut(inputs, width, stride, affine), stride)
 
 
 def bottleneck(inputs: int, width: int, stride: int, affine: bool) -> Residual:
@@ -56,14 +60,14 @@ def bottleneck(inputs: int, width: int, stride: int, affine: bool) -> Residual:
         nn.ReLU(inplace=True),
         _conv_norm(width, 4 * width, 1, 1, affine),
     )
-    return Residual(branch, _shortcut(inputs, 4 * width, stride, affine))
+    return Residual(branch, _shortcut(inputs, 4 * width, stride, affine), stride)
 
 
 def _shortcut(inputs: int, outputs: int, stride: int, affine: bool) -> nn.Module:
     # By shape, not by stage: the stem is not scaled, so stage 1 needs a projection at some widths and not at others.
     if inputs == outputs and stride == 1:
         return nn.Identity()
-    return _conv_norm(inputs, outputs, 1, stride, affine)
+    return _conv_norm(inputs, outputs, 1, 1, affine)
 
 
 def resnet(

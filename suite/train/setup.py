@@ -15,7 +15,6 @@ from suite.data import Data
 from suite.distributed import ALONE, Group, Place
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of parameters and images
-_SAFE_CHANNELS = 16  # the widest block of channels in oneDNN's kernels
 _MOST_SHAPES = 64  # of batches that a compiled network meets: full and short ones, of three splits
 
 
@@ -122,7 +121,6 @@ def build(trial: Trial, images: Data, device: torch.device, group: Group = ALONE
     groups = _groups(model, trained) if cls.masked else list(model.named_parameters())
     optimizer = cls(groups, seed=trial.seed, **trial.method.model_dump(exclude={"name"}))
     run = Run(trial, images, model, model, model, optimizer, device, group)
-    _check_memory_format(run)
     _check_smallest_part(run)
     if trial.compile:  # each shape for itself: what is compiled does not depend on which came first
         run.forward = run.network = torch.compile(model, dynamic=False)  # type: ignore[assignment]
@@ -148,20 +146,6 @@ def _groups(model: nn.Module, trained: set[str]) -> list[dict[str, Any]]:
     others = [(name, p) for name, p in model.named_parameters() if name in trained - {name for name, _ in weights}]
     plain = {"params": others, "sparsity": None, "distribution": None}
     return [{"params": weights}, *([plain] if others else [])]
-
-
-def _check_memory_format(run: Run) -> None:
-    """Raise InputError where torch's library for CPUs writes past its memory (oneDNN, issue 6035)."""
-    if not run.trial.channels_last or run.device.type != "cpu":
-        return
-    for name, layer in run.model.named_modules():
-        if not isinstance(layer, nn.Conv2d) or layer.kernel_size != (1, 1) or layer.stride == (1, 1):
-            continue
-        if layer.in_channels < _SAFE_CHANNELS:
-            raise InputError(
-                f"channels_last: true: must be false on CPUs for so narrow a network: {name} has {layer.in_channels} "
-                f"channels, and torch's gradients of 1x1 convolutions with stride need {_SAFE_CHANNELS} in that format"
-            )
 
 
 def _check_smallest_part(run: Run) -> None:
