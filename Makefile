@@ -15,7 +15,7 @@ gate: .venv/installed
 	$(BIN)/python -m analysis.gate sweeps/width_vs_acc.yaml
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slurm: .venv/installed-test
 	$(BIN)/python -m pytest tests/slurm

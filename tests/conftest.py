@@ -18,6 +18,7 @@ import pytest
 import torch
 from disks import mounted
 
+from suite import source
 from suite.config import InputError
 from suite.sweepfile import Sweep, load_sweep
 
@@ -51,6 +52,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
     parser.addoption("--long", action="store_true", help="run the tests marked long, too")
+
+
+def pytest_sessionstart() -> None:
+    source.git_commit()  # kept for the session: some tests hide git
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """SLURM's tests first: they take longest."""
+    items.sort(key=lambda item: item.get_closest_marker("slurm") is None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deals out whole files, as their tests share fixtures, and all of SLURM's to one worker: they share a cluster."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class _Dealer(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "slurm" if nodeid.startswith("tests/slurm/") else super()._split_scope(nodeid)
+
+    return _Dealer(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

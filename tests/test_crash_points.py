@@ -76,7 +76,7 @@ def die_after(module: str, name: str, count: int, ending: str) -> None:
 def run_apart(trial: Trial, folder: Path, *deaths: Death) -> int | None:
     """Exit status of ``run`` in a process of its own: -9 where it died."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "sklearn.datasets", "suite.launch.inline"])
+    context.set_forkserver_preload(["torch._dynamo", "sklearn.datasets", "suite.train.loop", "suite.launch.inline"])
     process = context.Process(target=run, args=(trial.model_dump(mode="json"), folder, list(deaths)))
     process.start()
     process.join(240)  # in seconds: the machine may be busy

@@ -116,12 +116,12 @@ def unfinished(folder: Path) -> list[Path]:
 
 
 def in_its_first_half(folder: Path) -> bool:
-    return 0 < len(records.read_metrics(folder)) < 75
+    return 0 < len(records.read_metrics(folder)) < 40
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_ctrl_c_and_term_end_cleanly_and_the_next_call_goes_on(tmp_path: Path, stop: signal.Signals) -> None:
-    file = write_sweep(tmp_path / "tiny.yaml", epochs=150)
+    file = write_sweep(tmp_path / "tiny.yaml", epochs=80, seeds=(1,))
     process = start_sweep(file, cwd=tmp_path)
     try:
         faults.wait_for(lambda: results(tmp_path) and any(map(in_its_first_half, unfinished(tmp_path))))
@@ -132,13 +132,13 @@ def test_ctrl_c_and_term_end_cleanly_and_the_next_call_goes_on(tmp_path: Path, s
     assert process.returncode == 130, output
     assert "the same command goes on from here" in output and "Traceback" not in output
     first = results(tmp_path)
-    assert 0 < len(first) < 6
+    assert 0 < len(first) < 3
     saved = {path.parts[-3] for path in tmp_path.glob("results/trials/*/attempt-*/checkpoint-*.pt")}
     assert saved and not saved & first.keys()
     code, output = run_sweep(file, cwd=tmp_path)
     assert code == 0, output
     second = results(tmp_path)
-    assert {trial_id: second[trial_id] for trial_id in first} == first and len(second) == 6
+    assert {trial_id: second[trial_id] for trial_id in first} == first and len(second) == 3
     trial_id = min(saved)
     gone_on, quiet = tmp_path / "results/trials" / trial_id, tmp_path / "quiet"
     assert "going on from step" in (gone_on / records.LOG).read_text()
