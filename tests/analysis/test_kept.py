@@ -37,7 +37,9 @@ def test_trials_without_a_result_are_left_out(sweep: Any, fill: Any, tmp_path: P
     assert {trial.seed for trial in planned.trials.values() if other.result(trial)} == {1}
 
 
-@pytest.mark.parametrize("content", [b"", b"text", gzip.compress(b"text"), gzip.compress(b"{}\n")[:-9], None])
+@pytest.mark.parametrize(
+    "content", [b"", b"text", gzip.compress(b"text", mtime=0), gzip.compress(b"{}\n", mtime=0)[:-9], None]
+)
 def test_what_is_no_such_file(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "kept.gz").write_bytes(content)
