@@ -18,12 +18,12 @@ test: .venv/installed-test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slurm: .venv/installed-test
-	$(BIN)/python -m pytest tests/slurm
+	$(BIN)/python -m pytest tests/slurm/cluster
 
 test-long: .venv/installed-test
-	$(BIN)/python -m pytest tests/test_kills.py -k fire --hits 6 -s
+	$(BIN)/python -m pytest tests/launch/test_kills.py -k fire --hits 6 -s
 	$(BIN)/python -m pytest -m long --long
-	$(BIN)/python -m pytest tests/test_sweep_faults.py -k fire --hits 100 -s
+	$(BIN)/python -m pytest tests/sweep/test_faults.py -k fire --hits 100 -s
 
 check: .venv/installed-check
 	$(BIN)/ruff check

@@ -13,13 +13,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis import estimates, sparsity
-from analysis.needed import QUANTITIES, Quantity
-from analysis.rows import Cell, cells, metric_of
-from analysis.style import Curve, curves, legend, logarithmic, panels, save
+from analysis.parts import estimates, sparsity
+from analysis.parts.cells import Cell, cells, metric_of
+from analysis.parts.needed import QUANTITIES, Quantity
+from analysis.parts.style import Curve, curves, legend, logarithmic, panels, save
 from suite import cli, records
-from suite.ledger import Ledger
-from suite.sweepfile import Sweep
+from suite.config.sweep_file import Sweep
+from suite.records.ledger import Ledger
 
 _LABELS = {
     "parameters": "parameters of the network",

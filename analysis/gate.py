@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.permutation import POWER, Comparison
-from analysis.rows import Cell, cells
+from analysis.parts.cells import Cell, cells
+from analysis.statistics.permutation import POWER, Comparison
 from suite import cli
 from suite.config import InputError, Trial
-from suite.ledger import Ledger
+from suite.config.sweep_file import Sweep
 from suite.records import Outcome, Result, write_whole
-from suite.sweepfile import Sweep
+from suite.records.ledger import Ledger
 
 METRICS = ("test/top1", "train/loss", "test/loss")
 REFERENCE = Path(__file__).with_name("gate_reference.json")

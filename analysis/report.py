@@ -19,14 +19,14 @@ from string import Template
 
 import pandas as pd
 
-from analysis import figures, kept, needed, tables
-from analysis.parts import Part
-from analysis.rows import cells, metric_of
+from analysis import export, figures, tables
+from analysis.parts import Part, needed
+from analysis.parts.cells import cells, metric_of
 from suite import cli, tracking
 from suite.config import InputError
-from suite.ledger import Ledger
+from suite.config.sweep_file import Sweep
 from suite.records import Summary, write_whole
-from suite.sweepfile import Sweep
+from suite.records.ledger import Ledger
 from suite.tracking.store import URI_VARIABLE
 
 _PAGE = Template((files("analysis") / "report.html").read_text(encoding="utf-8"))
@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the page of some sweeps, and log it to MLflow."""
     args = _parse(argv)
     with tempfile.TemporaryDirectory() as scratch:
-        root = kept.unpack(args.records, Path(scratch) / "results").root if args.records else args.results
+        root = export.unpack(args.records, Path(scratch) / "results").root if args.records else args.results
         sweeps = [(sweep, Ledger(root, sweep.scheduler)) for sweep in cli.load_several(args)]
         text, out = page(sweeps, args.target), args.out or _place(sweeps)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +167,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.sweep_parser("python -m analysis.report", "One HTML page of sweeps, from their records.", several=True)
     parser.add_argument("--target", metavar="SHARE|METHOD:WIDTH", help=needed.TARGET_HELP)
     parser.add_argument("--out", type=Path, metavar="PATH", help="the page; default: report.html by the tables")
-    parser.add_argument("--records", type=Path, metavar="PATH", help="a file of analysis.kept, instead of --results")
+    parser.add_argument("--records", type=Path, metavar="PATH", help="a file of analysis.export, instead of --results")
     parser.add_argument("--no-mlflow", action="store_true", help="log nothing")
     parser.add_argument(
         "--tracking-uri", metavar="URI", help="MLflow server; default: $MLFLOW_TRACKING_URI, else mlflow.db there"

@@ -10,13 +10,27 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import compute, convergence, estimates, needed, published, sizes, sparsity
-from analysis.parts import Part, interval, markdown, percent, places, points, without_constant
-from analysis.rows import Cell, by_net, cells, in_order, metric_of, mixed
+from analysis.parts import (
+    Part,
+    compute,
+    convergence,
+    estimates,
+    interval,
+    markdown,
+    needed,
+    percent,
+    places,
+    points,
+    published,
+    sizes,
+    sparsity,
+    without_constant,
+)
+from analysis.parts.cells import Cell, by_net, cells, in_order, metric_of, mixed
 from suite import cli
-from suite.ledger import Ledger
+from suite.config.sweep_file import Sweep
 from suite.records import SMALL_TEST, write_whole
-from suite.sweepfile import Sweep
+from suite.records.ledger import Ledger
 
 STEMS = (
     "differences",

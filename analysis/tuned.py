@@ -19,11 +19,11 @@ import yaml
 
 from suite import cli
 from suite.config import InputError, Trial, identity
-from suite.grid import flatten
-from suite.ledger import Found, Ledger
+from suite.config.grid import flatten
+from suite.config.ranges import Range
+from suite.config.sweep_file import Sweep, load_sweep
 from suite.records import write_whole
-from suite.search import Range
-from suite.sweepfile import Sweep, load_sweep
+from suite.records.ledger import Found, Ledger
 
 METRIC = "val/top1"
 GRID_KEYS = ("method.lr", "method.weight_decay")  # what a search over a grid chooses, where they vary

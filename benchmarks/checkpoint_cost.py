@@ -19,11 +19,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from suite import checkpoint, provenance
 from suite.config import CheckpointSettings, Trial
 from suite.data.arrays import ArrayData
 from suite.data.sources import Source
-from suite.train.keeper import Keeper, Progress
+from suite.records import provenance
+from suite.train import checkpoint
+from suite.train.checkpointing import Keeper, Progress
 from suite.train.setup import Run, build, settle
 from suite.train.step import train_step
 

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis import gate
-from analysis.permutation import FALSE_ALARMS, POWER, Array, fenced
-from analysis.rows import cells
+from analysis.parts.cells import cells
+from analysis.statistics.permutation import FALSE_ALARMS, POWER, Array, fenced
 from benchmarks.report import keep
 from suite import cli
 

@@ -17,14 +17,14 @@ from typing import Any
 
 import pandas as pd
 import torch
-
-from suite import provenance
-from suite.config import ImageNetSettings, Trial
-from suite.data import Data, imagenet, loaders, pack, scan
-from suite.data.imagefolder import FolderData
-from suite.records import read_metrics
-from suite.train import train
 from tests.photos import write_tree
+
+from suite.config import ImageNetSettings, Trial
+from suite.data.imagenet import loaders, pack, scan, tree
+from suite.data.imagenet.torchvision_loader import FolderData
+from suite.data.interface import Data
+from suite.records import provenance, read_metrics
+from suite.train import train
 
 BATCH = 64
 VAL_SHARE = 0.05
@@ -98,7 +98,7 @@ def _candidates(root: Path, shards: Path, threads: int) -> Iterator[tuple[str, D
     if torch.cuda.is_available():
         yield f"DALI on the GPU, files, {threads} threads", _data(root, "files", threads, torch.device("cuda", 0))
     settings = _settings(root, "files", threads)
-    files = imagenet.read(settings, root)
+    files = tree.read(settings, root)
     for workers in sorted({0, 2, threads}):
         folder = FolderData(files, settings, device=cpu, channels_last=True, workers=workers)
         yield f"torchvision, {workers} workers", folder

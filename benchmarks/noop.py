@@ -5,10 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from suite import index
 from suite.config import Trial
-from suite.lease import Lease
-from suite.records import METRICS, RESULT, Line, Result, Writer
+from suite.launch.lease import Lease
+from suite.records import METRICS, RESULT, Line, Result, Writer, index
 
 
 def run(trial: Trial, folder: Path, *, on_epoch: Callable[[Line], None], **rest: Any) -> Result:

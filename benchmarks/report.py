@@ -6,7 +6,7 @@ from importlib import metadata
 import pandas as pd
 import torch
 
-from suite import provenance
+from suite.records import provenance
 
 
 def header(device: torch.device, how: str) -> str:

@@ -22,8 +22,8 @@ import yaml
 
 from suite.config import Trial
 from suite.launch import slurm, submission
-from suite.ledger import Ledger
 from suite.records import read_result
+from suite.records.ledger import Ledger
 from suite.slurm import request
 from suite.slurm.controller import OVER, my_jobs
 from suite.slurm.profile import Profile, load_profile

@@ -28,7 +28,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.layer_form import in_layer_form
 from benchmarks.report import header, keep
 from benchmarks.timing import timed
-from suite import methods, models, provenance
+from suite import methods, models
+from suite.records import provenance
 
 COLUMNS = ("dense", "edge-popup", "IteRand", "layer form")
 SGD = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}

@@ -22,8 +22,8 @@ from benchmarks import noop
 from benchmarks.report import header, keep
 from suite import records, tracking
 from suite.config import Trial
-from suite.ledger import Ledger
-from suite.sweepfile import load_sweep
+from suite.config.sweep_file import load_sweep
+from suite.records.ledger import Ledger
 
 FEW = 100
 REFERENCE = "Ray's own figure: 10,000 trials of one second on 16 cores in 715 s, of an ideal 625 s: 0.009 s a trial"
@@ -77,7 +77,7 @@ class Watch:
 
 def run_noop(num_trials: int) -> None:
     """Run so many trials in this process; what it took, as JSON on the output."""
-    from suite import tune
+    from suite.sweep import tune
 
     tune._trainable = _noop
     with tempfile.TemporaryDirectory() as folder:
@@ -103,7 +103,8 @@ def _noop(config: dict[str, Any]) -> None:
     """In a worker: in place of training."""
     from ray import tune
 
-    from suite import launch, worker
+    from suite import launch
+    from suite.sweep import worker
 
     launch.get = lambda *about: noop.run  # type: ignore[assignment]
     worker.run(worker.read_cell(Path(config["file"]), config["at"]), tune.report)

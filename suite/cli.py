@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from suite.config import InputError
-from suite.ledger import Ledger
-from suite.sweepfile import Sweep, load_sweep
+from suite.config.sweep_file import Sweep, load_sweep
+from suite.records.ledger import Ledger
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EISDIR)
 

@@ -17,13 +17,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from suite import cli, lease, records
+from suite import cli, records
 from suite.config import Trial
-from suite.cost import duration
-from suite.ledger import FINAL, Found, Ledger
-from suite.plan import make_plan
+from suite.config.sweep_file import Sweep
+from suite.launch import lease
+from suite.records.ledger import FINAL, Found, Ledger
 from suite.slurm.record import JobRecord, read_job
-from suite.sweepfile import Sweep
+from suite.sweep.cost import duration
+from suite.sweep.plan import make_plan
 
 HEADER = ("trial_id", "method", "model", "dataset", "seed", "state", "epoch", "val", "left", "where")
 STATES = ("done", "diverged", "stopped", "failed", "running", "queued", "unfinished", "not begun")  # order of counts
@@ -141,15 +142,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         told = [row.plain() for row in _asked(rows, args)]
         print(json.dumps({"name": sweep.name, "results": str(ledger.root), "trials": told}, indent=1))
         return _status(rows)
-    from suite import progress  # rich: not before mistakes are told
+    from suite import terminal  # rich: not before mistakes are told
 
     if args.follow:
-        with progress.Redrawn() as redrawn:
+        with terminal.Redrawn() as redrawn:
             for rows in watcher.looks(args.every):
                 moving_first = sorted(rows, key=lambda row: row.state in FINAL)  # a screen may be too short for all
                 redrawn.show(watcher.head(rows), HEADER, moving_first)
-    if not args.follow or progress.console.is_terminal:
-        progress.show_noted(watcher.head(rows), f"{sweep.name}: {sweep.path}", HEADER, _asked(rows, args))
+    if not args.follow or terminal.console.is_terminal:
+        terminal.show_noted(watcher.head(rows), f"{sweep.name}: {sweep.path}", HEADER, _asked(rows, args))
     return _status(rows)
 
 

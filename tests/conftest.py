@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 import torch
-from disks import mounted
+from support.disks import mounted
 
-from suite import source
 from suite.config import InputError
-from suite.sweepfile import Sweep, load_sweep
+from suite.config.sweep_file import Sweep, load_sweep
+from suite.records import source
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 
@@ -48,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--hits",
         type=int,
         default=1,
-        help="signals for each trial of tests/test_kills.py, and for tests/test_sweep_faults.py",
+        help="signals for each trial of tests/launch/test_kills.py, and for tests/sweep/test_faults.py",
     )
 
     parser.addoption("--long", action="store_true", help="run the tests marked long, too")
@@ -70,7 +70,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class _Dealer(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "slurm" if nodeid.startswith("tests/slurm/") else super()._split_scope(nodeid)
+            return "slurm" if nodeid.startswith("tests/slurm/cluster/") else super()._split_scope(nodeid)
 
     return _Dealer(config, log)
 

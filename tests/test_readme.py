@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from suite.sweepfile import load_sweep
+from suite.config.sweep_file import load_sweep
 
 
 def blocks(language: str) -> list[str]:

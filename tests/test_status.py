@@ -12,19 +12,20 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from faults import ROOT
-from lease.processes import change_owner
-from made_up import made, write_result
-from sweep_texts import AXES, Load
+from support.fake_results import made, write_result
+from support.lease_processes import change_owner
+from support.sweep_files import AXES, Load
+from support.trial_processes import ROOT
 
-from suite import cli, lease, status
+from suite import cli, status
 from suite.config import Trial
-from suite.lease import Lease
-from suite.ledger import Ledger
+from suite.config.sweep_file import Sweep
+from suite.launch import lease
+from suite.launch.lease import Lease
 from suite.records import Line, Writer, write_failure
+from suite.records.ledger import Ledger
 from suite.slurm.record import JobRecord, write_job
 from suite.status import Watcher
-from suite.sweepfile import Sweep
 
 Said = pytest.CaptureFixture[str]
 RESULTS = Ledger(Path("results"))

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up import made, result_of, write_result
-from sweep_texts import AXES, GOOD, Load
+from support.fake_results import made, result_of, write_result
+from support.sweep_files import AXES, GOOD, Load
 
 from suite import cli, status
 from suite.config import Trial
-from suite.lease import Lease
-from suite.ledger import Ledger
+from suite.config.sweep_file import Sweep, load_sweep
+from suite.launch.lease import Lease
 from suite.records import Line, Writer, write_failure
+from suite.records.ledger import Ledger
 from suite.slurm.record import JobRecord, write_job
-from suite.sweepfile import Sweep, load_sweep
 
 Said = pytest.CaptureFixture[str]
 ROOT = Path(__file__).parents[1]

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from faults import alive, wait_for
-from sweeping import ROOT, write_sweep
-from test_ports import family, listening
+from support.listening import family, listening
+from support.sweep_processes import ROOT, write_sweep
+from support.trial_processes import alive, wait_for
 
 from suite import cli, tracking, ui
 from suite.config import InputError
+from suite.config.sweep_file import Sweep, load_sweep
 from suite.launch import inline
-from suite.ledger import Ledger
 from suite.records import read_result
-from suite.sweepfile import Sweep, load_sweep
+from suite.records.ledger import Ledger
 from suite.tracking.store import without_secret
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy

@@ -2,74 +2,21 @@
 
 Files are looked for in `data_dir`, else in $SUITE_DATA, else in `data`, laid out as torchvision.datasets does.
 `digits` needs none; `fashion_mnist` is also found where Debian's package dataset-fashion-mnist puts it. `imagenet` is
-a tree of class folders, or shards made of one: see `suite.data.scan` and `suite.data.pack`.
+a tree of class folders, or shards made of one: see `suite.data.imagenet.scan` and `suite.data.imagenet.pack`.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING
 
 from suite.config import Dataset, ImageNetSettings
+from suite.data.interface import Data, SplitName
 
 if TYPE_CHECKING:  # torch is only needed by load
     import torch
 
-SplitName = Literal["train", "val", "test"]
-
-
-class Data(Protocol):
-    """What a trial trains and is evaluated on, as one of its processes sees it.
-
-    Batches are (images float (B, C, H, W), normalized; labels int64 (B,)), on the training device. An epoch is a pure
-    function of the seed, its number and the sizes, with two exceptions: augmentation by DALI depends on the number of
-    ranks too, and a place inside an epoch is found again with the help of `state`.
-    """
-
-    @property
-    def num_classes(self) -> int:
-        """Labels are 0 to num_classes - 1."""
-
-    @property
-    def image_size(self) -> int:
-        """Pixels a side; images are square."""
-
-    @property
-    def in_channels(self) -> int:
-        """Colours of a pixel: 1 or 3."""
-
-    @property
-    def data_id(self) -> str:
-        """16 hex digits that change with any image, label or split."""
-
-    @property
-    def eval_batch_size(self) -> int:
-        """Images at once in an evaluation: fixed, for another number could change the last bits of a loss."""
-
-    def num_images(self, split: SplitName) -> int:
-        """Images of a split."""
-
-    def epoch_images(self, batch_size: int) -> int:
-        """Images that an epoch of training takes: all, or as many as make whole batches of `batch_size`."""
-
-    def train_batches(
-        self, seed: int, epoch: int, batch_size: int, *, first: int = 0, rank: int = 0, world_size: int = 1
-    ) -> "Iterator[tuple[torch.Tensor, torch.Tensor]]":
-        """This rank's share of each batch of an epoch, from batch `first` on; `batch_size` is over all ranks."""
-
-    def batches(
-        self, split: SplitName, batch_size: int, *, rank: int = 0, world_size: int = 1
-    ) -> "Iterator[tuple[torch.Tensor, torch.Tensor]]":
-        """This rank's contiguous share of a split, in order; as many batches on each rank, some perhaps empty."""
-
-    def stream(self, seed: int, batch_size: int, world_size: int) -> dict[str, str]:
-        """What must be the same for `state` to be of use: empty where the position alone says how to go on."""
-
-    def state(self) -> bytes:
-        """Where training stands inside its epoch, for `restore`; b"" where the position alone says it."""
-
-    def restore(self, state: bytes) -> None:
-        """Let the next `train_batches` go on from there."""
+__all__ = ["Data", "SplitName", "folder", "load", "prepare"]
 
 
 def prepare(settings: Dataset, *, data_dir: Path | None, download: bool) -> None:
@@ -82,9 +29,9 @@ def prepare(settings: Dataset, *, data_dir: Path | None, download: bool) -> None
     from suite.data import sources
 
     if isinstance(settings, ImageNetSettings):
-        from suite.data import imagenet
+        from suite.data.imagenet import tree
 
-        imagenet.check(settings, folder(data_dir))
+        tree.check(settings, folder(data_dir))
         return
     if download:
         sources.download(settings.name, folder(data_dir))
@@ -118,7 +65,7 @@ def load(
         Stopped: as asked.
     """
     if isinstance(settings, ImageNetSettings):
-        from suite.data import loaders
+        from suite.data.imagenet import loaders
 
         return loaders.make(
             settings,

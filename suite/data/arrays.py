@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from suite.data import SplitName
 from suite.data.augment import Augmentation
+from suite.data.interface import SplitName
 from suite.data.sources import Source
 from suite.methods.random import Stream, words
 

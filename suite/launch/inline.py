@@ -4,13 +4,12 @@ import errno
 from collections.abc import Callable
 from pathlib import Path
 
-from suite import distributed, index
 from suite.config import InputError, Trial
 from suite.launch import log, logging_to
-from suite.lease import Lease, TakenOver
-from suite.records import DENSE, FAILURE, METRICS, RESULT, TICKET, Line, Result, read_result, write_failure
+from suite.launch.lease import Lease, TakenOver
+from suite.records import DENSE, FAILURE, METRICS, RESULT, TICKET, Line, Result, index, read_result, write_failure
 from suite.stopping import Stopped, StopRequest
-from suite.train import train
+from suite.train import distributed, train
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NOT_ITS_FAULT = (Stopped, TakenOver, InputError, distributed.PeerLost)

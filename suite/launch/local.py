@@ -19,7 +19,7 @@ from pathlib import Path
 from suite.config import InputError, Trial
 from suite.launch import logging_to
 from suite.launch.followed import Followed
-from suite.lease import TakenOver, remove_attempts
+from suite.launch.lease import TakenOver, remove_attempts
 from suite.records import Line, Result, newest_checkpoint, read_failure, read_result, write_failure
 from suite.stopping import TAKEN_OVER, UNFINISHED, Stopped, StopRequest
 

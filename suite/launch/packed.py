@@ -10,8 +10,8 @@ from suite.launch import sweep_job
 from suite.launch.followed import Followed
 from suite.launch.jobs import Jobs, judge
 from suite.launch.slurm import LOOK_SECONDS, settled
-from suite.ledger import Ledger
 from suite.records import FAILURE, RESULT, Line, newest_checkpoint
+from suite.records.ledger import Ledger
 from suite.slurm import request
 from suite.slurm.controller import Job
 from suite.slurm.record import MOST_FRUITLESS, forget_job, read_job

@@ -12,7 +12,7 @@ from suite.config import InputError, Trial
 from suite.launch import job as inside
 from suite.launch.followed import Followed
 from suite.launch.jobs import Jobs, judge, note
-from suite.lease import remove_attempts
+from suite.launch.lease import remove_attempts
 from suite.records import FAILURE, Line, Result, newest_checkpoint, read_failure, read_result, write_failure
 from suite.slurm import request
 from suite.slurm.controller import Job

@@ -18,8 +18,8 @@ import yaml
 
 from suite.config import Trial
 from suite.launch.job import is_first, requeue
-from suite.ledger import Ledger
 from suite.records import RESULT, newest_checkpoint, write_whole
+from suite.records.ledger import Ledger
 from suite.slurm.record import MOST_FRUITLESS, count_allocation
 from suite.slurm.site import clean
 from suite.stopping import StopRequest

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from suite import source
+from suite.records import source
 from suite.slurm.environment import python_command
 from suite.slurm.profile import Profile
 

@@ -15,12 +15,12 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
-from suite import cli, sweepfile, tickets
-from suite.config import InputError, identity
+from suite import cli, tickets
+from suite.config import InputError, identity, sweep_file
 from suite.records import DENSE, TICKET, listed
 from suite.tickets import About, Info, dense, networks
 from suite.tickets.verify import SPLITS, Check, Evaluator, check_fits, trial_of
-from suite.train import revive
+from suite.train import restore
 
 TOLERANCE = 0.001  # of an accuracy: another device or torch rounds otherwise
 _FORMS = ("ticket", *dense.FORMS, "pt")
@@ -145,8 +145,8 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _export_unfinished(args: argparse.Namespace, folder: Path) -> int:
-    trial = sweepfile.find_trial(folder.absolute().name, folder.absolute().parent.parent / "sweeps")
-    run = revive.from_checkpoint(trial, folder, args.data_dir)
+    trial = sweep_file.find_trial(folder.absolute().name, folder.absolute().parent.parent / "sweeps")
+    run = restore.from_checkpoint(trial, folder, args.data_dir)
     about = About(trial_id=trial.trial_id, trial=identity(trial), data_id=run.data.data_id)
     if args.form != "ticket":
         return _write(args, folder, run.model, trial.method.name, networks.named(run.model, about))

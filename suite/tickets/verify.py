@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from suite import sweepfile, tickets
-from suite.config import InputError, Trial
-from suite.data import Data, SplitName
+from suite import tickets
+from suite.config import InputError, Trial, sweep_file
+from suite.data.interface import Data, SplitName
 from suite.records import DENSE, TICKET, Result, read_result
 from suite.tickets import About, Info
-from suite.train import revive
+from suite.train import restore
 
 SPLITS: tuple[SplitName, ...] = ("val", "test")
 _OF_TRAINING = ("processes", "accumulation_steps", "sync_batch_norm", "resources", "compile")  # nothing to evaluation
@@ -42,7 +42,7 @@ class Evaluator:
         """The data of a trial."""
         key = trial.dataset.model_dump_json()
         if key not in self._loaded:
-            self._loaded = {key: revive.load_data(trial, self.data_dir, self.device)}
+            self._loaded = {key: restore.load_data(trial, self.data_dir, self.device)}
         return self._loaded[key]
 
     def check(self, path: Path) -> list[Check]:
@@ -73,7 +73,7 @@ class Evaluator:
         """Accuracy and loss of a network on some splits of its trial's data."""
         found: dict[str, float] = {}
         for split in splits:
-            now = revive.evaluated(trial, model, self.images(trial), split, self.device)
+            now = restore.evaluated(trial, model, self.images(trial), split, self.device)
             found |= {f"{split}/top1": now.top1, f"{split}/loss": now.loss}
         return found
 
@@ -94,7 +94,7 @@ def trial_of(path: Path, about: About, **changes: str) -> Trial:
         raise InputError(
             f"{path}: says nothing of its training: load it with suite.tickets.load, and evaluate it there"
         )
-    trial = sweepfile.trial_from(
+    trial = sweep_file.trial_from(
         {key: value for key, value in raw.items() if key not in _OF_TRAINING} | changes, str(path)
     )
     return trial.model_copy(update={"threads": min(trial.threads, os.cpu_count() or 1)})

@@ -14,10 +14,10 @@ from typing import Any
 
 from suite import records
 from suite.config import InputError, Trial
-from suite.grid import flatten
-from suite.ledger import Ledger
+from suite.config.grid import flatten
+from suite.config.sweep_file import Sweep
 from suite.records import Summary
-from suite.sweepfile import Sweep
+from suite.records.ledger import Ledger
 from suite.tracking import store
 
 log = logging.getLogger(__name__)

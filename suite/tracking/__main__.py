@@ -18,9 +18,9 @@ from pydantic import ValidationError
 
 from suite import cli, records, tracking
 from suite.config import InputError, Trial
-from suite.index import Index
-from suite.ledger import Ledger
-from suite.sweepfile import Sweep, load_sweep
+from suite.config.sweep_file import Sweep, load_sweep
+from suite.records.index import Index
+from suite.records.ledger import Ledger
 from suite.tracking import store
 
 _OTHER = "other"

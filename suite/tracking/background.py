@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from suite.ledger import Ledger
-from suite.sweepfile import Sweep
+from suite.config.sweep_file import Sweep
+from suite.records.ledger import Ledger
 
 EVERY_SECONDS = 60.0  # shorter sweeps are published at their end alone
 _END_SECONDS = 10.0

@@ -14,13 +14,14 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from suite import cli, distributed, launch, sweepfile
-from suite.config import InputError, Trial
+from suite import cli, launch
+from suite.config import InputError, Trial, sweep_file
 from suite.launch import inline
-from suite.lease import TakenOver, is_running, remove_attempts
-from suite.ledger import Ledger, same_settings
+from suite.launch.lease import TakenOver, is_running, remove_attempts
 from suite.records import FAILURE, Line, Result, line_text, read_result
+from suite.records.ledger import Ledger, same_settings
 from suite.stopping import TAKEN_OVER, UNFINISHED, Stopped
+from suite.train import distributed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,8 +90,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _trial(args: argparse.Namespace) -> Trial:
     if Path(args.trial).exists() or args.trial.endswith(".json"):
-        return sweepfile.load_trial(Path(args.trial))
-    return sweepfile.find_trial(args.trial, args.results / "sweeps")
+        return sweep_file.load_trial(Path(args.trial))
+    return sweep_file.find_trial(args.trial, args.results / "sweeps")
 
 
 def _print_line(line: Line) -> None:

@@ -17,8 +17,8 @@ import torch
 
 from suite import cli, data
 from suite.config import Trial
-from suite.data import SplitName
-from suite.evaluate import evaluate
+from suite.data.interface import SplitName
+from suite.train.evaluate import evaluate
 from suite.train.loop import state_bytes
 from suite.train.setup import Run, build, settle
 from suite.train.step import train_step

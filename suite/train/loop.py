@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from suite import data, distributed, provenance, source
+from suite import data
 from suite.config import Trial
-from suite.data import SplitName
-from suite.evaluate import Evaluation, evaluate
+from suite.data.interface import SplitName
 from suite.methods.update.signs import Signs, storage_of
-from suite.records import SMALL_TEST, Line, Result, Stored, Writer, finite
-from suite.train import store
-from suite.train.keeper import Keeper, Progress
+from suite.records import SMALL_TEST, Line, Result, Stored, Writer, finite, provenance, source
+from suite.train import distributed, network_files
+from suite.train.checkpointing import Keeper, Progress
+from suite.train.evaluate import Evaluation, evaluate
 from suite.train.setup import Run, build, settle
 from suite.train.step import train_step
 
@@ -34,7 +34,7 @@ def train(
 ) -> Result:
     """Train and evaluate one trial, or go on with it, writing its records and checkpoints into ``folder``.
 
-    As one of several processes (see ``suite.distributed``), each does its share; rank 0 writes.
+    As one of several processes (see ``suite.train.distributed``), each does its share; rank 0 writes.
 
     Args:
         trial: what is trained.
@@ -67,7 +67,7 @@ def train(
 def _train(run: Run, folder: Path, on_epoch: Callable[[Line], None], should_stop: Callable[[], bool]) -> Result:
     trial, keeper = run.trial, Keeper(run, folder, should_stop)
     if trial.keep_network:
-        store.check(run)
+        network_files.check(run)
     progress = keeper.resume()
     writer = Writer(folder, progress.lines) if run.group.rank == 0 else None
     while len(progress.lines) < trial.epochs and _is_finite(progress.lines):
@@ -81,7 +81,7 @@ def _train(run: Run, folder: Path, on_epoch: Callable[[Line], None], should_stop
     metrics = _metrics(progress, test)
     stored: list[Stored] = []
     if _finished(run, progress) and trial.keep_network:
-        stored = store.keep(run, folder, metrics, lambda run, split: _evaluate(run, split, progress, keeper))
+        stored = network_files.keep(run, folder, metrics, lambda run, split: _evaluate(run, split, progress, keeper))
     result = _result(run, progress, metrics, test, stored, keeper.seconds(progress))
     if writer:
         writer.finish(result)

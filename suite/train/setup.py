@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from suite import methods, models
 from suite.config import InputError, Trial
-from suite.data import Data
-from suite.distributed import ALONE, Group, Place
+from suite.data.interface import Data
+from suite.train.distributed import ALONE, Group, Place
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of parameters and images
 _MOST_SHAPES = 64  # of batches that a compiled network meets: full and short ones, of three splits

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up import write_result
 from matplotlib.figure import Figure
+from support.fake_results import write_result
 
-from analysis import style
+from analysis.parts import style
 from suite.config import Trial
-from suite.ledger import Ledger
-from suite.sweepfile import Sweep, load_sweep
+from suite.config.sweep_file import Sweep, load_sweep
+from suite.records.ledger import Ledger
 
 TWO_METHODS = """\
 name: two_methods

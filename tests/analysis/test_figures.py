@@ -8,9 +8,10 @@ import pytest
 from matplotlib import image
 from matplotlib.figure import Figure
 
-from analysis import figures, style
-from analysis.stats import t_interval
-from suite.ledger import Ledger
+from analysis import figures
+from analysis.parts import style
+from analysis.statistics.intervals import t_interval
+from suite.records.ledger import Ledger
 
 NAMES = ("figure.png", "figure.svg", "pareto.png", "pareto.svg")
 SPARSITIES = ("sparsity: 0.5", "sparsity: [0.3, 0.6]")

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from analysis import figures
 from suite.config import Trial
-from suite.ledger import Ledger
-from suite.sweepfile import Sweep
+from suite.config.sweep_file import Sweep
+from suite.records.ledger import Ledger
 
 Points = list[tuple[float, ...]]
 

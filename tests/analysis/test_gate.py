@@ -11,8 +11,8 @@ import pytest
 from analysis import gate
 from analysis.gate import METRICS, Kept
 from suite.config import InputError, Trial
-from suite.ledger import Ledger
-from suite.sweepfile import Sweep, load_sweep
+from suite.config.sweep_file import Sweep, load_sweep
+from suite.records.ledger import Ledger
 
 DESIGN = "sweeps/width_vs_acc.yaml"
 KEPT, FRESH = list(range(1001, 1016)), [1, 2, 3, 4, 5]  # 15,504 ways to choose the fresh ones

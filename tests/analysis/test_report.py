@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up import write_result
+from support.fake_results import write_result
 
-from analysis import kept, report
-from suite import records, source
+from analysis import export, report
+from suite import records
 from suite.cli import run
-from suite.ledger import Ledger
-from suite.sweepfile import load_sweep
+from suite.config.sweep_file import load_sweep
+from suite.records import source
+from suite.records.ledger import Ledger
 
 OTHER = """\
 name: other
@@ -121,7 +122,7 @@ def test_the_target_where_a_sweep_has_it(sweep: Any, tmp_path: Path) -> None:
 def test_from_kept_records_alone(sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     planned, ledger = sweep(), Ledger(tmp_path / "results")
     write(ledger, planned)
-    (tmp_path / "kept.gz").write_bytes(kept.pack(ledger, planned.trials))
+    (tmp_path / "kept.gz").write_bytes(export.pack(ledger, planned.trials))
     pages = []
     for flags in (["--results", str(ledger.root), "--no-mlflow"], ["--records", str(tmp_path / "kept.gz")]):
         assert report.main([str(planned.path), *flags, "--out", str(tmp_path / "page.html")]) == 0

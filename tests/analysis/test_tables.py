@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from made_up import made
+from support.fake_results import made
 
 from analysis import tables
-from analysis.rows import metric_of
-from suite.ledger import Ledger
+from analysis.parts.cells import metric_of
+from suite.config.sweep_file import Sweep
 from suite.records import StoppedEarly, write_failure, write_stopped
-from suite.sweepfile import Sweep
+from suite.records.ledger import Ledger
 
 ONE_METHOD = ("    - {name: edge_popup, lr: 0.1, sparsity: 0.5}\n", "")
 SPARSITIES = ("sparsity: 0.5", "sparsity: [0.3, 0.6]")

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up import made
+from support.fake_results import made
 
 from analysis import tuned
 from suite.config import InputError, SchedulerSettings, Trial
-from suite.ledger import Ledger
+from suite.config.sweep_file import Sweep, load_sweep
 from suite.records import StoppedEarly, write_failure, write_stopped
-from suite.sweepfile import Sweep, load_sweep
+from suite.records.ledger import Ledger
 
 SEARCH = """\
 name: find

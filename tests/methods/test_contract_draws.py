@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 import torch
-from methods.contract import (
+from support.method_contract import (
     DTYPES,
     NUM_STEPS,
     advance,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods.contract import (
+from support.method_contract import (
     NUM_STEPS,
     advance,
     bits,

@@ -10,8 +10,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
 import torch
-from methods.contract import NAMES, build, each_method, everything, settings_of
 from pydantic import ValidationError
+from support.method_contract import NAMES, build, each_method, everything, settings_of
 from torch import nn
 from torch.optim import Optimizer
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from methods.contract import (
+from support.method_contract import (
     DTYPES,
     NUM_STEPS,
     STATE,

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from methods.contract import (
+from support.method_contract import (
     NUM_STEPS,
     advance,
     bits,

@@ -15,16 +15,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from suite.methods.random import (
-    DISTRIBUTIONS,
-    SCORE_INITS,
-    Stream,
-    chosen,
-    draw_scores_,
-    draw_values_,
-    philox,
-    words,
-)
+from suite.methods.random import DISTRIBUTIONS, SCORE_INITS, Stream, chosen, draw_scores_, draw_values_, philox, words
 
 GOLDEN = Path(__file__).with_name("golden_streams.json")
 UNLIKELY = 1e-4  # each statistical bound fails by chance this often; seeds are fixed, so in fact never

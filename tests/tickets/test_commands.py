@@ -10,19 +10,20 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from checkpoint.states import flip, same, tiny
-from disks import fill
+from support.checkpoint_states import flip, same, tiny
+from support.disks import fill
 from torch import nn
 
-from suite import checkpoint, cli, data, models, tickets
+from suite import cli, data, models, tickets
 from suite.config import Trial
-from suite.data import SplitName
+from suite.data.interface import SplitName
 from suite.launch import inline
-from suite.ledger import Ledger
 from suite.records import DENSE, RESULT, TICKET, newest_attempt, read_result
+from suite.records.ledger import Ledger
 from suite.stopping import Stopped
 from suite.tickets import About, dense, file
 from suite.tickets import __main__ as command
+from suite.train import checkpoint
 
 TRIALS: dict[str, Trial] = {
     "weights": tiny("weights"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tickets import slow_reader
+from support import ticket_reader
 from torch import nn
 
 from suite import methods, tickets
@@ -71,9 +71,9 @@ def set_theta(optimizer: Any, model: nn.Module, change: Callable[[str, torch.Ten
             param.copy_(torch.where(optimizer.mask(param), state["theta"], 0.0))
 
 
-def check_read_equal(path: Path, model: nn.Module) -> slow_reader.SlowTicket:
+def check_read_equal(path: Path, model: nn.Module) -> ticket_reader.SlowTicket:
     """The slow reader finds each bit of the network, masked or not."""
-    found = slow_reader.read(path.read_bytes())
+    found = ticket_reader.read(path.read_bytes())
     state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     assert found.weights.keys() | found.tensors.keys() == state.keys()
     for name, tensor in state.items():
@@ -81,12 +81,12 @@ def check_read_equal(path: Path, model: nn.Module) -> slow_reader.SlowTicket:
         kind = str(tensor.dtype).removeprefix("torch.")
         expected = tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
         assert list(own.shape) == list(tensor.shape), name
-        assert (slow_reader.bits_of(own, kind) if name in found.weights else own.tobytes()) == expected, name
+        assert (ticket_reader.bits_of(own, kind) if name in found.weights else own.tobytes()) == expected, name
     assert found.digest == found.header["digest"]
     return found
 
 
-def forms(found: slow_reader.SlowTicket) -> set[tuple[str, ...]]:
+def forms(found: ticket_reader.SlowTicket) -> set[tuple[str, ...]]:
     """(mask's coding, kind of weights, their coding) of each layer."""
     return {(layer["mask"][0], *layer["theta"][:2]) for layer in found.header["layers"]}
 
@@ -101,7 +101,7 @@ def test_the_slow_reader_finds_the_same_network(
     optimizer = trained(name, model, distribution=distribution, seed=7)
     tickets.save(tmp_path / "t", model, optimizer)
     if (distribution, dtype) == ("kaiming_normal", torch.float64):  # the page does not say this CDF's last bits
-        found = slow_reader.read((tmp_path / "t").read_bytes())
+        found = ticket_reader.read((tmp_path / "t").read_bytes())
         for key, param in methods.prunable(model):
             np.testing.assert_allclose(found.weights[key], param.detach().numpy(), rtol=1e-14, atol=0)
     else:
@@ -221,7 +221,7 @@ def test_the_golden_ticket_can_be_made_again(tmp_path: Path) -> None:
 def test_the_slow_reader_knows_philox() -> None:
     """A vector published with Random123, so that two readers cannot share one mistake."""
     counter, key = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0)
-    assert slow_reader.philox(counter, key) == (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)
+    assert ticket_reader.philox(counter, key) == (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)
 
 
 def test_the_slow_reader_refuses_what_it_must(tmp_path: Path) -> None:
@@ -233,10 +233,10 @@ def test_the_slow_reader_refuses_what_it_must(tmp_path: Path) -> None:
     assert zlib.decompress(data[16 : 16 + header_bytes])
     data[16 + header_bytes + 10] ^= 1
     with pytest.raises(AssertionError, match="SHA-256"):
-        slow_reader.read(bytes(data))
+        ticket_reader.read(bytes(data))
     data[-32:] = hashlib.sha256(data[:-32]).digest()
     try:
-        found = slow_reader.read(bytes(data))
+        found = ticket_reader.read(bytes(data))
     except (AssertionError, StopIteration):
         return
     assert found.digest != found.header["digest"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods.contract import bits
+from support.method_contract import bits
 from torch import Tensor, nn
 
 from suite import methods, tickets

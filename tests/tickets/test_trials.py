@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import faults
 import pytest
 import torch
-from checkpoint.states import same, tiny
-from disks import fill
-from ranks import meeting, on_ranks
+from support import trial_processes
+from support.checkpoint_states import same, tiny
+from support.disks import fill
+from support.ranks import meeting, on_ranks
 from torch import Tensor
 
 from suite import cli, methods, tickets
@@ -22,7 +22,7 @@ from suite.stopping import Stopped
 from suite.tickets import About, dense
 from suite.tickets import __main__ as command
 from suite.tickets.verify import Evaluator, trial_of
-from suite.train import loop, store
+from suite.train import loop, network_files
 
 EACH = methods.names()
 MASKED = [name for name in EACH if name != "weights"]
@@ -56,7 +56,7 @@ def export(source: Path, form: str, to: Path) -> int:
 def states(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
     """The networks of the trials of this process, as they were when they were to be kept."""
     found: list[dict[str, Tensor]] = []
-    keep = store.keep
+    keep = network_files.keep
 
     def look(run: Any, *args: Any) -> Any:
         found.append({name: tensor.clone() for name, tensor in run.model.state_dict().items()})
@@ -70,7 +70,7 @@ def states(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
 def test_each_method_leaves_its_network(tmp_path: Path, states: list[dict[str, Tensor]], method: str) -> None:
     trial, folder = tiny(method), folder_in(tmp_path)
     result = inline.run(trial, folder, data_dir=None)
-    assert faults.left_over(folder) == []
+    assert trial_processes.left_over(folder) == []
     path = network(folder)
     assert path.name == (DENSE if method == "weights" else TICKET)
     assert same(dict(tickets.load(path).state_dict()), states[0])
@@ -164,7 +164,7 @@ def test_a_loss_of_nan_leaves_none_whatever_the_method(tmp_path: Path, monkeypat
 def leave(folders: dict[str, str]) -> dict[str, dict[str, Tensor]]:
     """On each of two ranks: by method, the network that it held when it was to be kept."""
     held: dict[str, dict[str, Tensor]] = {}
-    keep = store.keep
+    keep = network_files.keep
 
     def look(run: Any, *args: Any) -> Any:
         held[run.trial.method.name] = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
@@ -185,7 +185,7 @@ def test_two_processes_leave_the_network_of_the_first(tmp_path: Path) -> None:
         result = read_result(folder)
         assert result is not None and result.stored[0] == tickets.info(network(folder)).stored
         assert len(result.stored) == (3 if method == "weights" else 2)
-        assert faults.left_over(folder) == []
+        assert trial_processes.left_over(folder) == []
         assert verify(folder, tolerance="0.006") == 0  # two shares make other batches than one
 
 
@@ -219,9 +219,9 @@ def test_a_death_between_the_files_of_a_result(
     killed_at(trial, folder, name if at == "network" else at, monkeypatch)
     assert (folder / name).exists() == (at == RESULT) and read_result(folder) is None
     inline.run(trial, folder, data_dir=None)
-    assert faults.records_of(folder) == faults.records_of(quiet)
+    assert trial_processes.records_of(folder) == trial_processes.records_of(quiet)
     assert network(folder).read_bytes() == network(quiet).read_bytes()
-    assert faults.left_over(folder) == []
+    assert trial_processes.left_over(folder) == []
 
 
 @pytest.mark.parametrize("method", EACH)
@@ -236,7 +236,7 @@ def test_nothing_is_kept_where_it_is_no_longer_wanted(
     assert without.trial_id == trial.trial_id
     result = inline.run(without, folder, data_dir=None)
     assert result.stored == [] == networks(folder)
-    assert faults.left_over(folder) == []
+    assert trial_processes.left_over(folder) == []
 
 
 @pytest.mark.parametrize("method", EACH)
@@ -256,8 +256,8 @@ def test_a_trial_that_is_stopped_while_its_network_is_kept(tmp_path: Path, metho
         with pytest.raises(Stopped):
             inline.run(trial, folder, data_dir=None, should_stop=lambda left=left, last=last: next(left) >= last)
         inline.run(trial, folder, data_dir=None)
-        assert faults.records_of(folder) == faults.records_of(quiet)
-        assert faults.left_over(folder) == []
+        assert trial_processes.records_of(folder) == trial_processes.records_of(quiet)
+        assert trial_processes.left_over(folder) == []
 
 
 @pytest.mark.parametrize("method", EACH)
@@ -267,7 +267,7 @@ def test_a_disk_that_is_full_when_the_network_is_written(
     trial, quiet = tiny(method), folder_in(tmp_path, "quiet")
     inline.run(trial, quiet, data_dir=None)
     full = disk(4000)
-    folder, fillers, keep = folder_in(full), [], store.keep
+    folder, fillers, keep = folder_in(full), [], network_files.keep
 
     def fuller(*args: Any) -> Any:
         fillers.append(fill(full))
@@ -280,8 +280,8 @@ def test_a_disk_that_is_full_when_the_network_is_written(
     assert read_result(folder) is None and networks(folder) == []
     fillers[0].unlink()
     inline.run(trial, folder, data_dir=None, take_over=True)  # no room to say that we gave it back, and we live on
-    assert faults.records_of(folder) == faults.records_of(quiet)
-    assert faults.left_over(folder) == []
+    assert trial_processes.records_of(folder) == trial_processes.records_of(quiet)
+    assert trial_processes.left_over(folder) == []
 
 
 @pytest.mark.parametrize("method", MASKED)

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import torch
-from tickets.mutations import (
+from support.ticket_mutations import (
     bombs,
     closed,
     closed_dense,

@@ -8,15 +8,13 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 
+from suite.methods.update.layers import Around, Layer, Sgd, Step
 from suite.methods.update.signs import Signs, storage_of
-
-if TYPE_CHECKING:
-    from suite.methods.update.tracking import Around, Layer, Sgd, Step
 
 _BLOCK = 512  # weights at once: they stay in the first cache of a core, and loads go on beside stores
 _BAND_ROOM = 16  # of so many weights one may lie in the band
@@ -25,7 +23,7 @@ _EXAMPLE = 20_001
 _log = logging.getLogger(__name__)
 
 
-def step_for(layers: "Sequence[Layer]", sgd: "Sgd", reference: "Step") -> "Step | None":
+def step_for(layers: Sequence[Layer], sgd: Sgd, reference: Step) -> Step | None:
     """The compiled step for layers of this kind; None where there is none that equals ``reference``."""
     dtypes = {each.dtype for layer in layers for each in layer}
     packed = {isinstance(layer[2], Signs) for layer in layers}
@@ -36,7 +34,7 @@ def step_for(layers: "Sequence[Layer]", sgd: "Sgd", reference: "Step") -> "Step 
 
 
 @cache
-def _checked(dtype: torch.dtype, packed: bool, kind: tuple[bool, ...], reference: "Step") -> "Step | None":
+def _checked(dtype: torch.dtype, packed: bool, kind: tuple[bool, ...], reference: Step) -> Step | None:
     try:
         step = _step_through(_compile(*kind, packed=packed, real=_REALS[dtype]), _REALS[dtype])
         equal = _equal_on_example(step, reference, dtype, packed, kind)
@@ -48,10 +46,8 @@ def _checked(dtype: torch.dtype, packed: bool, kind: tuple[bool, ...], reference
     return step if equal else None
 
 
-def _step_through(loop: Callable[..., None], real: Any) -> "Step":
-    def step(
-        layers: "Sequence[Layer]", arounds: "Sequence[Around]", counts: Sequence[int], sgd: "Sgd"
-    ) -> Sequence[float]:
+def _step_through(loop: Callable[..., None], real: Any) -> Step:
+    def step(layers: Sequence[Layer], arounds: Sequence[Around], counts: Sequence[int], sgd: Sgd) -> Sequence[float]:
         sizes = [layer[3].numel() for layer in layers]
         addresses = [[storage_of(each).data_ptr() for each in layer] for layer in layers]
         constants = [layer[2].constant if isinstance(layer[2], Signs) else 0.0 for layer in layers]
@@ -75,12 +71,8 @@ def _step_through(loop: Callable[..., None], real: Any) -> "Step":
     return step
 
 
-def _equal_on_example(
-    step: "Step", reference: "Step", dtype: torch.dtype, packed: bool, kind: tuple[bool, ...]
-) -> bool:
+def _equal_on_example(step: Step, reference: Step, dtype: torch.dtype, packed: bool, kind: tuple[bool, ...]) -> bool:
     """Whether both steps leave the same bits, on numbers where a rounding more or less shows."""
-    from suite.methods.update.tracking import Around, Sgd
-
     absolute, scaled, decays, has_momentum = kind
     sgd = Sgd(0.1, 0.9 * has_momentum, 5e-4 * decays, absolute, 0.37 if scaled else None)
     count = round(_EXAMPLE * (0.315 if absolute else 0.655))  # about as many are below the middle of the band

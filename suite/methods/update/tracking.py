@@ -7,8 +7,7 @@ ranked as ``plain`` does it. Where numba can compile for this processor, ``compi
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from suite.config import RankBy
 from suite.methods.update import compiled
+from suite.methods.update.layers import Around, Layer, Sgd, Step
 from suite.methods.update.layout import laid_as, lie_alike, logical_index
 from suite.methods.update.plain import (
     Redraw,
@@ -39,17 +39,6 @@ _LINE = 64  # numbers; whole lines of a cache, whatever the processor
 _BAND_SHARE = 1 / 1024  # of a layer on each side of a threshold of which nothing is known yet
 _UNKNOWN = (math.nan, 0.0)  # a threshold's last value, and half the width of its band
 _WORTH_COMPILING = 1 << 18  # weights in a step; below, a second of compiling is not won back soon
-
-
-@dataclass(frozen=True)
-class Sgd:
-    """The numbers of one step, as ``torch.optim.SGD`` names them; ``scale`` multiplies the scores' gradients."""
-
-    lr: float
-    momentum: float
-    weight_decay: float
-    absolute: bool
-    scale: float | None
 
 
 class Flat(NamedTuple):
@@ -78,20 +67,6 @@ class Band(NamedTuple):
     position: _Array
     rank: _Array
     theta: _Array
-
-
-class Around(NamedTuple):
-    """A band and what lies in its middle: the last threshold."""
-
-    low: float
-    middle: float
-    high: float
-
-
-Layer = tuple[Tensor, Tensor, Theta, Tensor, Tensor]  # parameter, gradient, theta, scores, momentum: alike in memory
-# (layers, their bands, how many each prunes, sgd): updates scores and momenta; where the wanted rank is in the band
-# it writes the layer's weights; the rank of each layer's last pruned weight, NaN where the whole layer is to be ranked.
-Step = Callable[[Sequence[Layer], Sequence[Around], Sequence[int], Sgd], Sequence[float]]
 
 
 def masked_sgd_(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from interpreted import interpreted
+from support.triton_interpreter import interpreted
 
 from suite.methods.update import compiled, tracking
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods.update.twins import Twins
+from support.update_twins import Twins
 
 from suite.methods.update import compiled, tracking
 from suite.methods.update.signs import Signs

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from methods.contract import build, each_masked, everything, groups, net
-from methods.update.twins import normal, raw
+from support.method_contract import build, each_masked, everything, groups, net
+from support.update_twins import normal, raw
 from torch import Tensor, nn
 
 from suite.methods.update.plain import RANKINGS

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from methods.contract import NUM_STEPS, advance, bits, build, everything, net, numbers, params_of, through_file
-from methods.update.twins import NAN, normal, raw
 from pydantic import ValidationError
-from sweep_texts import GOOD, Problems
+from support.method_contract import NUM_STEPS, advance, bits, build, everything, net, numbers, params_of, through_file
+from support.sweep_files import GOOD, Problems
+from support.update_twins import NAN, normal, raw
 from torch import Tensor, nn
 from torch.distributed.checkpoint import state_dict as dcp
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods.update.twins import INF, NAN, Twins, normal, special
+from support.update_twins import INF, NAN, Twins, normal, special
 from torch import Tensor
 
 from suite.methods.update import tracking

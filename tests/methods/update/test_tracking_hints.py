@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods.update.twins import INF, NAN, Twins, normal, special
+from support.update_twins import INF, NAN, Twins, normal, special
 
 from suite.methods.update.plain import RANKINGS
 

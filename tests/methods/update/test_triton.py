@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from interpreted import Twins, awkward, channels_last, equal_bits, some_in_band
+from support.triton_interpreter import Twins, awkward, channels_last, equal_bits, some_in_band
 from torch import Tensor
 
 from suite.methods.update import equal_on_example, plain

@@ -1,10 +1,11 @@
 """Triton's redraw, run by its interpreter: the very weights and words of the specification."""
 
+import importlib
 from typing import Any
 
 import pytest
 import torch
-from interpreted import Twins, channels_last
+from support.triton_interpreter import Twins, channels_last
 from torch import Tensor
 
 from suite.methods.random import Stream
@@ -25,9 +26,7 @@ def form(_world: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture(scope="module")
 def kernels(_world: Any) -> Any:
     """Kernels of the tests' own, for the interpreter."""
-    import place_kernels
-
-    return place_kernels
+    return importlib.import_module("support.order_kernels")
 
 
 def redraw(draw: int, prob: float, distribution: Any, *, seed: int = 3, num: int = len(SHAPES)) -> Redraw:

@@ -1,12 +1,13 @@
 """Triton's form of a masked step where it must search, or must leave the step to torch; and the order of places."""
 
+import importlib
 import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from interpreted import SETTINGS, Twins, channels_last, equal_bits
+from support.triton_interpreter import SETTINGS, Twins, channels_last, equal_bits
 from torch import Tensor
 
 from suite.methods.update import plain
@@ -205,9 +206,7 @@ SPECIAL = [NAN, -NAN, INF, -INF, 0.0, -0.0, 1e-45, -1e-45, 1.1754944e-38, -1.175
 @pytest.fixture(scope="module")
 def places(_world: Any) -> Any:
     """Kernels of the tests' own, for the interpreter, over ``kernels.places``."""
-    import place_kernels
-
-    return place_kernels
+    return importlib.import_module("support.order_kernels")
 
 
 def ranks(num: int) -> Tensor:

@@ -1,0 +1,154 @@
+"""Rows: the trials of a sweep, gathered into cells (one method, network and width, over its seeds)."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.config import InputError, Trial
+from suite.config.grid import flatten
+from suite.config.sweep_file import Sweep
+from suite.records import Summary
+from suite.records.ledger import Ledger, State
+
+Bits = NDArray[np.bool_]
+_Kind = tuple[str, str, str]
+_SPARSITY = "method.sparsity"
+
+
+@dataclass
+class Cell:
+    """All seeds of one combination. ``values`` are accuracies in [0, 1], by seed."""
+
+    dataset: str
+    model: str
+    series: str  # the method, with those of its settings that vary in this sweep
+    method: str
+    width_mult: float
+    sparsity: float | None = None  # of a masked method
+    curve: str = ""  # the series, whatever its sparsity
+    epochs: int = 0
+    at_any_epochs: str = ""  # the series, whatever its epochs
+    results: dict[int, Summary] = field(default_factory=dict)
+    missing: dict[int, State] = field(default_factory=dict)
+
+    def values(self, metric: str) -> dict[int, float]:
+        """``metric`` by seed, of the trials that are done; a diverged one never enters a comparison."""
+        done = {seed: result for seed, result in self.results.items() if result.status == "done"}
+        found = {seed: result.metrics.get(metric) for seed, result in done.items()}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    def correct(self, metric: str) -> dict[int, Bits]:
+        """By seed, which test images were right: of small test sets alone; empty unless all ``values`` have it."""
+        if metric != "test/top1":
+            return {}
+        values = self.values(metric)
+        found = {seed: self.results[seed] for seed in values if self.results[seed].test_correct}
+        return {seed: _bits(result) for seed, result in found.items()} if len(found) == len(values) else {}
+
+    @property
+    def name(self) -> str:
+        """The cell in one line."""
+        return f"{self.series}, {self.model} x{self.width_mult:g}, {self.dataset}"
+
+
+def cells(sweep: Sweep, ledger: Ledger) -> list[Cell]:
+    """Every planned cell of a sweep, with the results there are and the seeds that are missing.
+
+    Raises:
+        InputError: results are garbled, or were made from different data.
+    """
+    flats = {trial_id: _flat(trial) for trial_id, trial in sweep.trials.items()}
+    varying, looked = _varying(flats.values()), ledger.look(sweep.trials)
+    if garbled := [each.problem for each in looked.values() if each.state == "garbled" and each.problem]:
+        raise InputError(*garbled)
+    found: dict[tuple[Any, ...], Cell] = {}
+    for trial_id, trial in sweep.trials.items():
+        keys = varying[_kind(flats[trial_id])]
+        series = _series(flats[trial_id], keys)
+        place = (trial.dataset.name, trial.model.name, series, trial.model.width_mult)
+        cell = found.setdefault(place, Cell(*place[:3], trial.method.name, trial.model.width_mult))
+        cell.sparsity = getattr(trial.method, "sparsity", None)
+        cell.epochs = trial.epochs
+        cell.at_any_epochs = _series(flats[trial_id], [key for key in keys if key != "epochs"])
+        cell.curve = _series(flats[trial_id], [key for key in keys if key != _SPARSITY])
+        state, result, _ = looked[trial_id]
+        if result is not None:
+            cell.results[trial.seed] = result
+        if state != "done":
+            cell.missing[trial.seed] = state
+    _check_data(list(found.values()))
+    return list(found.values())
+
+
+def by_net(found: list[Cell]) -> dict[tuple[str, str], list[Cell]]:
+    """The cells of each data set and network."""
+    nets: dict[tuple[str, str], list[Cell]] = {}
+    for cell in found:
+        nets.setdefault((cell.dataset, cell.model), []).append(cell)
+    return nets
+
+
+def in_order(found: list[Cell]) -> list[Cell]:
+    """By dataset, network and width; methods as in the file."""
+    return sorted(found, key=lambda cell: (cell.dataset, cell.model, cell.width_mult))
+
+
+def metric_of(sweep: Sweep) -> str:
+    """What a sweep compares: the test accuracy, or that on validation data where it evaluates no test."""
+    return "test/top1" if all(trial.evaluate_test for trial in sweep.trials.values()) else "val/top1"
+
+
+def mixed(cells: list[Cell]) -> list[str]:
+    """What the results of a table do not have in common, though they should: said under it."""
+    notes = []
+    results = [result for cell in cells for result in cell.results.values()]
+    for name, values in (
+        ("code", {result.code_id for result in results}),
+        ("torch", {result.versions.get("torch", "?") for result in results}),
+        ("device", {result.device for result in results}),
+    ):
+        if len(values) > 1:
+            notes.append(f"Results come from more than one {name}: {', '.join(sorted(values))}.")
+    return notes
+
+
+def _bits(result: Summary) -> Bits:
+    packed = np.frombuffer(bytes.fromhex(result.test_correct), np.uint8)
+    return np.unpackbits(packed, count=result.num_test_images).astype(bool)
+
+
+def _flat(trial: Trial) -> dict[str, Any]:
+    return flatten(trial.model_dump(exclude={"seed": True, "resources": True, "model": {"width_mult"}}))
+
+
+def _varying(flats: Iterable[dict[str, Any]]) -> dict[_Kind, list[str]]:
+    """By dataset, network and method: the settings that take more than one value among those trials."""
+    seen: dict[_Kind, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
+    for flat in flats:
+        for key, value in flat.items():
+            seen[_kind(flat)][key].add(value)
+    return {kind: [key for key, values in keys.items() if len(values) > 1] for kind, keys in seen.items()}
+
+
+def _kind(flat: dict[str, Any]) -> _Kind:
+    return flat["dataset.name"], flat["model.name"], flat["method.name"]
+
+
+def _series(flat: dict[str, Any], keys: list[str]) -> str:
+    told = (f"{key.split('.')[-1]}={flat[key]}" for key in keys if flat[key] is not None)
+    return " ".join([flat["method.name"], *told])
+
+
+def _check_data(cells: list[Cell]) -> None:
+    for dataset in {cell.dataset for cell in cells}:
+        by_data: dict[str, str] = {}
+        for cell in cells:
+            if cell.dataset == dataset:
+                by_data |= {result.data_id: result.trial_id for result in cell.results.values()}
+        if len(by_data) > 1:
+            examples = ", ".join(f"{data_id} (as in trial {trial_id})" for data_id, trial_id in by_data.items())
+            raise InputError(f"{dataset}: results were made from different data: {examples}: a table never mixes them")

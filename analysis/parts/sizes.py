@@ -1,0 +1,77 @@
+"""The table of bytes: what trained networks take in files."""
+
+import pandas as pd
+
+from analysis.parts import Part, places, without_constant
+from analysis.parts.cells import Cell, in_order
+from analysis.parts.stored import WITHIN, Size, smallest
+
+_NOTES = [
+    f"Stored: bytes of the smallest form whose accuracy is within {100 * WITHIN:g} points, or one image, of "
+    "fp32; change: by how many points it differs; payload: what says masks and weights.",
+    "Dense / stored: the network trained by weight optimization at that width, in its smallest form, over this "
+    "one, both without headers.",
+]
+
+
+def part(found: list[Cell], metric: str) -> Part | None:
+    """The table; None where no trial kept its network."""
+    table = size_table(found, metric)
+    return Part("sizes", "Bytes of the stored network", table, _shown(table, found), _NOTES) if len(table) else None
+
+
+def size_table(found: list[Cell], metric: str) -> pd.DataFrame:
+    """A row a cell whose trials kept their networks: bytes in float32, and in the smallest form of that accuracy.
+
+    ``payload`` is what says masks and random weights, or weights; the rest is header, norms and biases. ``ratio`` is
+    that of the network trained by weight optimization at the same width, in its own smallest form, both without header.
+    ``loss`` is what the form costs, in [-1, 1].
+    """
+    sizes = [(cell, size) for cell in in_order(found) if (size := smallest(cell, metric))]
+    dense: dict[tuple[str, str, float], float] = {}  # of several series the smallest
+    for cell, size in sizes:
+        if cell.method == "weights":
+            dense[_place(cell)] = min(_net(size), dense.get(_place(cell), _net(size)))
+    rows = [
+        {
+            "dataset": cell.dataset,
+            "model": cell.model,
+            "width": cell.width_mult,
+            "method": cell.series,
+            "parameters": next(iter(cell.results.values())).params_total,
+            "fp32": size.fp32,
+            "form": size.form,
+            "stored": size.bytes,
+            "payload": sum(size.parts.get(part, 0.0) for part in ("mask", "theta", "weights")),
+            "ratio": dense[_place(cell)] / _net(size) if _place(cell) in dense else None,
+            "loss": size.loss,
+        }
+        for cell, size in sizes
+    ]
+    return pd.DataFrame(rows)
+
+
+def _place(cell: Cell) -> tuple[str, str, float]:
+    return cell.dataset, cell.model, cell.width_mult
+
+
+def _net(size: Size) -> float:
+    """Without the header, which hides the rest where networks are tiny."""
+    return size.bytes - size.parts.get("header", 0.0)
+
+
+def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
+    whole = "{:.0f}".format
+    shown = pd.DataFrame(
+        {
+            **places(table),
+            "parameters": table["parameters"].map(str),
+            "fp32": table["fp32"].map(whole),
+            "form": table["form"],
+            "change": (0.0 - (100 * table["loss"]).round(2)).map("{:+.2f}".format),
+            "stored": table["stored"].map(whole),
+            "payload": table["payload"].map(whole),
+            "dense / stored": ["" if pd.isna(ratio) else f"{ratio:.2f}" for ratio in table["ratio"]],
+        }
+    )
+    return without_constant(shown, found)

@@ -1,0 +1,36 @@
+"""The table of accuracy against sparsity, where a sweep varies it."""
+
+import pandas as pd
+
+from analysis.parts import Part, estimates, interval, percent, without_constant
+from analysis.parts.cells import Cell
+
+
+def varies(found: list[Cell]) -> bool:
+    """A curve has cells of more than one sparsity, of one network and width."""
+    seen: dict[tuple[object, ...], set[float | None]] = {}
+    for cell in found:
+        seen.setdefault((cell.dataset, cell.model, cell.width_mult, cell.curve), set()).add(cell.sparsity)
+    return any(len(each - {None}) > 1 for each in seen.values())
+
+
+def part(found: list[Cell], metric: str) -> Part | None:
+    """The table: a row a sparsity, a column a method; None where nothing varies."""
+    if not varies(found):
+        return None
+    rows: dict[tuple[object, ...], dict[str, object]] = {}
+    shown: dict[tuple[object, ...], dict[str, str]] = {}
+    for cell in sorted((cell for cell in found if cell.sparsity is not None), key=_place):
+        place = _place(cell)
+        keys = dict(zip(("dataset", "model", "width", "sparsity"), place, strict=True))
+        estimate = estimates.of_cell(cell, metric)
+        ends = f" ({interval(*estimate.bounds)})" if estimate.bounds else ""  # not always the mean ± something
+        rows.setdefault(place, dict(keys))[cell.curve] = estimate.mean if estimate.n else None
+        text = {key: value if isinstance(value, str) else f"{value:g}" for key, value in keys.items()}
+        shown.setdefault(place, text)[cell.curve] = f"{percent(estimate.mean)}{ends}" if estimate.n else "missing"
+    table = without_constant(pd.DataFrame(list(shown.values())).fillna(""), found)
+    return Part("sparsity", "Accuracy against sparsity, %", pd.DataFrame(list(rows.values())), table)
+
+
+def _place(cell: Cell) -> tuple[str, str, float, float]:
+    return cell.dataset, cell.model, cell.width_mult, cell.sparsity or 0.0

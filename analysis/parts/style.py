@@ -1,0 +1,102 @@
+"""How figures look: one colour, marker and line a method everywhere, told apart without colours too."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")  # files only: no screen is needed
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
+
+from analysis.parts.cells import Cell
+
+STYLES = {
+    "weights": {"color": "#444444", "marker": "s", "linestyle": "--"},
+    "edge_popup": {"color": "#0072b2", "marker": "o", "linestyle": ":"},
+    "iterand": {"color": "#d55e00", "marker": "^", "linestyle": "-"},
+}
+WIDTH, HEIGHT = 6.8, 2.9  # inches: two columns of a paper; a legend comes below
+_LETTERS = 100  # on a line as wide as the figure
+_OTHERS = itertools.cycle(zip("DvPX", ("#009e73", "#cc79a7", "#e69f00", "#56b4e9"), strict=True))
+_FURTHER = [(("-.", "-", "--", ":")[i % 4], ("none", "left", "bottom")[i % 3]) for i in range(12)]  # all different
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The cells of one curve, its name in the legend and how it is drawn."""
+
+    name: str
+    cells: list[Cell]
+    style: dict[str, Any]
+
+
+def curves(found: list[Cell], *, whatever_sparsity: bool = False) -> list[Curve]:
+    """One curve a series; those of one method share colour and marker and differ by line and filling."""
+    one_net = len({(cell.dataset, cell.model) for cell in found}) == 1
+    by_name: dict[str, list[Cell]] = {}
+    for cell in found:
+        name = cell.curve if whatever_sparsity else cell.series
+        by_name.setdefault(name if one_net else f"{name}, {cell.model}, {cell.dataset}", []).append(cell)
+    made: list[Curve] = []
+    for name, own in by_name.items():
+        method = own[0].method
+        if method not in STYLES:
+            STYLES[method] = {**dict(zip(("marker", "color"), next(_OTHERS), strict=True)), "linestyle": "-."}
+        style: dict[str, Any] = STYLES[method]
+        if earlier := sum(curve.cells[0].method == method for curve in made):
+            line, filling = _FURTHER[(earlier - 1) % len(_FURTHER)]
+            style = {**style, "linestyle": line, "fillstyle": filling}
+        made.append(Curve(name, own, style))
+    return made
+
+
+@contextmanager
+def panels(num: int, title: str) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure of some panels side by side, which share their vertical axis: accuracies."""
+    with pyplot.rc_context({"font.size": 8, "svg.hashsalt": title}):
+        figure, axes = pyplot.subplots(
+            1, num, figsize=(WIDTH, HEIGHT), sharey=True, squeeze=False, layout="constrained"
+        )
+        for panel in axes[0]:
+            panel.grid(alpha=0.3, linewidth=0.5)
+            panel.yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
+        figure.suptitle(title, fontsize=9)
+        yield figure, list(axes[0])
+        pyplot.close(figure)
+
+
+def logarithmic(panel: Axes, label: str) -> None:
+    """A horizontal axis of counts, of what is drawn already: as many labels as there is room for."""
+    panel.set(xscale="log", xlabel=label)
+    low, high = panel.get_xlim()
+    decades = np.log10(high / low)
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.3 else (1, 3) if decades < 2.2 else (1,)))
+    panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+    panel.xaxis.set_minor_formatter(NullFormatter())
+
+
+def legend(figure: Figure) -> None:
+    """Below the panels, where it hides no curve: what stands in any; the figure grows by it."""
+    drawn = {name: line for panel in figure.axes for line, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+    if drawn:
+        columns = max(1, min(len(drawn), _LETTERS // (max(map(len, drawn)) + 8)))  # 8 for the line before a name
+        figure.set_figheight(HEIGHT + 0.17 * math.ceil(len(drawn) / columns))
+        figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=columns, frameon=False)
+
+
+def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
+    """Write a figure as PNG and SVG; equal figures give equal files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{stem}.png", folder / f"{stem}.svg"]
+    for file in files:
+        figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
+    return files

@@ -1,0 +1,1 @@
+"""Intervals, resampling, matching and permutation tests: numbers in, numbers out."""

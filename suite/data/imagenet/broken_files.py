@@ -1,0 +1,71 @@
+"""Which images are to blame when a decoder fails: it mostly does not say. No torch."""
+
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from suite.config import InputError
+from suite.data.imagenet.manifest import SCAN
+from suite.data.imagenet.probe import judge
+from suite.stopping import Stopped
+
+_MOST_NAMED = 10
+_AT_ONCE = 512
+log = logging.getLogger(__name__)
+
+
+class Encoded(NamedTuple):
+    """An image as it lies on the disk: ``size`` bytes from ``offset`` of ``path`` on, or all of it."""
+
+    name: str
+    path: Path
+    offset: int = 0
+    size: int | None = None
+
+    def problem(self) -> str:
+        """What keeps it from being decoded, "" if nothing does."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                content = file.read(-1 if self.size is None else self.size)
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+        said, usable = judge(content, Path(self.name).suffix.lower())
+        return "" if usable else said
+
+
+def explained(error: Exception, encoded: Iterable[Encoded], threads: int, should_stop: Callable[[], bool]) -> Exception:
+    """What to raise instead of a decoder's error, once every file it was given has been decoded here.
+
+    Returns:
+        An InputError that names the images that cannot be decoded; where there are none, a RuntimeError that says so.
+
+    Raises:
+        Stopped: as asked.
+    """
+    todo = list(encoded)
+    log.warning("DALI: %s: decoding the %d images of this process to find the cause", gist(error), len(todo))
+    found = []
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(todo), _AT_ONCE):
+            if should_stop():
+                raise Stopped("stopped while broken images were searched for; the same command goes on")
+            part = todo[start : start + _AT_ONCE]
+            problems = pool.map(Encoded.problem, part)
+            found += [f"{image.name} ({said})" for image, said in zip(part, problems, strict=True) if said]
+    if not found:
+        return RuntimeError(f"DALI: {gist(error)}; no broken image was found among the {len(todo)} of this process")
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    names = ", ".join(found[:_MOST_NAMED]) + more
+    return InputError(f"images cannot be decoded any more: {names}: restore them, or run {SCAN} to leave them out")
+
+
+def gist(error: Exception) -> str:
+    """The line of DALI's long words that says what happened."""
+    told = str(error).rpartition("encountered:")[2].splitlines()
+    lines = [
+        line.strip() for line in told if line.strip() and not line.startswith(("Critical error", "Current pipeline"))
+    ]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,193 @@
+"""Decode every image of a tree once, and write the manifest: ``python -m suite.data.imagenet.scan ROOT``.
+
+The tree is ``ROOT/train/CLASS/*`` and ``ROOT/val/CLASS/*``. Killed, it goes on where it was; a later call looks at new
+and changed files only.
+"""
+
+import argparse
+import csv
+import errno
+import fcntl
+import multiprocessing
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from suite import cli
+from suite.config import InputError
+from suite.data.imagenet import manifest
+from suite.data.imagenet.manifest import Row
+from suite.data.imagenet.probe import examine, num_cpus
+
+TREES = ("train", "val")
+EMPTY = "empty class folder"
+NO_CLASS = "no such class in train"
+_CHUNK = 64  # files that a process takes at once
+_MOST_NAMED = 20
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Scan a tree, showing how far it is, and say what is wrong with which file."""
+    args = _parse(argv)
+    root: Path = args.root.absolute()
+    path = manifest.path_of(root, args.manifest)
+    rows = scan(root, path, workers=args.workers or num_cpus(), again=args.again)
+    print(f"{path}: {report(rows)}")
+    return 0
+
+
+def scan(root: Path, path: Path, *, workers: int, again: bool = False) -> list[Row]:
+    """Examine every file below the class folders of ``root`` and write the manifest at ``path``.
+
+    Args:
+        root: has a folder ``train``, and mostly one ``val``, each with one folder per class.
+        path: of the manifest; a journal lies beside it meanwhile.
+        workers: processes.
+        again: examine files too that are known and have not changed.
+
+    Raises:
+        InputError: there is no class folder.
+    """
+    from suite.terminal import track
+
+    found = list(_listed(root))
+    journal = path.with_name(f".{path.name}.journal")
+    try:
+        with _alone(journal) as file:
+            known = {} if again else _known(root, path, journal)
+            if not known:
+                file.truncate(0)
+            todo = [(name, label) for name, label in found if not _is_same(root, name, known)]
+            for rows in track(_examined(root, todo, workers), "examining images", len(todo), by=len):
+                file.write(manifest.text_of(rows))
+                file.flush()
+                known |= {row.path: row for row in rows}
+            result = [_labelled(known[name], label) for name, label in found]
+            manifest.write(path, result)
+            journal.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
+            raise
+        raise InputError(f"{path}: cannot be written ({error.strerror}): name another --manifest FILE") from None
+    except BrokenProcessPool:
+        raise InputError(f"{root}: a process that examined images was killed: the same command goes on") from None
+    return result
+
+
+def report(rows: Sequence[Row]) -> str:
+    """How many images there are, and what is wrong with which."""
+    images = [row for row in rows if row.is_image]
+    odd = [row for row in rows if row.problem]
+    left_out = sum(not row.used for row in images)
+    lines = [f"{len(images):,} images, {left_out:,} of them not used"]
+    lines += [] if any(row.path.startswith("val/") for row in images) else ["  no image in val/: there is no test set"]
+    lines += [f"  {num:,} x {kind}" for kind, num in Counter(row.problem.split(":")[0] for row in odd).most_common()]
+    lines += [f"  {_shown(row.path)}: {row.problem}{'' if row.used else ' (not used)'}" for row in odd[:_MOST_NAMED]]
+    lines += [f"  and {len(odd) - _MOST_NAMED:,} more, in the manifest"] if len(odd) > _MOST_NAMED else []
+    return "\n".join(lines)
+
+
+def _shown(path: str) -> str:
+    return path if path.isprintable() else repr(path)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m suite.data.imagenet.scan", description="Decode every image of a tree once."
+    )
+    parser.add_argument("root", type=Path, help="has train/CLASS/* and val/CLASS/*")
+    parser.add_argument("--manifest", type=Path, metavar="FILE", help="default: ROOT/manifest.csv")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; default: one per CPU")
+    parser.add_argument(
+        "--again", action="store_true", help="examine unchanged files again, forgetting what was edited"
+    )
+    return parser.parse_args(argv)
+
+
+def _listed(root: Path) -> Iterator[tuple[str, int]]:
+    """Paths below the root with their labels, in the order of ImageFolder; a slash ends those of empty folders."""
+    classes = _class_folders(root / "train")
+    if not classes:
+        raise InputError(
+            f"{root}: must have class folders in {root / 'train'}, as ImageNet does: train/n01440764/*.JPEG"
+        )
+    labels = {name: label for label, name in enumerate(classes)}
+    for tree in TREES:
+        for name in _class_folders(root / tree):
+            files = list(_files(root, f"{tree}/{name}"))
+            yield from ((file, labels.get(name, -1)) for file in files or [f"{tree}/{name}/"])
+
+
+def _class_folders(tree: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(tree) if entry.is_dir()) if tree.is_dir() else []
+
+
+def _files(root: Path, folder: str) -> Iterator[str]:
+    for place, _, names in sorted(os.walk(root / folder, followlinks=True)):
+        below = os.path.relpath(place, root)
+        yield from (f"{below}/{name}" for name in sorted(names))
+
+
+@contextmanager
+def _alone(journal: Path) -> Iterator[TextIO]:
+    """The journal, to be added to, while nobody else scans."""
+    with journal.open("a", encoding="utf-8", errors=manifest.ODD_NAMES) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{journal.parent}: another process scans: wait for it") from None
+        yield file
+
+
+def _known(root: Path, path: Path, journal: Path) -> dict[str, Row]:
+    """What an earlier call found, and one that was killed."""
+    rows = manifest.read(path, root) if path.exists() else []
+    lines = journal.read_text("utf-8", manifest.ODD_NAMES).split("\n") if journal.exists() else []
+    for line in lines[:-1]:  # what has no end was cut short when it was killed
+        with suppress(ValueError, csv.Error):
+            rows += manifest.parse([line])
+    return {row.path: row for row in rows}
+
+
+def _is_same(root: Path, name: str, known: dict[str, Row]) -> bool:
+    row = known.get(name)
+    if row is None or not row.size or row.label < 0:
+        return False
+    try:
+        stat = (root / name).stat()
+    except OSError:
+        return False
+    return (stat.st_size, stat.st_mtime_ns) == (row.size, row.mtime_ns)
+
+
+def _labelled(row: Row, label: int) -> Row:
+    if label < 0:
+        return row._replace(label=label, used=False, problem=NO_CLASS)
+    return row._replace(label=label)
+
+
+def _examined(root: Path, todo: list[tuple[str, int]], workers: int) -> Iterator[list[Row]]:
+    parts = [todo[start : start + _CHUNK] for start in range(0, len(todo), _CHUNK)]
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver"))
+    try:
+        yield from pool.map(partial(_examine_all, root), parts)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _examine_all(root: Path, part: list[tuple[str, int]]) -> list[Row]:
+    return [
+        Row(name, 0, 0, label, 0, False, EMPTY) if name.endswith("/") else examine(root, name, label)
+        for name, label in part
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,169 @@
+"""Which images of a tree are trained on, validated on and tested on. No torch.
+
+Training images are ``train`` without a share held out for validation (DESIGN, section 7: 1 %, one fixed split for all
+seeds); the folder ``val`` is the test set. Classes have the numbers that torchvision's ImageFolder gives them.
+"""
+
+import logging
+import os
+from collections import Counter
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.config import ImageNetSettings, InputError
+from suite.data.imagenet import manifest, shards
+from suite.data.imagenet.manifest import ODD_NAMES, Row
+from suite.data.imagenet.shards import Index
+from suite.data.interface import SplitName
+from suite.data.sources import Ints, hold_out
+
+NO_DALI = "dataset.loader: dali: NVIDIA DALI is not installed: install it with: pip install '.[dali]'"
+_MOST_NAMED = 10
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Files:
+    """The images of a tree.
+
+    Attributes:
+        root: where they lie.
+        paths: below the root, as bytes (N,), of all images that can be used.
+        labels: int64 (N,).
+        splits: name -> ascending positions in ``paths``, int64.
+        num_classes: labels are below it.
+        data_id: 16 hex digits that change with any image, label or split.
+    """
+
+    root: Path
+    paths: NDArray[np.bytes_]
+    labels: Ints
+    splits: dict[SplitName, Ints]
+    num_classes: int
+    data_id: str
+
+    def name(self, position: int) -> str:
+        """The path of an image below the root."""
+        return os.fsdecode(bytes(self.paths[position]))
+
+
+def folder_of(settings: ImageNetSettings, data: Path) -> Path:
+    """The root of the tree or of its shards, ``data`` being the folder of all data sets."""
+    return data / Path(settings.root).expanduser()
+
+
+def check(settings: ImageNetSettings, data: Path) -> None:
+    """Raise the InputError that a trial would raise, before there is one."""
+    if settings.loader == "dali" and not (find_spec("nvidia") and find_spec("nvidia.dali")):
+        raise InputError(NO_DALI)
+    if settings.storage == "tar":
+        read_shards(settings, data)
+    elif settings.loader != "synthetic":
+        read(settings, data)
+
+
+def read_shards(settings: ImageNetSettings, data: Path) -> Index:
+    """The index of the tar shards.
+
+    Raises:
+        InputError: there are none, they are not whole, or they hold another share out for validation.
+    """
+    root = folder_of(settings, data)
+    index = shards.read(root)
+    if index.val_share != settings.val_share:
+        raise InputError(
+            f"dataset.val_share: {settings.val_share}: must be {index.val_share}, with which {root} was packed"
+        )
+    return index
+
+
+def read(settings: ImageNetSettings, data: Path) -> Files:
+    """The images of a scanned tree; the log says which of them are left out.
+
+    Raises:
+        InputError: it was not scanned; too many images cannot be used; a class has none, or too few to hold some out.
+    """
+    root = folder_of(settings, data)
+    if not (root / "train").is_dir():
+        raise InputError(_missing(root))
+    path = manifest.path_of(root, data / Path(settings.manifest).expanduser() if settings.manifest else None)
+    rows = manifest.read(path, root)
+    check_rows(rows, path, settings.max_excluded_share)
+    return files_of(rows, root, settings.val_share)
+
+
+def files_of(rows: list[Row], root: Path, val_share: float) -> Files:
+    """The used images among ``rows``, split. Which ones are held out does not depend on which are used."""
+    images = [row for row in rows if row.is_image]
+    labels = np.array([row.label for row in images], dtype=np.int64)
+    used = np.array([row.used for row in images], dtype=bool)
+    in_train = np.array([row.path.startswith("train/") for row in images], dtype=bool)
+    train = np.flatnonzero(in_train)
+    rest, val = hold_out(train, labels, _num_held_out(labels[train], val_share))
+    chosen: dict[SplitName, Ints] = {"train": rest, "val": val, "test": np.flatnonzero(~in_train)}
+    place = np.cumsum(used) - 1  # of an image among those that are used
+    splits = {name: place[positions[used[positions]]] for name, positions in chosen.items()}
+    for name, positions in splits.items():
+        if not len(positions):
+            raise InputError(f"{root}: has no image for {name} that can be used; {manifest.SCAN} {root} says why")
+    kept = [row for row in images if row.used]
+    paths = np.array([row.path.encode(errors=ODD_NAMES) for row in kept])
+    return Files(
+        root, paths, labels[used], splits, int(labels[train].max()) + 1, manifest.data_id(kept, "val_share", val_share)
+    )
+
+
+def _num_held_out(labels: Ints, share: float) -> int:
+    """Images of ``share``, if each class can give some and keep some."""
+    num, num_classes = round(share * len(labels)), len(np.unique(labels))
+    if not num_classes <= num <= len(labels) - num_classes:
+        raise InputError(
+            f"val_share: {share}: is {num} of {len(labels)} training images of {num_classes} classes: "
+            "must hold out one of each class at least, and leave one"
+        )
+    if (smallest := int(np.bincount(labels).min())) < 2:
+        raise InputError(f"val_share: a class of train has {smallest} image: each must have two at least")
+    return num
+
+
+def check_rows(rows: list[Row], path: Path, most: float) -> None:
+    """Say which images are left out; raise InputError where they are too many, or a class has none."""
+    images = [row for row in rows if row.is_image]
+    left_out = [row for row in images if not row.used]
+    if odd := [row.path for row in rows if row.used and (row.label < 0 or not row.is_image)]:
+        raise InputError(f"{path}: used, but of no class of train, or no image: {_some(odd)}: set used to 0")
+    if len({row.path for row in images}) < len(images):
+        twice = [name for name, num in Counter(row.path for row in images).items() if num > 1]
+        raise InputError(f"{path}: more than one row: {_some(twice)}: leave one")
+    if empty := _empty_classes(rows):
+        raise InputError(f"{path}: classes without a usable training image: {_some(empty)}: mend or remove the folders")
+    if not left_out:
+        return
+    said = f"{len(left_out):,} of {len(images):,} images cannot be used"
+    which = _some([f"{row.path} ({row.problem})" for row in left_out])
+    if len(left_out) > most * len(images):
+        cure = f"mend them and run {manifest.SCAN} {path.parent}, or raise dataset.max_excluded_share ({most})"
+        raise InputError(f"{path}: {said}: {which}: {cure}")
+    log.warning("%s: %s and are left out: %s", path, said, which)
+
+
+def _empty_classes(rows: list[Row]) -> list[str]:
+    usable = {row.path.split("/")[1]: False for row in rows if row.path.startswith("train/")}
+    usable |= {row.path.split("/")[1]: True for row in rows if row.used and row.path.startswith("train/")}
+    return [name for name, there in usable.items() if not there]
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def _missing(root: Path) -> str:
+    return (
+        f"imagenet: {root / 'train'} is not there: dataset.root must be a folder with train/CLASS/* and val/CLASS/*, "
+        "below --data-dir DIR, $SUITE_DATA or data, or absolute; ImageNet cannot be fetched for you (image-net.org)"
+    )

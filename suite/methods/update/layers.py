@@ -1,0 +1,36 @@
+"""What the forms of a step over the layers on a CPU share: their arguments and their signature."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from suite.methods.update.plain import Theta
+
+
+@dataclass(frozen=True)
+class Sgd:
+    """The numbers of one step, as ``torch.optim.SGD`` names them; ``scale`` multiplies the scores' gradients."""
+
+    lr: float
+    momentum: float
+    weight_decay: float
+    absolute: bool
+    scale: float | None
+
+
+class Around(NamedTuple):
+    """A band and what lies in its middle: the last threshold."""
+
+    low: float
+    middle: float
+    high: float
+
+
+Layer = tuple[Tensor, Tensor, Theta, Tensor, Tensor]  # parameter, gradient, theta, scores, momentum: alike in memory
+
+
+# (layers, their bands, how many each prunes, sgd): updates scores and momenta; where the wanted rank is in the band
+# it writes the layer's weights; the rank of each layer's last pruned weight, NaN where the whole layer is to be ranked.
+Step = Callable[[Sequence[Layer], Sequence[Around], Sequence[int], Sgd], Sequence[float]]

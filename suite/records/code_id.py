@@ -1,0 +1,108 @@
+"""Identity of the code that can change a trial's numbers.
+
+Comments, docstrings and blank lines change no number, so they do not count. Nor do modules that training does not
+compute with: a better error message in them keeps the checkpoints of running trials.
+"""
+
+import ast
+import hashlib
+import token
+import tokenize
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+COUNTED = ("methods", "models", "data", "train", "config/trial.py")  # below suite/: folders, and single modules
+NOT_COUNTED = (  # modules of those folders that change no number
+    "data/pack.py",
+    "data/scan.py",
+    "data/stage.py",
+    "data/imagenet/pack.py",
+    "data/imagenet/scan.py",
+    "data/imagenet/stage.py",
+    "data/imagenet/staging.py",
+    "train/__main__.py",
+    "train/calibrate.py",
+    "train/checkpoint.py",  # a checkpoint is read back bit for bit, or not at all
+    "train/restore.py",
+)
+_STRING_STARTS = {getattr(token, name, -1) for name in ("FSTRING_START", "TSTRING_START")}  # since Python 3.12, 3.14
+_STRING_ENDS = {getattr(token, name, -1) for name in ("FSTRING_END", "TSTRING_END")}
+
+Place = tuple[int, int]  # a line, from 1, and a column in bytes, from 0
+
+
+def code_id_of(suite: Path) -> str:
+    """First 16 hex digits of SHA-256 over names and essential source of the modules that can change numbers.
+
+    Args:
+        suite: the folder of the package ``suite``.
+    """
+    digest = hashlib.sha256()
+    for file in counted_files(suite):
+        digest.update(f"{file.relative_to(suite).as_posix()}\0".encode() + essential(file.read_bytes()) + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def counted_files(suite: Path) -> list[Path]:
+    """The modules that can change numbers, sorted within each entry of ``COUNTED``."""
+    found = [file for part in COUNTED for file in ([suite / part] if part.endswith(".py") else _modules(suite / part))]
+    return [file for file in found if file.relative_to(suite).as_posix() not in NOT_COUNTED]
+
+
+def essential(source: bytes) -> bytes:
+    """Python source (UTF-8) without comments, docstrings, blank lines and spaces at ends of lines.
+
+    Equal under all versions of Python that read the source. Lines inside other strings stay as they are.
+
+    Raises:
+        SyntaxError, tokenize.TokenError: it is not Python.
+    """
+    source = source.replace(b"\r\n", b"\n")
+    lines = [b"", *source.split(b"\n")]  # so that lines[1] is the first one
+    tokens = list(tokenize.tokenize(BytesIO(source).readline))
+    docstrings = list(_docstrings(ast.parse(source)))
+    inside = set(_lines_inside_strings(tokens))
+    for start, end in docstrings:
+        inside -= set(range(start[0], end[0]))
+    for start, end in sorted([*_comments(tokens, lines), *docstrings], reverse=True):
+        rest = lines[end[0]][end[1] :]
+        lines[start[0] : end[0] + 1] = [lines[start[0]][: start[1]] + rest, *[b""] * (end[0] - start[0])]
+    kept = [line if number in inside else line.rstrip() for number, line in enumerate(lines)]
+    return b"\n".join(line for number, line in enumerate(kept) if line or number in inside)
+
+
+def _modules(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.py"))
+
+
+def _docstrings(tree: ast.AST) -> Iterator[tuple[Place, Place]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                yield (first.lineno, first.col_offset), (first.end_lineno or 0, first.end_col_offset or 0)
+
+
+def _comments(tokens: list[tokenize.TokenInfo], lines: list[bytes]) -> Iterator[tuple[Place, Place]]:
+    for each in tokens:
+        if each.type == token.COMMENT:
+            row, column = each.start  # in characters
+            first = len(lines[row].decode()[:column].encode())
+            yield (row, first), (row, first + len(each.string.encode()))
+
+
+def _lines_inside_strings(tokens: list[tokenize.TokenInfo]) -> Iterator[int]:
+    """Lines whose end is a character of a string."""
+    begun: list[int] = []  # lines of the f-strings that are open
+    for each in tokens:
+        if each.type == token.STRING:
+            yield from range(each.start[0], each.end[0])
+        elif each.type in _STRING_STARTS:
+            begun.append(each.start[0])
+        elif each.type in _STRING_ENDS:
+            yield from range(begun.pop(), each.end[0])

@@ -1,0 +1,137 @@
+"""Which trials are done: one folder a trial under ``RESULTS/trials``, whichever sweep asked for it."""
+
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import ValidationError
+
+from suite import records
+from suite.config import InputError, SchedulerSettings, Trial, identity
+from suite.records.index import Index
+
+# done and diverged are final; failed raised; unfinished was left or killed; differs was run with other settings;
+# stopped early by the scheduler of this sweep: final for it, and unfinished for every other one; garbled: unreadable.
+State = Literal["done", "diverged", "stopped", "failed", "unfinished", "missing", "differs", "garbled"]
+FINAL: tuple[State, ...] = ("done", "diverged", "stopped")
+
+
+class Found(NamedTuple):
+    """What has become of a trial, with the summary of its result where that can be used, or why it cannot."""
+
+    state: State
+    summary: records.Summary | None = None
+    problem: str | None = None
+
+
+class Ledger:
+    """The results folder: its trials, their states, and who may run them."""
+
+    def __init__(self, root: Path, scheduler: SchedulerSettings | None = None) -> None:
+        self.root, self.scheduler = root, scheduler or SchedulerSettings()
+
+    def folder(self, trial_id: str) -> Path:
+        """Where the records of a trial live."""
+        return self.root / "trials" / trial_id
+
+    def result(self, trial: Trial) -> records.Result | None:
+        """The final record of a trial, if it has one and was run with these very settings."""
+        found = records.read_result(self.folder(trial.trial_id))
+        return found if found is not None and same_settings(found, trial) else None
+
+    def look(self, trials: Mapping[str, Trial]) -> dict[str, Found]:
+        """What has become of trials, by trial_id; those that are final are not opened again."""
+        final, begun, problems = Index(self.root).look(trials)
+        found: dict[str, Found] = {}
+        for trial_id, trial in trials.items():
+            if trial_id in final:
+                found[trial_id] = self._final(trial_id, final[trial_id], trial)
+            elif trial_id in problems:
+                found[trial_id] = Found("garbled", problem=problems[trial_id])
+            else:
+                found[trial_id] = self._begun(trial_id) if trial_id in begun else Found("missing")
+        return found
+
+    def _begun(self, trial_id: str) -> Found:
+        try:
+            return Found(self._unfinished(self.folder(trial_id)))
+        except InputError as error:
+            return Found("garbled", problem=str(error))
+
+    def _final(self, trial_id: str, summary: records.Summary, trial: Trial) -> Found:
+        if same_settings(summary, trial):
+            return Found(summary.status, summary)
+        why = (
+            f"{self.folder(trial_id)}: its result was made with other settings: a default was changed "
+            "or a setting removed since: pin the old value in the sweep file, or move the folder away"
+        )
+        return Found("differs", problem=why)
+
+    def state(self, trial: Trial) -> State:
+        """What has become of a trial.
+
+        Raises:
+            InputError: its result is garbled.
+        """
+        folder = self.folder(trial.trial_id)
+        found = records.read_result(folder)
+        if found is not None:
+            return found.status if same_settings(found, trial) else "differs"
+        return self._unfinished(folder)
+
+    def _unfinished(self, folder: Path) -> State:
+        if (folder / records.FAILURE).exists():
+            return "failed"
+        stopped = records.read_stopped(folder)
+        if stopped is not None and stopped.scheduler == self.scheduler.model_dump():
+            return "stopped"
+        return "unfinished" if folder.exists() else "missing"
+
+    @contextmanager
+    def running(self, *, wait: bool = False) -> Iterator[None]:
+        """Hold the results folder while a sweep runs: two at once would make its tables at once.
+
+        Args:
+            wait: for the other one to end.
+
+        Raises:
+            InputError: another sweep holds it, or the folder cannot be written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = (self.root / ".lock").open("a+")
+        except OSError as error:
+            raise InputError(f"{self.root}: results cannot be written there: {error}") from None
+        with file:
+            try:
+                # The kernel gives it back however we end.
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read().strip() or "another process"
+                raise InputError(
+                    f"{self.root}: in use by {owner}: wait for it, or give --results another folder"
+                ) from None
+            except OSError as error:  # a shared file system without locks: leases keep trials apart all the same
+                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+            file.truncate(0)
+            file.write(f"a sweep on {socket.gethostname()}, process {os.getpid()}\n")
+            file.flush()
+            yield
+
+
+def same_settings(result: records.Outcome, trial: Trial) -> bool:
+    """A result was made with the settings of this trial, as far as they can change numbers."""
+    if result.config == trial.model_dump(mode="json"):
+        return True
+    try:
+        ran = Trial.model_validate(result.config)  # a setting added since then takes its default
+    except ValidationError:
+        return False
+    return identity(ran) == identity(trial)

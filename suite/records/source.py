@@ -1,0 +1,77 @@
+"""The code of the suite itself: its identity, its commit, and a frozen copy of it for jobs that wait in a queue."""
+
+import hashlib
+import json
+import subprocess
+import zipfile
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+from suite.records.code_id import code_id_of
+from suite.records.files import write_whole_bytes
+
+_SUITE = Path(__file__).parents[1]
+_PACKAGES = ("suite", "analysis")
+_NOTE = "suite/frozen.json"  # in a frozen copy: what can only be asked of the folder it was made from
+_ONE_TIME = (1980, 1, 1, 0, 0, 0)  # of all files: equal code makes equal archives
+
+
+@cache
+def code_id() -> str:
+    """Identity of the code that can change numbers: 16 hex digits, see ``suite.records.code_id``."""
+    if (archive := frozen_archive()) is not None:
+        return str(_note(archive)["code_id"])
+    return code_id_of(_SUITE)
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of this checkout, with ``-dirty`` where files differ from it; None outside a checkout."""
+    if (archive := frozen_archive()) is not None:
+        commit = _note(archive)["git_commit"]
+        return None if commit is None else str(commit)
+    if not (_SUITE.parent / ".git").exists():
+        return None
+    command = ["git", "-C", str(_SUITE.parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def frozen_archive() -> Path | None:
+    """The archive that this very code runs from; None where it runs from a folder."""
+    return _SUITE.parent if _SUITE.parent.is_file() else None
+
+
+def freeze(folder: Path, *, write: bool = True) -> Path:
+    """A copy of the running code that later edits do not touch: ``folder/HASH.zip``, to stand first in PYTHONPATH."""
+    if (archive := frozen_archive()) is not None:
+        return archive
+    content = _zipped()
+    path = folder / f"{hashlib.sha256(content).hexdigest()[:16]}.zip"
+    if write and not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole_bytes(path, content)
+    return path
+
+
+def _zipped() -> bytes:
+    buffer = BytesIO()
+    note = json.dumps({"code_id": code_id(), "git_commit": git_commit()})
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        files = [file for package in _PACKAGES for file in sorted((_SUITE.parent / package).rglob("*"))]
+        for file in files:
+            if file.is_file() and "__pycache__" not in file.parts:
+                name = file.relative_to(_SUITE.parent).as_posix()
+                archive.writestr(zipfile.ZipInfo(name, _ONE_TIME), file.read_bytes(), zipfile.ZIP_DEFLATED)
+        archive.writestr(zipfile.ZipInfo(_NOTE, _ONE_TIME), note)
+    return buffer.getvalue()
+
+
+@cache
+def _note(archive: Path) -> dict[str, object]:
+    with zipfile.ZipFile(archive) as opened:
+        found: dict[str, object] = json.loads(opened.read(_NOTE))
+    return found

@@ -1,0 +1,1 @@
+"""Sweeps, from a file to their end: ``python -m suite.sweep``."""

@@ -1,0 +1,266 @@
+"""Run a sweep: ``python -m suite.sweep FILE.yaml``.
+
+Exit status: 0 all planned trials are final; 1 some failed or are unfinished; 2 bad input; 130 stopped (Ctrl-C, TERM).
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import yaml
+
+from suite import cli, data, launch, records, tracking
+from suite.config import InputError
+from suite.config.sweep_file import Sweep
+from suite.launch import lease
+from suite.records.ledger import Ledger
+from suite.slurm import controller
+from suite.slurm.profile import Profile, find_profile, load_profile
+from suite.slurm.record import JOB, forget_job
+from suite.sweep import cost, driver, ray_monitor
+from suite.sweep.cost import Cost
+from suite.sweep.plan import Plan, make_plan
+from suite.tracking import background, store
+
+STOPPED_STATUS = 130
+_FILE = "sweep.yaml"  # in the report: as it was when the sweep began
+_LEFT = (JOB, records.STOPPED)
+_LEFT_HERE = "running trials are saved; the same command goes on from here"
+_LEFT_THERE = "jobs go on; the same command follows them, `scancel` ends them: they carry the name {}.TRIAL_ID"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is missing of sweeps, then show and publish their results."""
+    args = _parse(argv)
+    sweeps = [(sweep, Ledger(args.results, sweep.scheduler)) for sweep in cli.load_several(args)]
+    profiles = [_profile(args, sweep, ledger) for sweep, ledger in sweeps]  # all mistakes before the first trial
+    if len(sweeps) > 1 and not args.dry_run:  # what the last one misses is told before the first one runs
+        for sweep, ledger in sweeps:
+            _prepare_data(make_plan(sweep, ledger, retry_failed=args.retry_failed), args)
+    status = 0
+    for (sweep, ledger), profile in zip(sweeps, profiles, strict=True):
+        status = max(status, _sweep(sweep, ledger, args, profile))
+        if status == STOPPED_STATUS:
+            break
+    return status
+
+
+def _sweep(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> int:
+    from suite.sweep import progress  # rich: not before mistakes in the file are reported
+    from suite.terminal import console
+
+    if args.dry_run:
+        plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
+        progress.show_plan(sweep, plan, ledger)
+        console.print(_estimate(plan, ledger, args, profile).text())
+        if profile is not None:
+            console.print(driver.preview(sweep, ledger, plan, profile))
+        return 0
+    if profile is not None:
+        _check_cluster()
+        plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
+        driver.check_accepted(sweep, ledger, plan, profile)
+        if plan.to_run and driver.chosen(args.driver, profile, len(plan.to_run)) == "job":
+            _prepare_data(plan, args)
+            _keep_resolved(sweep, ledger)
+            console.print(driver.submit(sweep, ledger, profile, args))
+            return 0
+    if args.part:
+        plan = make_plan(sweep, ledger)
+        _run(plan, sweep, ledger, args, None)
+        return 0 if make_plan(sweep, ledger).complete else 1
+    return _run_here(sweep, ledger, args, profile)
+
+
+def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> int:
+    from suite.sweep import progress
+    from suite.terminal import console
+
+    with ledger.running(wait=args.wait):
+        plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
+        progress.show_counts(plan, ledger)
+        _keep_resolved(sweep, ledger)
+        estimated, start = _estimate(plan, ledger, args, profile), time.monotonic()
+        if plan.to_run:
+            console.print(estimated.text())
+        try:
+            _run(plan, sweep, ledger, args, profile)
+        except KeyboardInterrupt:
+            told = _LEFT_HERE if profile is None else _LEFT_THERE.format(sweep.name)
+            console.print(f"stopped: what is done is kept, {told}")
+            return STOPPED_STATUS
+        except ray_monitor.NoRay as error:
+            console.print(f"Ray did not start: {error}: what is done is kept; the same command tries again")
+            return 1
+        ran, plan = plan.to_run, make_plan(sweep, ledger)
+        _tidy(plan, ledger)
+    files = _report(sweep, ledger)
+    if ran:
+        summaries = [summary for trial_id in ran if (summary := plan.found[trial_id].summary)]
+        told, compared = cost.compared(estimated, summaries, time.monotonic() - start)
+        console.print(told)
+        files.append(cli.report_folder(sweep, ledger) / "cost.json")
+        records.write_whole(files[-1], json.dumps(compared, indent=1))
+    _publish(sweep, ledger, args.tracking_uri, files)
+    _show_failures(plan, ledger)
+    return 0 if plan.complete else 1
+
+
+def _estimate(plan: Plan, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> Cost:
+    """What the trials that are to run will cost."""
+    trials, known = plan.to_run.values(), cost.paces(ledger) if plan.to_run else {}
+    if args.calibrate:
+        _prepare_data(plan, args)
+        known = cost.calibrate(trials, known, args.data_dir)
+    return cost.estimate(trials, known, profile.max_live_jobs * profile.pack if profile else None)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.sweep_parser("python -m suite.sweep", "Run the trials of sweeps that are not done yet.", several=True)
+    parser.add_argument("--dry-run", action="store_true", help="print the trials and run nothing")
+    parser.add_argument("--calibrate", action="store_true", help="time some steps of trials that no record is like")
+    parser.add_argument("--launcher", choices=launch.LAUNCHERS, help="default: inline for one process, else local")
+    parser.add_argument("--profile", metavar="NAME", help="of the cluster, for slurm: slurm/NAME.yaml, or a path")
+    parser.add_argument(
+        "--driver", choices=("here", "job"), help="for slurm: where to submit from; default: here up to 16 live jobs"
+    )
+    parser.add_argument("--retry-failed", action="store_true", help="run trials again that raised")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets; default: $SUITE_DATA, else data")
+    parser.add_argument("--download", action="store_true", help="fetch data sets that are missing")
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", help="MLflow server; default: $MLFLOW_TRACKING_URI, else mlflow.db there"
+    )
+    parser.add_argument("--wait", action="store_true", help=argparse.SUPPRESS)  # until no other sweep runs there
+    parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)  # of a sweep, in a job of packed trials
+    args = parser.parse_args(argv)
+    if args.tracking_uri:  # it may hold a password: it stands on no command line of ours
+        os.environ[store.URI_VARIABLE] = args.tracking_uri
+    args.tracking_uri = os.environ.get(store.URI_VARIABLE)
+    return args
+
+
+def _profile(args: argparse.Namespace, sweep: Sweep, ledger: Ledger) -> Profile | None:
+    """The profile of the cluster, where trials are to be jobs; that they fit is checked before anything is queued."""
+    if args.launcher != "slurm":
+        for flag in ("profile", "driver"):
+            if getattr(args, flag) is not None:
+                raise InputError(f"--{flag} {getattr(args, flag)}: belongs to --launcher slurm")
+        return None
+    args.profile_path = find_profile(args.profile)
+    profile = load_profile(args.profile_path)
+    profile.check_place(ledger.root)
+    if args.calibrate:
+        raise InputError("--calibrate: measures on this machine, not on the cluster: run one trial there with --only")
+    args.data_dir = data.folder(args.data_dir)  # jobs run in another folder
+    if profile.pack > 1 and sweep.scheduler.name != "fifo":
+        raise InputError(
+            f"{args.profile_path}: pack: {profile.pack}: must be 1 for a sweep with scheduler: {sweep.scheduler.name}"
+        )
+    driver.check_fit(sweep, profile, args.profile_path)
+    return profile
+
+
+def _check_cluster() -> None:
+    from suite.launch import submission
+
+    controller.check_here()
+    submission.check_installed()
+
+
+def _prepare_data(plan: Plan, args: argparse.Namespace) -> None:
+    for settings in {trial.dataset for trial in plan.to_run.values()}:
+        data.prepare(settings, data_dir=args.data_dir, download=args.download)
+
+
+def _keep_resolved(sweep: Sweep, ledger: Ledger) -> None:
+    """Keep the sweep file, and the trials as planned, each with all its settings: a sweep file too."""
+    report = cli.report_folder(sweep, ledger)
+    report.mkdir(parents=True, exist_ok=True)
+    records.write_whole(report / _FILE, sweep.path.read_text(encoding="utf-8"))
+    trials = [trial.model_dump(mode="json") for trial in sweep.trials.values()]
+    scheduler = sweep.scheduler.model_dump(mode="json")
+    search = {"search": "grid"} if sweep.search else {}  # its draws stand in the trials
+    named = {"name": sweep.name, "description": sweep.description, "settings": sweep.settings}
+    file = {**named, **search, "scheduler": scheduler, "grid": trials}
+    folder = ledger.root / "sweeps"
+    folder.mkdir(parents=True, exist_ok=True)
+    records.write_whole(folder / f"{sweep.label}.yaml", yaml.safe_dump(file, sort_keys=False))
+
+
+def _run(plan: Plan, sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> None:
+    if not plan.to_run:
+        return
+    from suite.sweep import tune
+    from suite.sweep.progress import SweepDisplay
+
+    _prepare_data(plan, args)
+    publishing = nullcontext() if args.part else background.publishing(sweep, ledger)
+    with SweepDisplay(plan.to_run, ledger) as display, publishing:
+        tune.run(
+            plan.to_run,
+            ledger,
+            data_dir=args.data_dir,
+            display=display,
+            launcher=args.launcher,
+            profile=profile,
+            sweep=sweep.name,
+        )
+
+
+def _tidy(plan: Plan, ledger: Ledger) -> None:
+    """Remove what trials needed that were killed, or whose driver was, just before it would have been removed."""
+    for trial_id, state in plan.states.items():
+        folder = ledger.folder(trial_id)
+        if state in ("done", "diverged") and any(
+            path.is_dir() or path.name in _LEFT for path in records.listed(folder)
+        ):
+            lease.remove_attempts(folder)
+            forget_job(folder)
+            (folder / records.STOPPED).unlink(missing_ok=True)
+
+
+def _report(sweep: Sweep, ledger: Ledger) -> list[Path]:
+    from analysis import figures, tables
+    from suite.terminal import console
+
+    text, files = tables.make(sweep, ledger)
+    console.print(text)
+    drawn = figures.make(sweep, ledger)
+    for path in drawn[:1]:
+        console.print(f"figure: {path}")
+    return [cli.report_folder(sweep, ledger) / _FILE, *files, *drawn]
+
+
+def _publish(sweep: Sweep, ledger: Ledger, uri: str | None, files: list[Path]) -> None:
+    from suite.terminal import console
+
+    try:
+        _, experiment = tracking.publish(sweep, ledger, uri=uri, report=files)
+        console.print(f"MLflow: {store.how_to_open(ledger.root, uri, experiment)}")
+    except InputError as error:  # the results do not depend on it
+        console.print(str(error))
+
+
+def _show_failures(plan: Plan, ledger: Ledger) -> None:
+    from suite.terminal import console
+
+    for trial_id, state in plan.states.items():
+        folder = ledger.folder(trial_id)
+        if state == "failed" and (failure := records.read_failure(folder)):
+            console.print(f"failed: {failure.error}: {folder / records.FAILURE}; --retry-failed runs it again")
+        elif state == "unfinished" and lease.is_running(folder):
+            console.print(f"unfinished: {folder}: another process runs it; the same command looks again")
+        elif state == "unfinished":
+            said = records.last_words(folder) or "its process was killed; the same command goes on with it"
+            console.print(f"unfinished: {folder}: {said}")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever it does then, TERM is like Ctrl-C
+    sys.exit(cli.run(main))

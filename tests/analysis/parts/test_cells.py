@@ -1,0 +1,69 @@
+"""Rows: which trials make a cell, and which results may not stand in one table."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import tables
+from analysis.parts.cells import cells
+from suite.config import InputError
+from suite.config.sweep_file import Sweep
+
+ONE_METHOD = ("    - {name: edge_popup, lr: 0.1, sparsity: 0.5}\n", "")
+
+
+def test_a_diverged_trial_has_a_result_but_no_value(sweep: Any, fill: Any) -> None:
+    planned = sweep(ONE_METHOD)
+    (cell, _) = cells(planned, fill(planned, lambda t: {"status": "diverged"} if t.seed == 2 else {}))
+    assert cell.results.keys() == {1, 2, 3}
+    assert cell.missing == {2: "diverged"}
+    assert cell.values("test/top1") == pytest.approx({1: 0.81, 3: 0.83})
+    assert cell.values("val/top1").keys() == {1, 3}
+
+
+def test_settings_of_every_kind_make_series(sweep: Any, fill: Any) -> None:
+    planned = sweep(ONE_METHOD, ("seed:", "epochs: [1, 2]\n  schedule: {warmup_epochs: [0, 1]}\n  seed:"))
+    found = cells(planned, fill(planned))
+    assert {cell.series for cell in found} == {
+        f"weights epochs={epochs} warmup_epochs={warmup}" for epochs in (1, 2) for warmup in (0, 1)
+    }
+    assert all(len(cell.results) == 3 for cell in found)
+
+
+def test_resources_make_no_series(sweep: Any, fill: Any) -> None:
+    planned = sweep(ONE_METHOD, ("[1, 2, 3]", "1"))
+    other = sweep(ONE_METHOD, ("[1, 2, 3]", "2\n  resources: {cpus: 2}"))
+    both = Sweep("both", "both", "", Path(), {**planned.trials, **other.trials})
+    assert {cell.series for cell in cells(both, fill(both))} == {"weights"}
+
+
+def test_different_data_are_refused(sweep: Any, fill: Any) -> None:
+    ledger = fill(
+        planned := sweep(), lambda t: {"data_id": "other"} if t.seed == 2 and t.model.width_mult > 0.3 else {}
+    )
+    with pytest.raises(InputError, match=r"^digits: results were made from different data: ") as caught:
+        tables.make(planned, ledger)
+    assert "other (as in trial " in str(caught.value)
+    assert "data-digits (as in trial " in str(caught.value)
+    assert not (ledger.root / "reports").exists()
+
+
+def test_two_data_sets_are_not_mixed_data(sweep: Any, fill: Any) -> None:
+    planned = sweep(ONE_METHOD, ("dataset: digits, ", ""), ("seed:", "dataset: [digits, mnist]\n  seed:"))
+    assert [cell.dataset for cell in cells(planned, fill(planned))] == ["digits", "mnist"] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        ({"code_id": "code-b"}, "- Results come from more than one code: code, code-b."),
+        ({"versions": {"torch": "2.12"}}, "- Results come from more than one torch: 2.11, 2.12."),
+        ({"versions": {}}, "- Results come from more than one torch: 2.11, ?."),
+        ({"device": "H100"}, "- Results come from more than one device: CPU, H100."),
+        ({"host": "another"}, None),
+    ],
+)
+def test_what_differs_between_results_is_noted(sweep: Any, fill: Any, change: Any, note: str | None) -> None:
+    text, _ = tables.make(planned := sweep(), fill(planned, lambda t: change if t.seed == 2 else {}))
+    assert [line for line in text.splitlines() if "more than one" in line] == ([note] if note else [])

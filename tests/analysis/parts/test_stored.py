@@ -1,0 +1,265 @@
+"""Sizes of stored networks: which form counts, in tables and figures, by examples that can be checked by head."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from support.fake_results import result_of
+
+from analysis import figures, tables
+from analysis.parts.cells import Cell
+from analysis.parts.stored import Size, smallest
+from suite.config import Trial
+from suite.records import Summary
+
+TOP1 = "test/top1"
+BYTES = {"ticket": 210, "fp32": 4100, "bf16": 2100, "int8": 1100}  # 100 of each are header
+PARTS = {
+    "ticket": {"header": 100, "mask": 70, "theta": 30, "tensors": 10},
+    "fp32": {"header": 100, "weights": 3900, "tensors": 100},
+    "bf16": {"header": 100, "weights": 1900, "tensors": 100},
+    "int8": {"header": 100, "weights": 900, "tensors": 100},
+}
+SECOND_DENSE = ("- {name: weights, lr: 0.1}", "- {name: weights, lr: [0.1, 0.2]}")
+
+
+def stored(**accuracies: float) -> list[dict[str, Any]]:
+    """Forms of a network, each with its accuracy."""
+    return [
+        {"form": form, "bytes": BYTES[form], "parts": PARTS[form], "metrics": {TOP1: accuracy}}
+        for form, accuracy in accuracies.items()
+    ]
+
+
+def masked(accuracy: float = 0.9) -> list[dict[str, Any]]:
+    return stored(ticket=accuracy, fp32=accuracy)
+
+
+def networks(trial: Trial) -> dict[str, Any]:
+    """What each trial keeps: dense ones are best stored as int8."""
+    return {"stored": masked() if trial.method.name != "weights" else stored(fp32=0.9, bf16=0.9, int8=0.9)}
+
+
+def cell(*kept: list[dict[str, Any]], images: int = 360, **changes: Any) -> Cell:
+    """A cell of as many seeds as there are lists; ``changes`` are of the last one's result."""
+    found = Cell("digits", "conv2", "weights", "weights", 0.25)
+    for seed, forms in enumerate(kept):
+        trial = Trial.model_validate(
+            {
+                "dataset": "digits",
+                "model": {"name": "conv2", "width_mult": 0.25},
+                "method": {"name": "weights", "lr": 0.1},
+                "seed": seed,
+                "epochs": 1,
+                "global_batch_size": 64,
+            }
+        )
+        last = changes if seed == len(kept) - 1 else {}
+        result = result_of(trial, stored=forms, test_predictions=[0] * images, **last)
+        found.results[seed] = Summary.of(result, 0)
+    return found
+
+
+def form_of(*kept: list[dict[str, Any]], images: int = 360) -> str | None:
+    size = smallest(cell(*kept, images=images), TOP1)
+    return None if size is None else size.form
+
+
+# Which form ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bf16", "int8", "images", "form"),
+    [
+        (0.9, 0.9, 10_000, "int8"),
+        (0.9, 0.8995, 10_000, "int8"),  # 0.05 points
+        (0.9, 0.8985, 10_000, "bf16"),  # 0.15 points
+        (0.8985, 0.8985, 10_000, "fp32"),
+        (0.8985, 0.8995, 10_000, "int8"),
+        (0.91, 0.95, 10_000, "int8"),  # better is no loss
+        (0.9, 0.8979, 360, "int8"),  # less than one image of 360: 0.28 points
+        (0.9, 0.8971, 360, "bf16"),  # more
+        (0.9, 0.8951, 200, "int8"),
+        (0.9, 0.8949, 200, "bf16"),
+    ],
+)
+def test_a_dense_network_is_stored_in_the_smallest_form_of_its_accuracy(
+    bf16: float, int8: float, images: int, form: str
+) -> None:
+    assert form_of(stored(fp32=0.9, bf16=bf16, int8=int8), images=images) == form
+
+
+def test_what_counts_is_the_mean_over_seeds() -> None:
+    """Losses of 0.3 and 0.1 points are 0.2 on average; of 0.3 and -0.1, 0.1; with a third of -0.3, 0."""
+    worse, bad, better = (stored(fp32=0.9, int8=int8) for int8 in (0.897, 0.899, 0.901))
+    assert form_of(worse, bad, images=10_000) == "fp32"
+    assert form_of(worse, bad, images=360) == "int8"  # one image a trial is 0.28
+    assert form_of(bad, better, images=10_000) == "int8"
+    assert form_of(worse, better, better, images=10_000) == "int8"  # 0.3 - 0.1 - 0.1 is 0.1 in three
+    assert form_of(worse, worse, better, images=10_000) == "fp32"  # 0.5 in three
+
+
+@pytest.mark.parametrize("images", [360, 500, 1000])
+def test_exactly_one_image_is_allowed_whatever_the_accuracy(images: int) -> None:
+    for right in range(1, images + 1):
+        kept = stored(fp32=right / images, int8=(right - 1) / images)
+        assert form_of(kept, images=images) == "int8", right
+
+
+def test_exactly_a_tenth_of_a_point_is_allowed_whatever_the_accuracy() -> None:
+    for right in range(10, 10_001, 10):
+        kept = stored(fp32=right / 10_000, int8=(right - 10) / 10_000)
+        assert form_of(kept, images=10_000) == "int8", right
+
+
+def test_a_form_whose_accuracy_is_not_told_does_not_count() -> None:
+    untold = stored(fp32=0.9, int8=0.9)
+    untold[1] = untold[1] | {"metrics": {TOP1: None}}
+    assert form_of(untold) == "fp32"
+    assert form_of(stored(fp32=0.9, int8=0.9), untold) == "fp32"  # one seed of two
+    assert form_of([form | {"metrics": {}} for form in stored(fp32=0.9, int8=0.9)]) == "fp32"
+
+
+def test_a_ticket_is_exact_whatever_is_recorded() -> None:
+    size = smallest(cell(masked(), stored(ticket=0.1, fp32=0.9)), TOP1)
+    assert size == Size("ticket", 210, 4100, dict(PARTS["ticket"]), 0.0)
+
+
+def test_sizes_are_means_over_seeds() -> None:
+    one, other = masked(), masked()
+    other[0] = other[0] | {"bytes": 230, "parts": PARTS["ticket"] | {"mask": 90}}
+    size = smallest(cell(one, other), TOP1)
+    assert size is not None
+    assert (size.bytes, size.fp32, size.parts) == (220, 4100, {"header": 100, "mask": 80, "theta": 30, "tensors": 10})
+    size = smallest(cell(stored(fp32=0.9, int8=0.899), stored(fp32=0.9, int8=0.9)), TOP1)
+    assert size is not None and size.form == "int8" and size.loss == pytest.approx(0.0005)
+
+
+def test_a_trial_that_kept_nothing_and_one_that_diverged() -> None:
+    assert smallest(cell(), TOP1) is None
+    assert form_of([]) is None
+    assert form_of(masked(), []) is None
+    assert form_of(stored(fp32=0.9, int8=0.9), stored(fp32=0.9)) == "fp32"  # a form that only one has
+    assert smallest(cell(masked(), [], status="diverged"), TOP1) is not None
+    assert smallest(cell([], status="diverged"), TOP1) is None
+    worse = stored(fp32=0.9, int8=0.1)
+    size = smallest(cell(stored(fp32=0.9, int8=0.9), worse, status="diverged"), TOP1)
+    assert size is not None and (size.form, size.loss) == ("int8", 0)
+
+
+# Tables -------------------------------------------------------------------------------------------------------------
+
+
+def sizes_of(files: list[Path]) -> list[dict[str, Any]]:
+    (path,) = [path for path in files if path.name == "sizes.csv"]
+    table = pd.read_csv(path)
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def shown(text: str) -> list[list[str]]:
+    """The rows of the table of sizes, its header first."""
+    block = text.partition("### Bytes of the stored network\n\n")[2].partition("\n\n")[0]
+    header, _, *rows = block.splitlines()
+    return [[each.strip() for each in line.strip("|").split("|")] for line in (header, *rows)]
+
+
+def test_the_table(sweep: Any, fill: Any) -> None:
+    planned = sweep()
+    text, files = tables.make(planned, fill(planned, networks))
+    assert {"sizes.csv", "sizes.tex"} < {path.name for path in files}
+    common = {"dataset": "digits", "model": "conv2", "fp32": 4100, "loss": 0}
+    dense = {"form": "int8", "stored": 1100, "payload": 900, "ratio": 1}
+    ticket = {"form": "ticket", "stored": 210, "payload": 100, "ratio": pytest.approx(1000 / 110)}  # without headers
+    assert sizes_of(files) == [
+        {**common, "width": width, "method": method, "parameters": 1000 * width, **form}
+        for width in (0.25, 0.5)
+        for method, form in (("weights", dense), ("edge_popup", ticket))
+    ]
+    header = ["width", "method", "parameters", "fp32", "form", "change", "stored", "payload", "dense / stored"]
+    assert shown(text) == [
+        header,
+        ["0.25", "weights", "250", "4100", "int8", "+0.00", "1100", "900", "1.00"],
+        ["0.25", "edge_popup", "250", "4100", "ticket", "+0.00", "210", "100", "9.09"],
+        ["0.5", "weights", "500", "4100", "int8", "+0.00", "1100", "900", "1.00"],
+        ["0.5", "edge_popup", "500", "4100", "ticket", "+0.00", "210", "100", "9.09"],
+    ]
+    latex = next(path for path in files if path.name == "sizes.tex").read_text()
+    assert r"0.25 & edge\_popup & 250 & 4100 & ticket & +0.00 & 210 & 100 & 9.09 \\" in latex
+    assert "- Stored: bytes of the smallest form whose accuracy is within 0.1 points, or one image" in text
+
+
+def test_what_has_no_dense_network_has_no_ratio_and_a_loss_is_told(sweep: Any, fill: Any) -> None:
+    planned = sweep()
+    text, files = tables.make(planned, fill(planned, lambda t: {} if t.method.name == "weights" else networks(t)))
+    assert [row["ratio"] for row in sizes_of(files)] == [None, None]
+    assert [row[-1] for row in shown(text)[1:]] == ["", ""]
+    lossy = {"stored": stored(fp32=0.9, int8=0.898)}
+    text, _ = tables.make(planned, fill(planned, lambda t: lossy if t.method.name == "weights" else {}))
+    assert [row[5] for row in shown(text)[1:]] == ["-0.20", "-0.20"]
+
+
+def test_what_is_stale_goes(sweep: Any, fill: Any) -> None:
+    planned = sweep()
+    _, files = tables.make(planned, ledger := fill(planned, networks))
+    folder = files[0].parent
+    assert {"sizes.csv", "sizes.tex"} < {path.name for path in folder.iterdir()}
+    text, files = tables.make(planned, fill(planned, lambda trial: {}))
+    assert "Bytes of the stored network" not in text and "Stored:" not in text
+    assert folder == ledger.root / "reports" / "two_methods"
+    assert {path.name for path in folder.iterdir()} == {path.name for path in files}
+    assert not list(folder.glob("sizes.*"))
+
+
+def by_lr(trial: Trial) -> dict[str, Any]:
+    """The dense network of lr 0.1 can be int8, that of 0.2 cannot."""
+    if trial.method.name != "weights" or trial.method.lr == 0.1:
+        return networks(trial)
+    return {"stored": stored(fp32=0.9, bf16=0.9, int8=0.5)}
+
+
+def test_several_dense_series(sweep: Any, fill: Any) -> None:
+    planned = sweep(SECOND_DENSE)
+    _, files = tables.make(planned, fill(planned, by_lr))
+    rows = {(row["width"], row["method"]): row for row in sizes_of(files)}
+    for width in (0.25, 0.5):
+        assert rows[width, "weights lr=0.1"]["form"] == "int8"
+        assert rows[width, "weights lr=0.2"]["form"] == "bf16"
+        compared = rows[width, "edge_popup"]["ratio"]  # with one of them
+        assert compared in (pytest.approx(1000 / 110), pytest.approx(2000 / 110))
+
+
+def test_with_several_dense_series_their_order_is_no_matter(sweep: Any, fill: Any) -> None:
+    found = []
+    for order in ("[0.1, 0.2]", "[0.2, 0.1]"):
+        planned = sweep((SECOND_DENSE[0], f"- {{name: weights, lr: {order}}}"))
+        _, files = tables.make(planned, fill(planned, by_lr))
+        found.append({(row["width"], row["method"]): row["ratio"] for row in sizes_of(files)})
+    assert found[0] == found[1]
+
+
+# Figures ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_figure_has_a_panel_of_bytes_only_where_networks_were_stored(
+    sweep: Any, fill: Any, drawn: list[Figure]
+) -> None:
+    planned = sweep()
+    figures.make(planned, fill(planned))
+    figures.make(planned, fill(planned, lambda t: networks(t) if t.method.name != "weights" else {}))
+    figures.make(planned, fill(planned, networks))
+    assert [len(figure.axes) for figure in drawn[::2]] == [2, 3, 3]  # the others are Pareto fronts
+    panels = [figure.axes[2] for figure in (drawn[2], drawn[4])]
+    some, every = ({line.get_label(): line.get_xdata().tolist() for line in panel.get_lines()} for panel in panels)
+    assert some == {"edge_popup": [210, 210]}
+    assert every == {"edge_popup": [210, 210], "weights": [1100, 1100]}
+    assert drawn[4].axes[2].get_xlabel() == "bytes of the stored network"
+    assert drawn[4].axes[2].get_xscale() == "log"
+
+
+def test_the_legend_names_all_that_is_drawn(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
+    planned = sweep()
+    figures.make(planned, fill(planned, lambda t: networks(t) if t.method.name != "weights" else {}))
+    named = {text.get_text() for legend in drawn[0].legends for text in legend.get_texts()}
+    assert named == {"weights", "edge_popup"}

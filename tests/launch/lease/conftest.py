@@ -1,0 +1,45 @@
+"""What the tests of leases share: a trial's folder, and other processes."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.lease_processes import Process
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a trial will be: it is not there yet."""
+    return tmp_path / "trials" / "x"
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Process]]:
+    """Starts processes, and ends them at the end of the test."""
+    processes: list[Process] = []
+
+    def start(**options: Any) -> Process:
+        processes.append(Process(**options))
+        assert processes[-1].answer() == "ready"
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        for pipe in (process.popen.stdin, process.popen.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Iterator[list[Process]]:
+    """Eight processes, for races."""
+    processes = [Process() for _ in range(8)]
+    assert [process.answer() for process in processes] == ["ready"] * 8
+    yield processes
+    for process in processes:
+        process.kill()
+        process.popen.stdin.close()  # type: ignore[union-attr]
+        process.popen.stdout.close()  # type: ignore[union-attr]

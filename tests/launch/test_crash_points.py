@@ -1,0 +1,118 @@
+"""A trial that dies by SIGKILL at one exact point after the other, and goes on as if nothing had been.
+
+The points are those between which a crash could lose or double something. Each trial runs in a process forked from one
+that has torch loaded already: so a death costs a tenth of a second.
+"""
+
+import importlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import trial_processes
+
+from suite import methods
+from suite.config import Trial
+
+Death = tuple[str, str, int, str]  # module, name in it, after how many calls, how their last argument ends
+
+POINTS: dict[str, Death] = {
+    "first step": ("suite.train.loop", "train_step", 1, ""),
+    "last step of an epoch": ("suite.train.loop", "train_step", 20, ""),  # 1,257 images in batches of 64
+    "a step": ("suite.train.loop", "train_step", 33, ""),
+    "last step of all": ("suite.train.loop", "train_step", 40, ""),
+    "evaluation": ("suite.train.checkpointing", "Keeper.in_evaluation", 1, ""),
+    "second evaluation": ("suite.train.checkpointing", "Keeper.in_evaluation", 2, ""),
+    "evaluation of the test split": ("suite.train.checkpointing", "Keeper.in_evaluation", 3, ""),
+    "epoch written": ("suite.records", "Writer.epoch", 1, ""),
+    "last epoch written": ("suite.records", "Writer.epoch", 2, ""),
+    "first checkpoint in writing": ("suite.train.checkpoint", "_write", 1, ""),
+    "a checkpoint in writing": ("suite.train.checkpoint", "_write", 30, ""),
+    "a checkpoint named": ("suite.train.checkpoint", "Path.replace", 12, ".pt"),
+    "a checkpoint saved": ("suite.train.checkpoint", "save", 25, ""),
+    "result written": ("suite.records", "Writer.finish", 1, ""),
+    "epochs published": ("suite.launch.lease", "Path.replace", 1, "trial/metrics.jsonl"),
+    "result published": ("suite.launch.lease", "Path.replace", 1, "trial/result.json"),
+    "lease taken": ("suite.launch.lease", "Lease.take", 1, ""),
+    "lease half taken": ("suite.launch.lease", "Owner.here", 1, ""),
+    "attempt not yet removed": ("suite.launch.lease", "remove_attempts", 0, ""),
+}
+
+
+def run(trial: dict[str, Any], folder: Path, deaths: list[Death]) -> None:
+    """In a process of its own: run the trial, dying at the first of ``deaths``."""
+    from suite.config import Trial
+    from suite.launch import inline
+
+    for death in deaths:
+        die_after(*death)
+    inline.run(Trial.model_validate(trial), folder, data_dir=None)
+
+
+def die_after(module: str, name: str, count: int, ending: str) -> None:
+    """Make the process die after ``count`` calls; instead of the first, where that is 0."""
+    owner: Any = importlib.import_module(module)
+    *outer, last = name.split(".")
+    for part in outer:
+        owner = getattr(owner, part)
+    original: Callable[..., Any] = getattr(owner, last)
+    calls = 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += str(args[-1] if args else "").endswith(ending)
+        value = original(*args, **kwargs) if count else None
+        if calls >= count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return value
+
+    setattr(owner, last, staticmethod(counted) if isinstance(vars(owner).get(last), classmethod) else counted)
+
+
+def run_apart(trial: Trial, folder: Path, *deaths: Death) -> int | None:
+    """Exit status of ``run`` in a process of its own: -9 where it died."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "sklearn.datasets", "suite.train.loop", "suite.launch.inline"])
+    process = context.Process(target=run, args=(trial.model_dump(mode="json"), folder, list(deaths)))
+    process.start()
+    process.join(240)  # in seconds: the machine may be busy
+    process.kill()
+    return process.exitcode
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The records of each method, undisturbed."""
+    found = {}
+    for method in methods.names():
+        folder = tmp_path_factory.mktemp(method)
+        assert run_apart(trial_processes.trial_of(method), folder) == 0
+        found[method] = trial_processes.records_of(folder)
+    return found
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_trial_that_dies_at_a_point_ends_as_if_it_had_not(quiet: dict[str, Any], tmp_path: Path, point: str) -> None:
+    method = methods.names()[list(POINTS).index(point) % len(methods.names())]
+    trial, folder = trial_processes.trial_of(method), tmp_path / "trial"
+    assert run_apart(trial, folder, POINTS[point]) == -signal.SIGKILL
+    assert run_apart(trial, folder) == 0
+    assert trial_processes.records_of(folder) == quiet[method]
+    assert trial_processes.left_over(folder) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("method", methods.names())
+def test_a_trial_that_dies_again_and_again(quiet: dict[str, Any], tmp_path: Path, method: str) -> None:
+    trial, folder = trial_processes.trial_of(method), tmp_path / "trial"
+    deaths = 0
+    while run_apart(trial, folder, ("suite.train.loop", "train_step", 7, "")):
+        deaths += 1
+        assert deaths < 10
+    assert deaths == 6  # each goes 6 steps further: the 7th dies unsaved
+    assert trial_processes.records_of(folder) == quiet[method]
+    assert trial_processes.left_over(folder) == []

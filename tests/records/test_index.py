@@ -1,0 +1,266 @@
+"""The index of final trials: a cache. With it or without it, garbled or of another folder, answers are the same."""
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.fake_results import made, result_of
+from support.index_cases import (
+    KINDS,
+    TRIALS,
+    filled,
+    is_right,
+    leave,
+    reference,
+    states,
+    trial_of,
+)
+
+from suite.records import Result, Summary, index, read_result
+from suite.records.index import Entry, Index
+from suite.records.ledger import Ledger
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "results")
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The trials whose results the index has opened."""
+    names: list[str] = []
+
+    def reading(folder: Path) -> Result | None:
+        names.append(folder.name)
+        return read_result(folder)
+
+    monkeypatch.setattr(index, "read_result", reading)
+    return names
+
+
+@pytest.fixture
+def one_inode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worst disk: a folder that is made anew always gets the inode of the one that was there."""
+    monkeypatch.setattr(Index, "_folders", lambda self: dict.fromkeys(names(self._trials), 7))
+
+
+def names(folder: Path) -> list[str]:
+    return os.listdir(folder) if folder.exists() else []
+
+
+def lines(ledger: Ledger) -> list[bytes]:
+    return [line for line in (ledger.root / "index.jsonl").read_bytes().split(b"\n") if line]
+
+
+# Equal answers ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_history(ledger: Ledger, seed: int, request: pytest.FixtureRequest) -> None:
+    """Trials end, are begun again, are moved away and come back, and are looked at in between."""
+    chance = random.Random(seed)
+    if seed % 2:
+        request.getfixturevalue("one_inode")
+    away = ledger.root.parent / "away"
+    away.mkdir()
+    assert is_right(ledger)
+    assert not ledger.root.exists()
+    for _ in range(120):
+        trial = chance.choice(list(TRIALS.values()))
+        folder, elsewhere = ledger.folder(trial.trial_id), away / trial.trial_id
+        if elsewhere.exists() and not folder.exists():
+            elsewhere.rename(folder)
+        elif folder.is_file():
+            folder.unlink()
+        elif folder.exists() and chance.random() < 0.3 and not elsewhere.exists():
+            folder.rename(elsewhere)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            index.begun(made(ledger, trial.trial_id))
+            folder.rmdir()
+            leave(ledger, trial, chance.choice(KINDS))
+        if chance.random() < 0.3:
+            assert is_right(ledger)
+        if chance.random() < 0.05:
+            (ledger.root / "index.jsonl").unlink(missing_ok=True)
+    assert is_right(ledger)
+    assert set(reference(ledger).values()) > {"done", "differs", "garbled", "failed", "unfinished", "missing"}
+
+
+def test_a_changed_default_is_seen_though_nothing_is_opened(ledger: Ledger, opened: list[str]) -> None:
+    trial = trial_of(1)
+    leave(ledger, trial, "fewer")
+    assert ledger.look({trial.trial_id: trial})[trial.trial_id].state == "done"
+    entry = json.loads(lines(ledger)[0].split(b" ", 2)[2])
+    assert "threads" not in entry["summary"]["config"]
+    later = trial.model_copy(update={"threads": 2})  # what this trial_id would mean with another default
+    found = ledger.look({trial.trial_id: later})[trial.trial_id]
+    assert found.state == "differs" and found.problem and str(ledger.folder(trial.trial_id)) in found.problem
+    assert opened == [trial.trial_id]
+
+
+# What is used of it -------------------------------------------------------------------------------------------------
+
+
+def test_what_one_look_found_the_next_one_does_not_open(ledger: Ledger, opened: list[str]) -> None:
+    first = filled(ledger)
+    assert set(opened) == TRIALS.keys()
+    for i, trial_id in enumerate(TRIALS):
+        result = ledger.folder(trial_id) / "result.json"
+        result.write_text("{") if i % 2 else result.unlink()
+    opened.clear()
+    size = (ledger.root / "index.jsonl").stat().st_size
+    assert {i: each.state for i, each in ledger.look(TRIALS).items()} == first
+    assert opened == []
+    assert (ledger.root / "index.jsonl").stat().st_size == size
+    (ledger.root / "index.jsonl").unlink()
+    assert set(reference(ledger).values()) == {"garbled", "unfinished"}
+    assert is_right(ledger)
+
+
+def test_only_what_is_asked_for_is_opened(ledger: Ledger, opened: list[str]) -> None:
+    filled(ledger)
+    (ledger.root / "index.jsonl").unlink()
+    opened.clear()
+    some = dict(list(TRIALS.items())[:3])
+    assert ledger.look(some).keys() == some.keys()
+    assert set(opened) == some.keys()
+
+
+@pytest.mark.parametrize("begin", ["done", "diverged", "left", "failed"])
+def test_a_new_attempt_in_a_folder_of_the_same_inode(ledger: Ledger, one_inode: None, begin: str) -> None:
+    filled(ledger)
+    trial = trial_of(3)
+    shutil.rmtree(ledger.folder(trial.trial_id))
+    index.begun(made(ledger, trial.trial_id))
+    assert states(ledger)[trial.trial_id] == "unfinished"
+    leave(ledger, trial, begin)
+    assert states(ledger)[trial.trial_id] == {"left": "unfinished"}.get(begin, begin)
+    assert is_right(ledger)
+
+
+def test_a_trial_that_was_seen_missing_is_not_known_any_more(ledger: Ledger, one_inode: None) -> None:
+    """As where a job makes its folder anew, long before its attempt begins, or another folder is copied there."""
+    filled(ledger)
+    trial = trial_of(3)
+    shutil.rmtree(ledger.folder(trial.trial_id))
+    assert states(ledger)[trial.trial_id] == "missing"
+    (made(ledger, trial.trial_id) / "job.json").write_text("{}")
+    assert states(ledger)[trial.trial_id] == "unfinished"
+    leave(ledger, trial, "diverged")
+    assert is_right(ledger)
+
+
+def test_a_whole_copy(ledger: Ledger, tmp_path: Path, opened: list[str]) -> None:
+    filled(ledger)
+    shutil.copytree(ledger.root, tmp_path / "copy")
+    copy = Ledger(tmp_path / "copy")
+    leave(copy, trial_of(1), "diverged")
+    opened.clear()
+    assert is_right(copy)
+    assert len(opened) == len(TRIALS)  # once: other inodes
+
+
+# Damage -------------------------------------------------------------------------------------------------------------
+
+
+def older(line: bytes) -> bytes:
+    """The entry as an older suite had it, with a checksum that is right."""
+    trial_id, text = line.split(b" ", 2)[1:]
+    entry = json.loads(text)
+    del entry["summary"]["device"]
+    kept = f"{trial_id.decode()} {json.dumps(entry)}"
+    return b"%08x %s" % (index.zlib.crc32(kept.encode()), kept.encode())
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda line: line[: len(line) // 2],
+    "cut in the checksum": lambda line: line[:5],
+    "checksum": lambda line: (b"0" if line[:1] != b"0" else b"1") + line[1:],
+    "no hex": lambda line: b"zzzzzzzz" + line[8:],
+    "a byte": lambda line: line.replace(b'"done"', b'"dove"'),
+    "not text": lambda line: line[:40] + b"\xff\xfe\x00" + line[40:],
+    "older": older,
+    "empty": lambda line: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_line_that_cannot_be_used(ledger: Ledger, damage: str, opened: list[str]) -> None:
+    filled(ledger)
+    first, *rest = lines(ledger)
+    trial_id = first[9:21].decode()
+    (ledger.root / "index.jsonl").write_bytes(b"\n".join([DAMAGES[damage](first), *rest]) + b"\n")
+    shutil.rmtree(ledger.folder(trial_id))
+    leave(ledger, TRIALS[trial_id], "diverged")
+    opened.clear()
+    assert is_right(ledger)
+    assert opened == [trial_id]  # and it is known from then on
+
+
+def test_a_line_cut_short_and_others_behind_it(ledger: Ledger, opened: list[str]) -> None:
+    filled(ledger)
+    path = ledger.root / "index.jsonl"
+    os.truncate(path, path.stat().st_size - 50)  # as a full disk leaves it
+    last = lines(ledger)[-1][9:21].decode()
+    later = trial_of(99)
+    leave(ledger, later, "done")
+    opened.clear()
+    assert ledger.look({later.trial_id: later})[later.trial_id].state == "done"
+    assert is_right(ledger)
+    assert opened == [later.trial_id, last]
+    assert ledger.look({later.trial_id: later})[later.trial_id].state == "done"
+    assert len(opened) == 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_damage(ledger: Ledger, seed: int) -> None:
+    chance = random.Random(seed)
+    path = ledger.root / "index.jsonl"
+    for trial in TRIALS.values():
+        leave(ledger, trial, chance.choice(KINDS))
+    for _ in range(30):
+        assert is_right(ledger)
+        content = bytearray(path.read_bytes())
+        for _ in range(chance.choice((1, 10, 200))):
+            content[chance.randrange(len(content))] = chance.randrange(256)
+        path.write_bytes(content[: chance.randrange(len(content))] if chance.random() < 0.3 else bytes(content))
+    assert is_right(ledger)
+
+
+@pytest.mark.parametrize("written", [0, 1, 20, None])
+def test_a_full_disk_keeps_no_old_answer(
+    ledger: Ledger, one_inode: None, monkeypatch: pytest.MonkeyPatch, written: int | None
+) -> None:
+    """Where an attempt begins, and nothing, or not all, can be written of it into the index."""
+    filled(ledger)
+    write, trial = os.write, trial_of(3)
+
+    def full(handle: int, content: bytes) -> int:
+        if written is None:
+            raise OSError(28, "No space left on device")
+        return write(handle, content[:written])
+
+    shutil.rmtree(ledger.folder(trial.trial_id))
+    with monkeypatch.context() as patch:
+        patch.setattr(index.os, "write", full)
+        index.begun(made(ledger, trial.trial_id))
+    leave(ledger, trial, "diverged")
+    assert is_right(ledger)
+
+
+def test_an_entry_is_one_line(ledger: Ledger) -> None:
+    trial = trial_of(1)
+    result = result_of(trial, versions={"torch": 'a\nb\u2028"\x00'}, device="Gerät\r\n")
+    summary = Summary.model_validate({**result.model_dump(), "num_test_images": 360, "record_bytes": 5})
+    text = index._line(Entry(trial_id=trial.trial_id, inode=1, summary=summary)).encode()
+    assert text.count(b"\n") == 1 and text.endswith(b"\n")
+    entry = index._parsed(text[:-1])
+    assert entry and entry.summary == summary

@@ -1,0 +1,260 @@
+"""The sweep command end to end: real Ray, real MLflow store, real faults."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+from support import trial_processes
+from support.fake_results import made
+from support.sweep_processes import ROOT, results, run_sweep, start_sweep, write_sweep
+
+from suite import records
+from suite.config.sweep_file import load_sweep
+from suite.launch import inline, local
+from suite.records.ledger import Ledger
+from suite.tracking.store import store_uri
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
+
+
+def test_a_sweep_from_yaml_to_table_figure_and_mlflow(tmp_path: Path) -> None:
+    file = write_sweep(tmp_path / "tiny.yaml")
+    code, output = run_sweep(file, cwd=tmp_path)
+    assert code == 0, output
+    first = results(tmp_path)
+    assert first.keys() == load_sweep(file).trials.keys()
+    assert "6 trials in results: 6 missing; 6 to run" in output
+    assert "| 0.0625 | weights" in " ".join(output.split())
+    assert "Trial _trainable" not in output and "Warning" not in output
+    for name in ("table.md", "table.csv", "table.tex", "figure.png", "figure.svg"):
+        assert (tmp_path / "results/reports/tiny" / name).stat().st_size > 100
+    check_store(tmp_path, load_sweep(file).trials.keys())
+
+    # A second call runs nothing and adds nothing; a wider grid runs only what is new.
+    assert run_sweep(file, cwd=tmp_path)[0] == 0
+    assert results(tmp_path) == first
+    check_store(tmp_path, load_sweep(file).trials.keys())
+    write_sweep(file, seeds=(1, 2, 3))
+    code, output = run_sweep(file, cwd=tmp_path)
+    assert code == 0, output
+    assert "6 done, 3 missing; 3 to run" in output
+    wider = results(tmp_path)
+    assert {trial_id: wider[trial_id] for trial_id in first} == first and len(wider) == 9
+    check_store(tmp_path, load_sweep(file).trials.keys())
+
+
+def check_store(folder: Path, trial_ids: object) -> None:
+    """One run per trial with its parameters, metrics by epoch and tags; one report with its artifacts."""
+    client = mlflow.MlflowClient(store_uri(folder / "results"))
+    experiment = client.get_experiment_by_name("tiny")
+    runs = list(client.search_runs([experiment.experiment_id]))
+    reports = [run for run in runs if run.data.tags.get("report") == "tiny"]
+    trials = {run.data.tags["trial_id"]: run for run in runs if "trial_id" in run.data.tags}
+    assert len(reports) == 1 and len(runs) == len(trials) + 1
+    assert trials.keys() == trial_ids
+    artifacts = {file.path for file in client.list_artifacts(reports[0].info.run_id)}
+    assert {"table.md", "figure.png", "sweep.yaml"} <= artifacts
+    for trial_id, run in trials.items():
+        result = records.read_result(folder / "results/trials" / trial_id)
+        assert result is not None
+        assert run.info.status == "FINISHED"
+        assert run.data.params["method.name"] == run.data.tags["method"] == result.config["method"]["name"]
+        assert float(run.data.params["model.width_mult"]) == 0.0625
+        assert run.data.metrics["test/top1"] == result.metrics["test/top1"]
+        history = client.get_metric_history(run.info.run_id, "val/top1")
+        lines = records.read_metrics(folder / "results/trials" / trial_id)
+        assert [(point.step, point.value) for point in history] == [(line["step"], line["val/top1"]) for line in lines]
+
+
+def trial_process(sweep_pid: int) -> int | None:
+    """A worker of Ray that runs a trial now."""
+    for pid in trial_processes.children(sweep_pid):
+        try:
+            title = Path(f"/proc/{pid}/cmdline").read_text()
+        except OSError:
+            continue
+        if title.startswith("ray::") and "train" in title:
+            return pid
+    return None
+
+
+def test_a_killed_trial_is_run_again_by_the_next_call_and_no_other(tmp_path: Path) -> None:
+    file = write_sweep(tmp_path / "tiny.yaml", epochs=30)
+    process = start_sweep(file, cwd=tmp_path)
+    try:
+        trial_processes.wait_for(lambda: list(tmp_path.glob("results/trials/*/metrics.jsonl")))
+        victim = trial_process(process.pid)
+        assert victim is not None
+        os.kill(victim, signal.SIGKILL)
+        output, _ = process.communicate(timeout=200)
+    finally:
+        process.kill()
+    first = results(tmp_path)
+    assert process.returncode == 1, output
+    assert len(first) == 5, output
+    assert "unfinished:" in output and "the same command goes on with it" in output
+    assert "| 1 of 2" in output and "- unfinished: " in output  # the table names what is missing
+
+    code, output = run_sweep(file, cwd=tmp_path)
+    second = results(tmp_path)
+    assert code == 0, output
+    assert "1 unfinished; 1 to run" in output
+    assert {trial_id: second[trial_id] for trial_id in first} == first and len(second) == 6
+    (missing,) = second.keys() - first.keys()
+    lines = records.read_metrics(tmp_path / "results/trials" / missing)
+    assert [line["epoch"] for line in lines] == list(range(30))
+    assert not trial_processes.left_over(tmp_path / "results/trials" / missing)
+
+
+def unfinished(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("results/trials/*") if not (path / records.RESULT).exists()]
+
+
+def in_its_first_half(folder: Path) -> bool:
+    return 0 < len(records.read_metrics(folder)) < 40
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+def test_ctrl_c_and_term_end_cleanly_and_the_next_call_goes_on(tmp_path: Path, stop: signal.Signals) -> None:
+    file = write_sweep(tmp_path / "tiny.yaml", epochs=80, seeds=(1,))
+    process = start_sweep(file, cwd=tmp_path)
+    try:
+        trial_processes.wait_for(lambda: results(tmp_path) and any(map(in_its_first_half, unfinished(tmp_path))))
+        os.killpg(process.pid, stop) if stop == signal.SIGINT else process.send_signal(stop)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, output
+    assert "the same command goes on from here" in output and "Traceback" not in output
+    first = results(tmp_path)
+    assert 0 < len(first) < 3
+    saved = {path.parts[-3] for path in tmp_path.glob("results/trials/*/attempt-*/checkpoint-*.pt")}
+    assert saved and not saved & first.keys()
+    code, output = run_sweep(file, cwd=tmp_path)
+    assert code == 0, output
+    second = results(tmp_path)
+    assert {trial_id: second[trial_id] for trial_id in first} == first and len(second) == 3
+    trial_id = min(saved)
+    gone_on, quiet = tmp_path / "results/trials" / trial_id, tmp_path / "quiet"
+    assert "going on from step" in (gone_on / records.LOG).read_text()
+    inline.run(load_sweep(file).trials[trial_id], quiet, data_dir=None)
+    assert trial_processes.records_of(gone_on) == trial_processes.records_of(quiet)
+
+
+def test_a_failed_trial_is_named_and_runs_again_only_when_asked(tmp_path: Path) -> None:
+    file = write_sweep(tmp_path / "tiny.yaml", seeds=(1,))
+    ledger = Ledger(tmp_path / "results")
+    failed, *others = load_sweep(file).trials
+    records.write_failure(made(ledger, failed), failed, RuntimeError("[out] of luck"))
+    code, output = run_sweep(file, cwd=tmp_path)
+    assert code == 1, output
+    assert "failed: RuntimeError: [out] of luck" in output and "--retry-failed runs it again" in output
+    assert results(tmp_path).keys() == set(others)
+    code, output = run_sweep(file, "--retry-failed", cwd=tmp_path)
+    assert code == 0, output
+    assert results(tmp_path).keys() == {failed, *others}
+    assert not (ledger.folder(failed) / records.FAILURE).exists()
+
+
+def test_trials_of_two_processes_and_a_launcher_that_cannot_run_them(tmp_path: Path) -> None:
+    file = write_sweep(tmp_path / "tiny.yaml", seeds=(1,))
+    options = (file, "--only", "method=iterand", "--set", "processes=2")
+    code, output = run_sweep(*options, "--launcher", "inline", cwd=tmp_path)
+    assert code == 2 and "--launcher inline: runs 1 process, the trial has processes: 2; use local" in output
+    code, output = run_sweep(*options, cwd=tmp_path)
+    assert code == 0, output
+    (trial,) = load_sweep(file, only=["method=iterand"], sets=["processes=2"]).trials.values()
+    local.run(trial, tmp_path / "by itself", data_dir=None)
+    ran = tmp_path / "results/trials" / trial.trial_id
+    assert trial_processes.records_of(ran) == trial_processes.records_of(tmp_path / "by itself")
+    assert not trial_processes.left_over(ran)
+
+
+def test_a_mistake_starts_nothing(tmp_path: Path) -> None:
+    file = write_sweep(tmp_path / "tiny.yaml")
+    file.write_text(file.read_text().replace("epochs: 2", "epochs: two"))
+    code, output = run_sweep(file, cwd=tmp_path)
+    assert (code, output) == (2, f'{file}: base.epochs: "two": must be a valid integer\n')
+    assert not (tmp_path / "results").exists()
+
+
+def test_missing_data_and_too_few_gpus_are_told_before_any_trial(tmp_path: Path) -> None:
+    file = write_sweep(tmp_path / "tiny.yaml", seeds=(1,))
+    code, output = run_sweep(file, "--set", "dataset=cifar10", cwd=tmp_path)
+    assert code == 2 and "--download" in output and "Traceback" not in output
+    code, output = run_sweep(file, "--set", "resources.gpus=1", cwd=tmp_path)
+    assert code == 2 and "resources.gpus: 1: this machine has" in output and "Traceback" not in output
+    assert not list(tmp_path.glob("results/trials/*"))
+
+
+def test_an_absent_mlflow_server_costs_no_result(tmp_path: Path) -> None:
+    file = write_sweep(tmp_path / "tiny.yaml", seeds=(1,), epochs=1)
+    code, output = run_sweep(file, "--tracking-uri", "http://user:secret@127.0.0.1:9", cwd=tmp_path)
+    assert code == 0, output
+    assert "all records are kept: python -m suite.tracking publish results brings them there" in output
+    assert "secret" not in output and "Traceback" not in output
+    assert len(results(tmp_path)) == 3
+
+
+def test_the_dry_run_prints_the_trials_and_loads_neither_torch_nor_ray(tmp_path: Path) -> None:
+    code = (
+        "import sys; from suite.sweep import __main__ as sweep; "
+        f"assert sweep.main([{str(ROOT / 'sweeps/width_vs_acc.yaml')!r}, '--dry-run']) == 0; "
+        "print([name for name in ('torch', 'ray', 'mlflow', 'pandas') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    output = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert output.endswith("[]\n")
+    for trial_id in load_sweep(ROOT / "sweeps/width_vs_acc.yaml").trials:
+        assert trial_id in output
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_wheel_runs_the_default_sweep_outside_the_checkout(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    code = (
+        "import suite, sys; print(suite.__file__); from suite.sweep import __main__ as sweep; "
+        "sys.exit(sweep.main(['width_vs_acc.yaml', '--dry-run']))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=elsewhere,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[0] == str(site / "suite/__init__.py")
+    assert "60 to run" in ran.stdout
+
+
+@pytest.fixture(scope="module")
+def garbled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("garbled")
+    file = write_sweep(folder / "tiny.yaml", seeds=(1,))
+    trial_id = next(iter(load_sweep(file).trials))
+    target = folder / "results/trials" / trial_id / records.RESULT
+    target.parent.mkdir(parents=True)
+    target.write_text(json.dumps({"trial_id": trial_id})[:-5])
+    return folder
+
+
+def test_a_garbled_result_is_named_and_nothing_runs(garbled: Path) -> None:
+    code, output = run_sweep(garbled / "tiny.yaml", cwd=garbled)
+    assert code == 2
+    assert "is garbled" in output and "move it away, and the trial runs again" in output
+    assert len(results(garbled)) == 1

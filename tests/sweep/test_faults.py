@@ -1,0 +1,276 @@
+"""Faults around whole sweeps: Ray or the driver dies, disks fill, files and clocks change, other users come.
+
+tests/launch/test_kills.py does so to single trials. ``make test-long`` gives ``test_a_sweep_under_fire`` more faults:
+``--hits`` says how many.
+"""
+
+import contextlib
+import csv
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from support import trial_processes
+from support.disks import fill
+from support.sweep_faults import Fire, check_store, command, marked, newest, num_runs, seen, short_folder
+from support.sweep_processes import ROOT, results, run_sweep, start_sweep, write_sweep
+
+from suite.config.sweep_file import load_sweep
+from suite.launch import inline
+from suite.records import read_result
+from suite.records.ledger import Ledger
+from suite.status import Watcher
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
+
+DAY = 86400.0
+NOBODY = 65534
+
+
+def ready(file: Path, *, but: int = 0) -> Path:
+    """Run all trials of a sweep but some, without Ray; the folder of the sweep file."""
+    ledger = Ledger(file.parent / "results")
+    for trial_id, trial in list(load_sweep(file).trials.items())[but:]:
+        inline.run(trial, ledger.folder(trial_id), data_dir=None)
+    return file.parent
+
+
+def kill_when(process: "subprocess.Popen[str]", moment: Callable[[], object]) -> str:
+    """Wait for a moment, and kill the driver; what it had said until then."""
+    try:
+        trial_processes.wait_for(lambda: moment() or process.poll() is not None, 60, every=0.002)
+        assert process.poll() is None, process.communicate()[0]
+    finally:
+        process.kill()
+    return process.communicate(timeout=30)[0]
+
+
+def test_a_sweep_whose_ray_dies_ends_at_once_and_the_next_call_goes_on(tmp_path: Path) -> None:
+    file = write_sweep(tmp_path / "tiny.yaml", epochs=60, seeds=(1,))
+    process = start_sweep(file, cwd=tmp_path)
+    try:
+        trial_processes.wait_for(lambda: list(tmp_path.glob("results/trials/*/attempt-*/metrics.jsonl")))
+        family = trial_processes.children(process.pid)
+        trial_processes.hit([pid for pid in family if "gcs/gcs_server" in command(pid)], signal.SIGKILL)
+        output, _ = process.communicate(timeout=20)  # Ray alone takes a minute
+        trial_processes.wait_for(lambda: not any(map(trial_processes.alive, family)), 20)
+    finally:
+        process.kill()
+    assert process.returncode == 1, output
+    assert "the same command goes on from here" in output and "Traceback" not in output and "[2" not in output
+    first = seen(tmp_path)
+    code, output = run_sweep(file, cwd=tmp_path)
+    assert code == 0, output
+    assert first.items() <= seen(tmp_path).items() and len(seen(tmp_path)) == 3
+    check_store(tmp_path, set(load_sweep(file).trials))
+
+
+def half_made(store: Path) -> bool:
+    """MLflow has begun to make its tables: there are some 50 of them in the end."""
+    asked = "select count(*) from sqlite_master where type = 'table'"
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db,
+    ):
+        return int(db.execute(asked).fetchone()[0]) > 8
+    return False
+
+
+def test_a_driver_killed_while_it_makes_tables_or_publishes(tmp_path: Path) -> None:
+    """MLflow makes the tables of its store one by one: one that was killed at it must not leave half a store."""
+    file = write_sweep(tmp_path / "tiny.yaml", epochs=1)
+    ready(file)
+    before, folder = seen(tmp_path), tmp_path / "results"
+    kill_when(start_sweep(file, cwd=tmp_path), lambda: newest(folder / "reports"))
+    kill_when(start_sweep(file, cwd=tmp_path), lambda: any(map(half_made, folder.glob("*mlflow.db*"))))
+    kill_when(start_sweep(file, cwd=tmp_path), lambda: num_runs(tmp_path) > 1)
+    code, output = run_sweep(file, cwd=tmp_path)
+    assert code == 0 and "MLflow: " in output, output
+    assert seen(tmp_path) == before
+    check_store(tmp_path, set(load_sweep(file).trials))
+    for name in ("table.md", "table.csv", "table.tex", "figure.png", "figure.svg"):
+        assert (folder / "reports/tiny" / name).stat().st_size > 100
+
+
+def jumping(folder: Path) -> Path:
+    """PYTHONPATH for a Python whose clock jumps by a day, forth and back, every half second."""
+    folder.mkdir()
+    jump = "import time\nreal = time.time\n"
+    jump += f"time.time = lambda: real() + (int(2 * time.monotonic()) % 3 - 1) * {DAY}\n"
+    (folder / "sitecustomize.py").write_text(jump)
+    return Path(f"{folder}:{ROOT}")
+
+
+def test_a_disk_that_gets_full_then_an_edited_file_and_a_jumping_clock(
+    tmp_path: Path, disk: Callable[[int], Path]
+) -> None:
+    there = disk(64 * 1024)
+    file = write_sweep(there / "tiny.yaml", epochs=40)
+    process = start_sweep(file, cwd=there)
+    try:
+        trial_processes.wait_for(lambda: results(there))
+        filler = fill(there)
+        output, _ = process.communicate(timeout=90)
+    finally:
+        process.kill()
+    assert process.returncode == 1 and "Traceback" not in output, output
+    assert "nothing that was done is lost; mend it and repeat" in output
+    first, old = seen(there), load_sweep(file).trials
+    assert 0 < len(first) < 6
+    filler.unlink()
+
+    write_sweep(file, epochs=40, seeds=(1, 3))
+    settings = yaml.safe_load(file.read_text())
+    settings["grid"]["method"][1]["lr"] = 0.2
+    file.write_text(yaml.safe_dump(settings))
+    process = start_sweep(file, cwd=there, root=jumping(tmp_path / "clock"))
+    try:
+        output, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    now, planned = seen(there), load_sweep(file).trials
+    assert first.items() <= now.items() and now.keys() == first.keys() | planned.keys()
+    with (there / "results/reports/tiny/table.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) == 3 and {row["n"] for row in rows} == {"2"}  # no old seed, no old lr
+    for trial_id in sorted(planned.keys() - old.keys())[:2]:
+        inline.run(planned[trial_id], tmp_path / trial_id, data_dir=None)
+        ran = there / "results/trials" / trial_id
+        assert trial_processes.records_of(ran) == trial_processes.records_of(tmp_path / trial_id)
+        result = read_result(ran)
+        assert result is not None and 0 <= result.seconds < 600
+
+
+def test_results_on_a_disk_that_is_read_only(disk: Callable[[int], Path]) -> None:
+    there = disk(16 * 1024)
+    ready(write_sweep(there / "tiny.yaml", epochs=1, seeds=(1,)), but=1)
+    before = seen(there)
+    subprocess.run(["mount", "-o", "remount,ro", str(there)], check=True)
+    code, output = run_sweep(there / "tiny.yaml", cwd=there)
+    assert code == 2, output
+    assert output.startswith("results: results cannot be written there: [Errno 30] Read-only file system")
+    assert "Traceback" not in output and len(output.splitlines()) == 1
+    assert seen(there) == before
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY])
+def test_a_clock_that_jumps_while_a_trial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+    sweep = load_sweep(write_sweep(tmp_path / "tiny.yaml", epochs=4, seeds=(1,)), only=["method=iterand"])
+    ledger, real, shift, left = Ledger(tmp_path / "results"), time.time, [0.0], []
+    ((trial_id, trial),) = sweep.trials.items()
+    inline.run(trial, tmp_path / "quiet", data_dir=None)
+
+    def on_epoch(line: dict[str, float | int]) -> None:
+        (row,) = Watcher(sweep, ledger).look()
+        left.append((row.state, row.seconds_left))
+        shift[0] = jump - shift[0]  # forth and back
+
+    monkeypatch.setattr(time, "time", lambda: real() + shift[0])
+    result = inline.run(trial, ledger.folder(trial_id), data_dir=None, on_epoch=on_epoch)
+    monkeypatch.undo()
+    assert len(left) == 4
+    assert all(state == "running" and (seconds is None or seconds >= 0) for state, seconds in left)
+    assert 0 <= result.seconds < 60
+    assert trial_processes.records_of(ledger.folder(trial_id)) == trial_processes.records_of(tmp_path / "quiet")
+    assert not trial_processes.left_over(ledger.folder(trial_id))
+
+
+def as_nobody(*arguments: str) -> list[str]:
+    """The command line of a command run by nobody, who is shown Python where folders of ours would hide it."""
+    script, needed = "set -e\n", {Path(sys.base_prefix), Path(sys.prefix), ROOT}
+    for path in sorted(needed):
+        hiding = next((above for above in reversed(path.parents) if not above.stat().st_mode & 1), None)
+        if hiding is not None:
+            script += f"d=$(mktemp -d)\nmount --bind {path} $d\nmount -t tmpfs -o mode=755 none {hiding}\n"
+            script += f"mkdir -p {path}\nmount --bind $d {path}\numount -l $d\nrmdir $d\n"
+    script += f'exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups "$@"\n'
+    return ["unshare", "--mount", "sh", "-c", script, "sh", *arguments]
+
+
+def can_be_nobody() -> bool:
+    if os.geteuid() or not all(map(shutil.which, ("unshare", "setpriv", "mount"))):
+        return False
+    command = as_nobody(sys.executable, "-c", "import suite, ray, torch")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, cwd="/", capture_output=True, check=False).returncode == 0
+
+
+def test_two_users_on_one_machine() -> None:
+    if not can_be_nobody():
+        pytest.skip("not root, or nobody cannot be shown this Python")
+    shared = short_folder("u")  # as /tmp is: both make their folders in it
+    shared.chmod(0o1777)
+    sweep = [sys.executable, "-m", "suite.sweep"]
+    calls = {"root": sweep, "nobody": as_nobody(*sweep)}
+    processes: dict[str, subprocess.Popen[str]] = {}
+    try:
+        for user, call in calls.items():
+            home = shared / user
+            home.mkdir()
+            file = write_sweep(home / "tiny.yaml", epochs=10, seeds=(1,))
+            os.chown(home, *([NOBODY, NOBODY] if user == "nobody" else [0, 0]))
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home), "TMPDIR": str(shared)}
+            processes[user] = subprocess.Popen(
+                [*call, str(file)],
+                cwd=home,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        trial_processes.wait_for(lambda: len(list(shared.glob("suite-ray-*"))) == 2)
+        folders = {path: path.stat() for kind in ("ray", "token") for path in shared.glob(f"suite-{kind}-*")}
+        assert sorted(status.st_uid for status in folders.values()) == [0, 0, NOBODY, NOBODY]
+        assert {status.st_mode & 0o777 for status in folders.values()} == {0o700}
+        for path in (path for path, status in folders.items() if status.st_uid == 0):
+            assert subprocess.run(as_nobody("ls", str(path)), capture_output=True, check=False).returncode
+        for process in processes.values():
+            output, _ = process.communicate(timeout=200)
+            assert process.returncode == 0, output
+        assert len(results(shared / "root")) == len(results(shared / "nobody")) == 3
+        assert not list(shared.glob("suite-*"))
+    finally:
+        trial_processes.hit([*(process.pid for process in processes.values()), *marked(shared)], signal.SIGKILL)
+        shutil.rmtree(shared, ignore_errors=True)
+
+
+@pytest.mark.timeout(7200)
+def test_a_sweep_under_fire(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    hits = request.config.getoption("--hits")
+    if hits == 1:
+        pytest.skip("with --hits above 1")
+    chance, dealt, rounds, compared = random.Random(7), 0, 0, 0
+    slowest: dict[str, list[float]] = {}
+    rest = 0.0
+    begun = time.monotonic()
+    while dealt < hits:
+        rounds += 1
+        fire = Fire(tmp_path / str(rounds), chance, seeds=18, epochs=40)
+        try:
+            while dealt < hits and not fire.done:
+                dealt += fire.call(dealt + 1, hits - dealt)
+            fire.last_call()
+            compared += fire.check_records(tmp_path / "quiet")
+        finally:
+            fire.clear()
+        rest = max(rest, fire.slowest_rest)
+        for kind, seconds in fire.slowest.items():
+            slowest.setdefault(kind, []).append(seconds)
+    for kind, longest in sorted(slowest.items()):
+        print(f"{kind}: at most {max(longest):.1f} s to the end of the call")
+    print(f"the last process of a call ended at most {rest:.1f} s after it")
+    print(
+        f"{dealt} faults over {rounds} sweeps in {time.monotonic() - begun:.0f} s: no result lost or changed, "
+        f"one run each in MLflow, {compared} trials equal to quiet ones"
+    )

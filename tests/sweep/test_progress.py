@@ -1,0 +1,60 @@
+"""What the user sees: plans and failures, each character as it is."""
+
+from pathlib import Path
+
+import pytest
+from support.fake_results import made, write_result
+from support.sweep_files import AXES, Load
+
+from suite.records import write_failure
+from suite.records.ledger import Ledger
+from suite.sweep import __main__ as command
+from suite.sweep.plan import make_plan
+
+
+@pytest.mark.parametrize("name", ["res[/x]ults", "[bold]res[/bold]", "[link=file:x]"])
+def test_brackets_in_a_path_are_no_markup(load: Load, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    load(AXES)
+    file = Path("s.yaml").rename(f"{name}.yaml".replace("/", ""))
+    assert command.main([str(file), "--dry-run", "--results", name]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0].strip() == f"t: {file}"
+    assert f"6 trials in {name}: 6 missing; 6 to run\n" in printed
+    assert not Path(name).exists()
+
+
+def test_the_dry_run_lists_each_trial_with_its_state(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep, ledger = load(AXES), Ledger(Path("results"))
+    done, failed, diverged, *others = sweep.trials.values()
+    write_result(ledger, done)
+    write_result(ledger, diverged, status="diverged")
+    write_failure(made(ledger, failed.trial_id), failed.trial_id, ValueError("x"))
+    assert command.main(["s.yaml", "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line[:1] == "│"]
+    states = {trial.trial_id: "to run" for trial in others} | {
+        done.trial_id: "done",
+        failed.trial_id: "failed",
+        diverged.trial_id: "diverged",
+    }
+    assert rows == [[i, t.method.name, "conv2 x0.5", "digits", str(t.seed), states[i]] for i, t in sweep.trials.items()]
+    counts, cost = printed.splitlines()[-2:]
+    assert counts == "6 trials in results: 1 diverged, 1 done, 1 failed, 3 missing; 3 to run"
+    assert cost.startswith("cost: 0:00:03 (0:00:06 of trials)")  # two epochs, as those that took a second for one
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "shape [64, 1] is not [/x] of [red]this[/red] \\[y]",
+        "no key ':x:' in a:b:c",
+    ],
+)
+def test_a_failure_is_told_whole(load: Load, capsys: pytest.CaptureFixture[str], error: str) -> None:
+    sweep, ledger = load(AXES), Ledger(Path("re[/x]sults"))
+    trial = next(iter(sweep.trials.values()))
+    folder = made(ledger, trial.trial_id)
+    write_failure(folder, trial.trial_id, RuntimeError(error))
+    command._show_failures(make_plan(sweep, ledger), ledger)
+    told = f"failed: RuntimeError: {error}: {folder / 'failure.json'}; --retry-failed runs it again\n"
+    assert capsys.readouterr().out == told

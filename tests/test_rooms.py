@@ -1,0 +1,195 @@
+"""How the code is cut: imports run one way, and each heavy dependency has one file that imports it."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(file for package in ("suite", "analysis") for file in (ROOT / package).rglob("*.py"))
+
+ROOMS = {  # whom each may import besides itself; suite.data means suite.data.*, too
+    "suite.config": set(),
+    "suite.models": set(),
+    "suite.stopping": set(),
+    "suite.scratch": set(),
+    "suite.records": {"suite.config"},
+    "suite.methods": {"suite.config", "suite.records"},
+    "suite.slurm": {"suite.config", "suite.records"},
+    "suite.cli": {"suite.config", "suite.records"},
+    "suite.terminal": {"suite.config", "suite.records"},
+    "suite.data": {"suite.config", "suite.records", "suite.methods", "suite.stopping"},  # methods: random streams
+    "suite.tickets": {"suite.config", "suite.records", "suite.methods", "suite.models"},
+    "suite.train": {
+        "suite.config",
+        "suite.records",
+        "suite.methods",
+        "suite.models",
+        "suite.data",
+        "suite.tickets",
+        "suite.stopping",
+    },
+    "suite.launch": {"suite.config", "suite.records", "suite.slurm", "suite.train", "suite.stopping"},
+    "suite.sweep": {
+        "suite.config",
+        "suite.records",
+        "suite.slurm",
+        "suite.launch",
+        "suite.scratch",
+        "suite.stopping",
+        "suite.terminal",
+    },
+    "suite.tracking": {"suite.config", "suite.records", "suite.scratch"},
+    "analysis.statistics": {"suite.config"},
+    "analysis.theory": {"suite.config"},
+    "analysis.parts": {"suite.config", "suite.records", "analysis.statistics"},
+}
+COMMANDS = {  # may import anything; besides these every __main__, and the files of analysis itself
+    "suite.status",
+    "suite.ui",
+    "suite.tickets.verify",
+    "suite.train.calibrate",
+    "suite.data.imagenet.scan",
+    "suite.data.imagenet.pack",
+    "suite.data.imagenet.stage",
+}
+
+ONLY_IMPORTER = {
+    "ray": "suite/sweep/tune.py",
+    "mlflow": "suite/tracking/__init__.py",
+    "rich": "suite/terminal.py",
+    "submitit": "suite/launch/submission.py",
+    "nvidia": "suite/data/imagenet/dali_loader.py",
+    "numba": "suite/methods/update/compiled.py",
+    "constriction": "suite/tickets/coding.py",
+    "safetensors": "suite/tickets/dense.py",
+}
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(file): file for file in FILES}
+
+
+def is_command(module: str) -> bool:
+    of_analysis = module.startswith("analysis.") and module.count(".") == 1 and module not in ROOMS
+    return module in COMMANDS or module.endswith(".__main__") or of_analysis
+
+
+def room_of(module: str) -> str | None:
+    """``suite.data`` for ``suite.data.arrays``; None for a command, for ``suite`` itself and for what is not ours."""
+    if is_command(module):
+        return None
+    return next((room for room in ROOMS if f"{module}.".startswith(f"{room}.")), None)
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """The modules that a piece of code imports, by full names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else str(node.module) for name in names)
+
+
+def parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def imported(module: str) -> set[str]:
+    """Our modules that one imports: at once, when a function is called, and for types alone."""
+    return set(imports(parse(MODULES[module]))) & MODULES.keys() - {module}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_imports_what_its_room_may(module: str) -> None:
+    room = room_of(module)
+    if room is None:
+        assert is_command(module) or module in ("suite", "analysis"), f"{module}: is in no room: add it to ROOMS"
+        return
+    assert not [name for name in imported(module) if is_command(name)], "only commands import commands"
+    others = {room_of(name) for name in imported(module)} - {room, None}
+    assert others <= ROOMS[room]
+
+
+def test_the_rule_has_no_circle_and_no_room_that_is_gone() -> None:
+    TopologicalSorter(ROOMS).prepare()  # raises CycleError
+    assert {room_of(module) for module in MODULES} - {None} == ROOMS.keys()
+    assert MODULES.keys() >= COMMANDS
+
+
+def test_no_module_needs_itself() -> None:
+    order = list(TopologicalSorter({module: imported(module) for module in MODULES}).static_order())
+    assert order.index("suite.config") < order.index("suite.config.sweep_file") < order.index("suite.sweep.plan")
+
+
+def test_a_room_is_not_imported_with_what_it_does_not_need() -> None:
+    """Packages that re-export names import nothing heavy: ``--dry-run`` answers at once."""
+    command = (
+        "import suite.config, suite.records, sys; sys.exit(bool({'torch', 'numpy', 'pandas'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_heavy_dependency_has_one_importer() -> None:
+    importers: dict[str, set[str]] = defaultdict(set)
+    for file in FILES:
+        for name in imports(parse(file)):
+            importers[name.split(".")[0]].add(file.relative_to(ROOT).as_posix())
+    for dependency, importer in ONLY_IMPORTER.items():
+        assert importers[dependency] == {importer}
+
+
+def test_torchvision_comes_through_the_shim() -> None:
+    assert not any(name.split(".")[0] == "torchvision" for file in FILES for name in imports(parse(file)))
+    loaders = {"import_module", "find_spec", "__import__"}
+    named = {file.name for file in FILES for node in ast.walk(parse(file)) if _names_torchvision(node, loaders)}
+    assert named == {"torchvision_shim.py"}
+
+
+def _names_torchvision(node: ast.AST, functions: set[str]) -> bool:
+    """A call of one of some functions with "torchvision"."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id not in functions:
+        return False
+    return any(isinstance(arg, ast.Constant) and str(arg.value).startswith("torchvision") for arg in node.args)
+
+
+@pytest.mark.parametrize(
+    ("missing", "call", "cure"),
+    [
+        ("ray", "load('suite.sweep.tune')._import_ray()", "pip install 'ray[tune]'"),
+        ("mlflow", "load('suite.tracking')._import_mlflow()", "pip install mlflow"),
+        (
+            "rich",
+            "load('suite.sweep.__main__').main(['sweeps/width_vs_acc.yaml', '--dry-run', '--results', 'none'])",
+            "pip install rich",
+        ),
+    ],
+)
+def test_a_missing_dependency_tells_how_to_install_it(missing: str, call: str, cure: str) -> None:
+    command = (
+        f"import sys; from importlib import import_module as load; sys.modules['{missing}'] = None; "
+        f"from suite import cli; sys.exit(cli.run(lambda: {call}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, env={**os.environ}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.strip().endswith(f"install it with: {cure}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_files_are_small(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 350
