@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import yaml
@@ -38,6 +38,11 @@ _LEFT_THERE = "jobs go on; the same command follows them, `scancel` ends them: t
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing of sweeps, then show and publish their results."""
     args = _parse(argv)
+    with _in_environment(store.URI_VARIABLE, args.tracking_uri):
+        return _run_all(args)
+
+
+def _run_all(args: argparse.Namespace) -> int:
     sweeps = [(sweep, Ledger(args.results, sweep.scheduler)) for sweep in cli.load_several(args)]
     profiles = [_profile(args, sweep, ledger) for sweep, ledger in sweeps]  # all mistakes before the first trial
     if len(sweeps) > 1 and not args.dry_run:  # what the last one misses is told before the first one runs
@@ -139,10 +144,22 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--wait", action="store_true", help=argparse.SUPPRESS)  # until no other sweep runs there
     parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)  # of a sweep, in a job of packed trials
     args = parser.parse_args(argv)
-    if args.tracking_uri:  # it may hold a password: it stands on no command line of ours
-        os.environ[store.URI_VARIABLE] = args.tracking_uri
-    args.tracking_uri = os.environ.get(store.URI_VARIABLE)
+    args.tracking_uri = args.tracking_uri or os.environ.get(store.URI_VARIABLE)
     return args
+
+
+@contextmanager
+def _in_environment(name: str, value: str | None) -> Iterator[None]:
+    """A variable for the processes and jobs of this call: a URI may hold a password, so no command line has it."""
+    before = os.environ.get(name)
+    try:
+        if value is not None:
+            os.environ[name] = value
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
 
 
 def _profile(args: argparse.Namespace, sweep: Sweep, ledger: Ledger) -> Profile | None:

@@ -9,12 +9,10 @@ import os
 import secrets
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from suite import launch, scratch
 from suite.config import InputError, Trial
@@ -26,6 +24,7 @@ from suite.slurm.profile import Profile
 from suite.slurm.site import Site
 from suite.slurm.watch import Queue, Watch
 from suite.sweep import early_stop, ray_monitor, worker
+from suite.sweep.run_state import Display, RunState
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new display prints a table whatever verbose says
@@ -38,25 +37,8 @@ _QUIET = {
 }
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing large passes through Ray
 _LONGEST_TMPDIR = 20  # Ray makes sockets 87 characters further down, and the path of one may have 107
-_SAVE_SECONDS = 60.0  # for trials to save themselves when it does
 _MOST_EPOCHS = 10**9  # that a scheduler lets a trial have: the trial knows itself when it is done
 _CPUS_TO_FOLLOW = 0.001  # that following a job takes: max_live_jobs is the limit
-
-
-class Display(Protocol):
-    """What is told how the trials go."""
-
-    def started(self, trial_id: str) -> None:
-        """A trial has begun."""
-
-    def epoch(self, trial_id: str, line: dict[str, Any]) -> None:
-        """A trial has reported an epoch."""
-
-    def ended(self, trial_id: str) -> None:
-        """A trial's attempt is over; how, the ledger says."""
-
-    def lost(self) -> None:
-        """Ray is dead: the process ends after this."""
 
 
 def run(
@@ -90,45 +72,41 @@ def run(
     for trial in trials.values():
         launch.check(launcher, trial, profile)
     ray = _import_ray()
-    _displays[:] = [display]
-    for seen in (_skipped, _started, _ended):
-        seen.clear()
     with _cluster(ray) as folder, _site(sweep, profile, ledger, folder) as site:
         if site is None:
             _check_resources(ray.cluster_resources(), trials)
-        stop = folder / "stop"
-        rest = {
+        units = _units(trials, ledger, site)
+        state = RunState(sweep or folder.name, [trial_ids for trial_ids, _ in units], display, folder / "stop")
+        shared = {
             "root": str(ledger.root.absolute()),
             "data_dir": data_dir and str(data_dir.absolute()),
             "launcher": launcher,
-            "stop": str(stop),
+            "stop": str(state.stop_file),
             "site": site and site.model_dump(mode="json"),
             "every_epoch": ledger.scheduler.name != "fifo",
         }
-        units = _units(trials, ledger, site)
-        _units_now[:] = [trial_ids for trial_ids, _ in units]
-        offsets = worker.write_cells(folder / "cells", units, trials, rest)
+        offsets = worker.write_cells(folder / "cells", units, trials, shared)
         asked = [_resources(trials[trial_ids[0]], site) for trial_ids, _ in units]
         configs = [
             {"unit": i, "file": str(folder / "cells"), "at": at, "resources": resources}
             for i, (at, resources) in enumerate(zip(offsets, asked, strict=True))
         ]
         most = site.profile.max_live_jobs if site else None
-        with ray_monitor.over(ray, stop, lambda: _any_runs(ledger), display.lost):
-            _fit(configs, _scheduler(trials, ledger), folder, stop, most)
-        if stop.exists() or not trials.keys() <= _ended:  # Tune takes Ctrl-C as "start no more" and returns
+        with ray_monitor.over(ray, state.stop_file, lambda: _any_runs(state, ledger), display.lost):
+            _fit(configs, _scheduler(state, trials, ledger), state, folder, most)
+        if state.interrupted:  # Tune takes Ctrl-C as "start no more" and returns
             raise KeyboardInterrupt
 
 
-def _any_runs(ledger: Ledger) -> bool:
-    return any(lease.is_running(ledger.folder(trial_id)) for trial_id in _started - _ended)
+def _any_runs(state: RunState, ledger: Ledger) -> bool:
+    return any(lease.is_running(ledger.folder(trial_id)) for trial_id in state.running)
 
 
-def _fit(configs: list[dict[str, Any]], scheduler: Any, scratch: Path, stop: Path, most: int | None) -> None:
+def _fit(configs: list[dict[str, Any]], scheduler: Any, state: RunState, scratch: Path, most: int | None) -> None:
     from ray import tune
     from ray.tune.progress_reporter import TrialProgressCallback
 
-    callbacks = [_callback(TrialProgressCallback, str(stop))]
+    callbacks = [_callback(TrialProgressCallback, state)]
     tune.Tuner(
         tune.with_resources(_trainable, lambda config: config["resources"]),
         tune_config=tune.TuneConfig(
@@ -147,23 +125,29 @@ def _in_order(configs: list[dict[str, Any]]) -> Any:
     from ray.tune.search import Searcher
 
     class InOrder(Searcher):  # type: ignore[misc]
+        def __init__(self, configs: Sequence[dict[str, Any]]) -> None:
+            super().__init__()
+            self._coming = iter(configs)
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # Tune keeps a pickle of its search, which is never used: the ledger knows what is left
+
         def suggest(self, trial_id: str) -> Any:
-            return next(coming, Searcher.FINISHED)
+            return next(self._coming, Searcher.FINISHED)
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
             """Nothing depends on results."""
 
         def save(self, checkpoint_path: str) -> None:
-            """The ledger says what is done."""
+            """The ledger knows what is done."""
 
         def restore(self, checkpoint_path: str) -> None:
             """As in save."""
 
-    coming = iter(configs)
-    return InOrder()
+    return InOrder(configs)
 
 
-def _scheduler(trials: dict[str, Trial], ledger: Ledger) -> Any:
+def _scheduler(state: RunState, trials: dict[str, Trial], ledger: Ledger) -> Any:
     """Tune's scheduler, with its decisions written into the folders of the trials."""
     settings = ledger.scheduler
     if settings.name == "fifo":
@@ -171,11 +155,11 @@ def _scheduler(trials: dict[str, Trial], ledger: Ledger) -> Any:
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
     def stop(trial: Any, epochs: int) -> None:
-        for trial_id in _units_now[trial.config["unit"]]:
+        for trial_id in state.units[trial.config["unit"]]:
             if epochs < trials[trial_id].epochs:  # else its result is on its way
                 write_stopped(ledger.folder(trial_id), StoppedEarly(scheduler=settings.model_dump(), epochs=epochs))
 
-    return early_stop.gently(AsyncHyperBandScheduler)(
+    return early_stop.with_recorded_stops(AsyncHyperBandScheduler)(
         stop,
         time_attr=early_stop.EPOCHS,
         metric=early_stop.METRIC,
@@ -218,78 +202,38 @@ def _trainable(config: dict[str, Any]) -> None:
     worker.run(worker.read_cell(Path(config["file"]), config["at"]), tune.report)
 
 
-def _callback(base: type, stop: str) -> Any:
-    """Tune's events, passed on, in the place of Tune's own display. Tune pickles it by value: so it holds little."""
+def _callback(base: type, state: RunState) -> Any:
+    """Tune's events, passed on to ``state``, in the place of Tune's own display.
+
+    Tune pickles it, its class by value: so the class refers to nothing, and the object to what pickles as a key.
+    """
 
     class Callback(base):  # type: ignore[misc]
+        def __init__(self, state: RunState) -> None:
+            self._state = state
+
         def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            _tell("started", trial)
+            self._state.record("started", trial.config["unit"])
 
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
-            _tell("epoch", trial, result)
+            self._state.record("epoch", trial.config["unit"], result)
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            _tell("ended", trial)
+            self._state.record("ended", trial.config["unit"])
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            _tell("ended", trial)
+            self._state.record("ended", trial.config["unit"])
 
         def setup(self, **info: Any) -> None:  # once Tune has its own answer to Ctrl-C
             if threading.current_thread() is threading.main_thread():
-                _asked.clear()
-                end_now = signal.getsignal(signal.SIGINT)
-                signal.signal(signal.SIGINT, lambda *event: _ask(Path(stop), lambda: end_now(*event)))  # type: ignore
+                tunes = signal.getsignal(signal.SIGINT)
+                ask = self._state.request_stop
+                signal.signal(signal.SIGINT, lambda *event: ask(lambda: tunes(*event)))  # type: ignore
 
         def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
-            if _asked and (_started <= _ended or time.monotonic() > _asked[0].until):
-                _asked.pop().end_now()
+            self._state.stop_if_saved()
 
-    return Callback()
-
-
-@dataclass
-class _Asked:
-    """That the sweep was asked to end: it does when its running trials have saved themselves."""
-
-    until: float
-    end_now: Callable[[], Any]
-
-
-def _ask(stop: Path, end_now: Callable[[], Any]) -> None:
-    if stop.exists():  # a second Ctrl-C does not wait
-        end_now()
-        return
-    stop.touch()
-    _asked.append(_Asked(time.monotonic() + _SAVE_SECONDS, end_now))
-
-
-_displays: list[Display] = []  # the one of the sweep that runs
-_units_now: list[list[str]] = []  # its units, as trial_ids
-_started: set[str] = set()  # its trials
-_ended: set[str] = set()  # those of them whose attempt is over
-_asked: list[_Asked] = []  # to end
-_skipped: set[str] = set()  # trials that came up after that
-
-
-def _tell(event: str, trial: Any, *told: Any) -> None:
-    trial_ids = _units_now[trial.config["unit"]]
-    if event == "epoch" and (of_pack := told[0].get("of_trial")):
-        trial_ids, event = [of_pack], "ended" if told[0].get("ended") else "epoch"
-    for trial_id in trial_ids:
-        _tell_of(event, trial_id, *told)
-
-
-def _tell_of(event: str, trial_id: str, *told: Any) -> None:
-    if _asked and event == "started":
-        _skipped.add(trial_id)  # it will see that the sweep ends, and return
-    if event != "epoch":
-        seen = {"started": _started, "ended": _ended}[event]
-        if trial_id in seen:
-            return
-        seen.add(trial_id)
-        told = ()
-    if trial_id not in _skipped:
-        getattr(_displays[-1], event)(trial_id, *told)
+    return Callback(state)
 
 
 @cache

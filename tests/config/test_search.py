@@ -68,7 +68,10 @@ def test_draws_are_written_down_here(load: Load) -> None:
 
 def test_other_processes_draw_the_same(load: Load) -> None:
     ids = list(load(DRAWN).trials)
-    code = "import json; from suite.config import sweep_file; print(json.dumps(list(sweep_file.load_sweep('s.yaml').trials)))"
+    code = (
+        "import json; from suite.config.sweep_file import load_sweep; "
+        "print(json.dumps(list(load_sweep('s.yaml').trials)))"
+    )
     for hash_seed in ("1", "2"):
         environment = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)

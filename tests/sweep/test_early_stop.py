@@ -15,7 +15,7 @@ from suite.config.sweep_file import load_sweep
 from suite.records import StoppedEarly, newest_checkpoint, read_metrics, read_stopped, write_failure, write_stopped
 from suite.records.ledger import Ledger
 from suite.sweep import __main__ as command
-from suite.sweep.early_stop import EPOCHS, METRIC, gently, reported
+from suite.sweep.early_stop import EPOCHS, METRIC, reported, with_recorded_stops
 from suite.sweep.plan import make_plan
 
 ASHA = SchedulerSettings(name="asha")
@@ -165,7 +165,7 @@ def test_an_epoch_as_it_is_reported() -> None:
 
 def test_a_decision_is_told_once_and_tune_goes_on() -> None:
     told: list[tuple[str, int]] = []
-    scheduler = gently(Base)(lambda trial, epochs: told.append((trial.trial_id, epochs)))
+    scheduler = with_recorded_stops(Base)(lambda trial, epochs: told.append((trial.trial_id, epochs)))
     one, two = SimpleNamespace(trial_id="1"), SimpleNamespace(trial_id="2")
     assert [scheduler.on_trial_result(None, one, epoch(i)) for i in range(4)] == ["CONTINUE"] * 4
     assert told == [("1", 2)]
@@ -176,7 +176,7 @@ def test_a_decision_is_told_once_and_tune_goes_on() -> None:
 
 
 def test_ends_of_stopped_trials_and_of_those_without_an_epoch_are_not_passed_on() -> None:
-    scheduler = gently(Base)(lambda *decision: None)
+    scheduler = with_recorded_stops(Base)(lambda *decision: None)
     trials = [SimpleNamespace(trial_id=str(i)) for i in range(3)]
     scheduler.on_trial_result(None, trials[0], epoch(3))
     for trial, last in zip(trials, (epoch(3), epoch(0), {}), strict=True):
@@ -186,7 +186,7 @@ def test_ends_of_stopped_trials_and_of_those_without_an_epoch_are_not_passed_on(
 
 def test_no_other_word_stops_a_trial() -> None:
     told: list[Any] = []
-    scheduler = gently(Base)(lambda *decision: told.append(decision), word=Base.PAUSE)
+    scheduler = with_recorded_stops(Base)(lambda *decision: told.append(decision), word=Base.PAUSE)
     assert scheduler.on_trial_result(None, SimpleNamespace(trial_id="1"), epoch(7)) == "CONTINUE"
     assert told == []
 
@@ -196,7 +196,7 @@ def test_the_real_scheduler() -> None:
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
     told: list[tuple[str, int]] = []
-    scheduler = gently(AsyncHyperBandScheduler)(
+    scheduler = with_recorded_stops(AsyncHyperBandScheduler)(
         lambda trial, epochs: told.append((trial.trial_id, epochs)),
         time_attr=EPOCHS,
         metric=METRIC,

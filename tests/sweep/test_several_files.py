@@ -61,6 +61,7 @@ class Ran:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.names: list[str] = []
         self.published: list[tuple[str, str | None]] = []
+        self.environments: list[str | None] = []  # the variable as processes of each run would see it
         self.outcome: dict[str, Callable[[Plan, Ledger], None]] = {}
         monkeypatch.setattr(sweep, "_run", self._run)
         monkeypatch.setattr(sweep, "_report", lambda sweep, ledger: [])
@@ -68,6 +69,7 @@ class Ran:
 
     def _run(self, plan: Plan, sweep: Sweep, ledger: Ledger, *rest: object) -> None:
         self.names.append(sweep.name)
+        self.environments.append(os.environ.get(URI_VARIABLE))
         self.outcome.get(sweep.name, all_done)(plan, ledger)
 
     def _publish(self, sweep: Sweep, ledger: Ledger, *, uri: str | None, **rest: object) -> tuple[int, str]:
@@ -176,11 +178,15 @@ def test_two_sweeps_of_one_name_are_refused(
 def test_the_address_of_the_server_stands_in_the_environment_alone(
     files: Callable[..., Path], ran: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(URI_VARIABLE, "http://another")  # put back at the end
+    monkeypatch.setenv(URI_VARIABLE, "http://another")
     assert call(files("a")) == 0 and ran.published == [("a", "http://another")]
     assert call(files("b", "edge_popup"), "--tracking-uri", SECRET) == 0
-    assert os.environ[URI_VARIABLE] == SECRET and ran.published[1:] == [("b", SECRET)]
-    assert call(files("a")) == 0 and ran.published[2:] == [("a", SECRET)]  # nothing to run: published all the same
+    assert ran.published[1:] == [("b", SECRET)] and ran.environments == ["http://another", SECRET]
+    assert os.environ[URI_VARIABLE] == "http://another"  # a second sweep in this process sees nothing of the first
+    assert call(files("a")) == 0  # nothing to run: published all the same
+    assert ran.published[2:] == [("a", "http://another")]
+    monkeypatch.delenv(URI_VARIABLE)
+    assert call(files("a"), "--tracking-uri", SECRET) == 0 and URI_VARIABLE not in os.environ
 
 
 def test_the_driver_job_gets_all_options_but_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,8 +194,9 @@ def test_the_driver_job_gets_all_options_but_the_address(tmp_path: Path, monkeyp
     flags = ["a.yaml", "--tracking-uri", SECRET, "--only", "seed=1", "--set", "epochs=3", "--retry-failed"]
     args: argparse.Namespace = sweep._parse([*flags, "--results", "there", "--data-dir", "data"])
     given = driver._arguments(args, tmp_path)
-    assert "password" not in " ".join(given) and os.environ[URI_VARIABLE] == SECRET == args.tracking_uri
-    again = sweep._parse(given)
+    assert "password" not in " ".join(given) and args.tracking_uri == SECRET
+    with sweep._in_environment(URI_VARIABLE, args.tracking_uri):  # which sbatch hands on to the job
+        again = sweep._parse(given)
     assert again.files == [tmp_path / "sweep.yaml"] and again.driver == "here" and again.wait
     assert (again.only, again.set, again.retry_failed) == (["seed=1"], ["epochs=3"], True)
     assert again.results == Path("there").absolute() and again.data_dir == Path("data").absolute()

@@ -64,21 +64,23 @@ def given(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
 
     from suite.records.ledger import Ledger
     from suite.sweep import tune
+    from suite.sweep.run_state import RunState
 
     class Ray:
         cluster_resources = staticmethod(lambda: {"CPU": 64.0, "GPU": 8.0})
 
     configs: list[dict[str, Any]] = []
 
-    def fit(given: list[dict[str, Any]], *rest: Any) -> None:
+    def fit(given: list[dict[str, Any]], scheduler: Any, state: RunState, *rest: Any) -> None:
         configs.extend(given)
-        tune._ended.update(sweep.trials)
+        for config in given:
+            state.record("ended", config["unit"])
 
     monkeypatch.setattr(tune, "_import_ray", Ray)
     monkeypatch.setattr(tune, "_cluster", lambda ray: nullcontext(tmp_path))
     monkeypatch.setattr(tune, "_fit", fit)
-    monkeypatch.setattr(tune.vigil, "over", lambda *about: nullcontext())
-    display: Any = SimpleNamespace(lost=None)
+    monkeypatch.setattr(tune.ray_monitor, "over", lambda *about: nullcontext())
+    display: Any = SimpleNamespace(lost=None, ended=lambda trial_id: None)
     tune.run(sweep.trials, Ledger(tmp_path / "results"), data_dir=tmp_path / "données", display=display)
     return configs
 

@@ -1,0 +1,101 @@
+"""What happens to the trials of one sweep while Ray Tune runs them. One object per run; it knows nothing of Ray."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+SAVE_SECONDS = 60.0  # for trials to save themselves after the sweep was asked to stop
+Event = Literal["started", "epoch", "ended"]
+
+
+class Display(Protocol):
+    """Shows how the trials of a sweep proceed."""
+
+    def started(self, trial_id: str) -> None:
+        """A trial has begun."""
+
+    def epoch(self, trial_id: str, line: dict[str, Any]) -> None:
+        """A trial has reported an epoch."""
+
+    def ended(self, trial_id: str) -> None:
+        """A trial's attempt is over; the ledger knows how."""
+
+    def lost(self) -> None:
+        """Ray is dead: the process ends after this."""
+
+
+class RunState:
+    """Which trials of a run have started and ended, and whether the run was asked to stop.
+
+    Args:
+        key: all that pickles of this object hold: what Tune pickles is never used again.
+        units: what Tune runs as one: the trial_ids of each unit.
+        display: is called once for each start and end of a trial, and for its epochs.
+        stop_file: workers stop their trials once it exists.
+    """
+
+    def __init__(self, key: str, units: Sequence[Sequence[str]], display: Display, stop_file: Path) -> None:
+        self.key, self.units, self.display, self.stop_file = key, units, display, stop_file
+        self._started: set[str] = set()
+        self._ended: set[str] = set()
+        self._skipped: set[str] = set()  # they started after the request to stop: they return at once
+        self._stop_now: Callable[[], object] | None = None
+        self._deadline = 0.0
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"key": self.key}
+
+    @property
+    def running(self) -> set[str]:
+        """The trials that have started and not ended."""
+        return self._started - self._ended
+
+    @property
+    def interrupted(self) -> bool:
+        """The run was asked to stop, or Tune returned before all trials had ended."""
+        return self.stop_file.exists() or any(trial_id not in self._ended for unit in self.units for trial_id in unit)
+
+    def record(self, event: Event, unit: int, result: dict[str, Any] | None = None) -> None:
+        """Note an event of a unit, and show it.
+
+        Args:
+            event: what happened.
+            unit: its position in ``units``.
+            result: what was reported with an epoch; in a pack of trials it names the trial, and may say that it ended.
+        """
+        trial_ids = self.units[unit]
+        if event == "epoch" and result and (packed := result.get("of_trial")):
+            trial_ids, event = [packed], "ended" if result.get("ended") else "epoch"
+        for trial_id in trial_ids:
+            self._record_one(event, trial_id, result or {})
+
+    def _record_one(self, event: Event, trial_id: str, result: dict[str, Any]) -> None:
+        if self._stop_now is not None and event == "started":
+            self._skipped.add(trial_id)
+        if event != "epoch":
+            seen = self._started if event == "started" else self._ended
+            if trial_id in seen:
+                return
+            seen.add(trial_id)
+        if trial_id in self._skipped:
+            return
+        if event == "epoch":
+            self.display.epoch(trial_id, result)
+        else:
+            getattr(self.display, event)(trial_id)
+
+    def request_stop(self, stop_now: Callable[[], object]) -> None:
+        """Ask running trials to save themselves; ``stop_now`` ends the run. A second request calls it at once."""
+        if self.stop_file.exists():
+            stop_now()
+            return
+        self.stop_file.touch()
+        self._stop_now, self._deadline = stop_now, time.monotonic() + SAVE_SECONDS
+
+    def stop_if_saved(self) -> None:
+        """End a run that was asked to stop, once no trial is running or ``SAVE_SECONDS`` have passed."""
+        stop_now = self._stop_now
+        if stop_now is not None and (not self.running or time.monotonic() > self._deadline):
+            self._stop_now = None
+            stop_now()
