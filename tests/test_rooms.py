@@ -134,6 +134,40 @@ def test_no_module_needs_itself() -> None:
     assert order.index("suite.config") < order.index("suite.config.sweep_file") < order.index("suite.sweep.plan")
 
 
+CHANGING = {"append", "add", "update", "clear", "pop", "popitem", "setdefault", "extend", "insert", "remove", "discard"}
+PROCESS_WIDE = {  # what belongs to the process, not to what it runs
+    "suite.scratch._held",  # locks on folders, which the system releases when the process ends
+    "suite.methods.update.plan._captured",  # memory that captured CUDA graphs read
+}
+
+
+def changed_by_functions(module: str) -> set[str]:
+    """Module-level names that functions of the module assign, or whose lists, sets and dictionaries they change."""
+    tree = parse(MODULES[module])
+    targets = [t for node in tree.body if isinstance(node, ast.Assign) for t in node.targets]
+    targets += [node.target for node in tree.body if isinstance(node, ast.AnnAssign)]
+    names = {target.id for target in targets if isinstance(target, ast.Name)}
+    found = set()
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
+        own = {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        own |= {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)}
+        for node in ast.walk(function):
+            if isinstance(node, ast.Global):
+                found |= set(node.names)
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr in CHANGING:
+                found |= {node.value.id} - own
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "next" and isinstance(node.args[0], ast.Name):
+                found |= {node.args[0].id} - own
+            elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+                found |= {node.value.id} - own if isinstance(node.ctx, ast.Store | ast.Del) else set()
+    return {f"{module}.{name}" for name in found & names}
+
+
+def test_state_lives_in_objects() -> None:
+    """A second sweep in the same process sees nothing of the first."""
+    assert {name for module in MODULES for name in changed_by_functions(module)} == PROCESS_WIDE
+
+
 def test_a_room_is_not_imported_with_what_it_does_not_need() -> None:
     """Packages that re-export names import nothing heavy: ``--dry-run`` answers at once."""
     command = (

@@ -1,6 +1,5 @@
 """How figures look: one colour, marker and line a method everywhere, told apart without colours too."""
 
-import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from analysis.parts.cells import Cell
+from suite.config import METHODS
 
 STYLES = {
     "weights": {"color": "#444444", "marker": "s", "linestyle": "--"},
@@ -26,7 +26,7 @@ STYLES = {
 }
 WIDTH, HEIGHT = 6.8, 2.9  # inches: two columns of a paper; a legend comes below
 _LETTERS = 100  # on a line as wide as the figure
-_OTHERS = itertools.cycle(zip("DvPX", ("#009e73", "#cc79a7", "#e69f00", "#56b4e9"), strict=True))
+_OTHERS = tuple(zip("DvPX", ("#009e73", "#cc79a7", "#e69f00", "#56b4e9"), strict=True))  # of other methods, in turn
 _FURTHER = [(("-.", "-", "--", ":")[i % 4], ("none", "left", "bottom")[i % 3]) for i in range(12)]  # all different
 
 
@@ -49,14 +49,21 @@ def curves(found: list[Cell], *, whatever_sparsity: bool = False) -> list[Curve]
     made: list[Curve] = []
     for name, own in by_name.items():
         method = own[0].method
-        if method not in STYLES:
-            STYLES[method] = {**dict(zip(("marker", "color"), next(_OTHERS), strict=True)), "linestyle": "-."}
-        style: dict[str, Any] = STYLES[method]
+        style = _style_of(method)
         if earlier := sum(curve.cells[0].method == method for curve in made):
             line, filling = _FURTHER[(earlier - 1) % len(_FURTHER)]
             style = {**style, "linestyle": line, "fillstyle": filling}
         made.append(Curve(name, own, style))
     return made
+
+
+def _style_of(method: str) -> dict[str, Any]:
+    """The same in all figures, whatever else is in them."""
+    if method in STYLES:
+        return STYLES[method]
+    others = [name for name in METHODS if name not in STYLES]
+    marker, color = _OTHERS[others.index(method) % len(_OTHERS)]
+    return {"color": color, "marker": marker, "linestyle": "-."}
 
 
 @contextmanager

@@ -116,17 +116,6 @@ def test_a_second_run_in_the_same_process_sees_nothing_of_the_first(tmp_path: Pa
     assert first.events == [("started", "a")] and one.running == {"a"}
 
 
-def test_no_module_of_the_room_holds_a_container_that_changes() -> None:
-    """What a run knows is in its RunState: a module-level list or set would be seen by the next run."""
-    import suite.sweep
-
-    for file in Path(suite.sweep.__path__[0]).glob("*.py"):
-        module = __import__(f"suite.sweep.{file.stem}", fromlist=["*"])
-        for name, value in vars(module).items():
-            constant = name.isupper() or name.startswith("__") or name in ("_QUIET",)
-            assert constant or not isinstance(value, list | set | dict), f"{module.__name__}.{name}"
-
-
 @pytest.mark.parametrize("part", ["callback", "search", "scheduler"])
 def test_what_tune_pickles_holds_a_key_and_no_trial(part: str, shown: Shown, tmp_path: Path) -> None:
     """Tune pickles its callbacks, search and scheduler, classes by value, when a run begins and ends."""

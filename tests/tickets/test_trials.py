@@ -62,7 +62,7 @@ def states(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
         found.append({name: tensor.clone() for name, tensor in run.model.state_dict().items()})
         return keep(run, *args)
 
-    monkeypatch.setattr(loop.store, "keep", look)
+    monkeypatch.setattr(loop.network_files, "keep", look)
     return found
 
 
@@ -170,7 +170,7 @@ def leave(folders: dict[str, str]) -> dict[str, dict[str, Tensor]]:
         held[run.trial.method.name] = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
         return keep(run, *args)
 
-    loop.store.keep = look
+    loop.network_files.keep = look
     for method, folder in folders.items():
         with meeting():
             inline.run(tiny(method, epochs=1, processes=2, global_batch_size=256), Path(folder), data_dir=None)
@@ -274,7 +274,7 @@ def test_a_disk_that_is_full_when_the_network_is_written(
         return keep(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.store, "keep", fuller)
+        patch.setattr(loop.network_files, "keep", fuller)
         with pytest.raises(InputError, match=f"{os.strerror(errno.ENOSPC)}: make room, and the trial goes on from"):
             inline.run(trial, folder, data_dir=None)
     assert read_result(folder) is None and networks(folder) == []
