@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from suite import cli, records
 from suite.config import InputError
-from suite.records import Result, write_whole, write_whole_bytes
+from suite.records import Result, write_bytes_atomic, write_text_atomic
 from suite.records.ledger import Ledger
 
 
@@ -54,8 +54,8 @@ def unpack(path: Path, root: Path) -> Ledger:
     for each in kept:
         folder = ledger.folder(each.result.trial_id)
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / records.METRICS, "".join(json.dumps(line) + "\n" for line in each.metrics))
-        write_whole(folder / records.RESULT, each.result.model_dump_json())
+        write_text_atomic(folder / records.METRICS, "".join(json.dumps(line) + "\n" for line in each.metrics))
+        write_text_atomic(folder / records.RESULT, each.result.model_dump_json())
     return ledger
 
 
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ids = [trial_id for sweep in sweeps for trial_id in sweep.trials]
     content = pack(Ledger(args.results), ids)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole_bytes(args.out, content)
+    write_bytes_atomic(args.out, content)
     print("written:", args.out)
     return 0
 

@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.parts.cells import Cell, cells
-from analysis.statistics.permutation import POWER, Comparison
+from analysis.statistics.permutation import POWER, PermutationTest
 from suite import cli
 from suite.config import InputError, Trial
 from suite.config.sweep_file import Sweep
-from suite.records import Outcome, Result, write_whole
+from suite.records import Outcome, Result, write_text_atomic
 from suite.records.ledger import Ledger
 
 METRICS = ("test/top1", "train/loss", "test/loss")
@@ -35,24 +35,24 @@ MEASURES: dict[str, Callable[[pd.DataFrame], "pd.Series[float]"]] = {
 }
 
 
-class Kept(NamedTuple):
+class ReferenceTrial(NamedTuple):
     """A trial of the reference: its ``METRICS``, and a hash of all its metrics and test predictions."""
 
     seed: int
     metrics: dict[str, float]
-    bits: str
+    result_hash: str
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Kept trials by trial_id, all from one code on one kind of machine."""
+    """ReferenceTrial trials by trial_id, all from one code on one kind of machine."""
 
     code_id: str
     git_commit: str | None
     device: str
     versions: dict[str, str]
     data_id: str
-    trials: dict[str, Kept]
+    trials: dict[str, ReferenceTrial]
 
     def same_kind(self, result: Outcome) -> bool:
         """Whether a result has this code, data and kind of machine: equal bits are to be expected then.
@@ -72,7 +72,9 @@ def read(path: Path) -> Reference:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return Reference(**found | {"trials": {name: Kept(*trial) for name, trial in found["trials"].items()}})
+        return Reference(
+            **found | {"trials": {name: ReferenceTrial(*trial) for name, trial in found["trials"].items()}}
+        )
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: is no reference ({error}): --keep writes one") from None
 
@@ -91,13 +93,13 @@ def keep(sweep: Sweep, ledger: Ledger, path: Path) -> None:
     origin = {key: getattr(first, key) for key in Reference.__dataclass_fields__ if key != "trials"}
     if not all(Reference(**origin, trials={}).same_kind(result) for result in results.values()):
         raise InputError(f"{ledger.root}: results of more than one code, data set or kind of machine: keep only one")
-    trials = {name: Kept(sweep.trials[name].seed, _metrics(r), bits(r)) for name, r in results.items()}
+    trials = {name: ReferenceTrial(sweep.trials[name].seed, _metrics(r), result_hash(r)) for name, r in results.items()}
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(trial)}" for name, trial in trials.items())
     head = json.dumps(origin, indent=1).removesuffix("\n}")
-    write_whole(path, f'{head},\n "trials": {{\n{lines}\n }}\n}}\n')  # a line a trial, for readable changes
+    write_text_atomic(path, f'{head},\n "trials": {{\n{lines}\n }}\n}}\n')  # a line a trial, for readable changes
 
 
-def bits(result: Result) -> str:
+def result_hash(result: Result) -> str:
     """First 16 hex digits of SHA-256 over a result's metrics and test predictions."""
     text = json.dumps([result.metrics, result.test_predictions], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -120,14 +122,14 @@ def differing_bits(sweep: Sweep, ledger: Ledger, reference: Reference) -> tuple[
     differing, equal = [], []
     for name, trial in sweep.trials.items():
         if name in reference.trials and (result := ledger.result(trial)):
-            if bits(result) == reference.trials[name].bits:
+            if result_hash(result) == reference.trials[name].result_hash:
                 equal.append(name)
             elif reference.same_kind(result):
                 differing.append(name)
     return differing, equal
 
 
-def compare(sweep: Sweep, found: list[Cell], reference: Reference) -> tuple[Comparison, list[str]]:
+def compare(sweep: Sweep, found: list[Cell], reference: Reference) -> tuple[PermutationTest, list[str]]:
     """The fresh trials of a sweep against the kept ones of other seeds, and what its columns are.
 
     Raises:
@@ -145,7 +147,7 @@ def compare(sweep: Sweep, found: list[Cell], reference: Reference) -> tuple[Comp
         trial = sweep.trials[next(iter(results)).trial_id]
         kept += [place | {"seed": seed} | _kept(trial, seed, cell.name, reference) for seed in seeds]
     before, after = quantities(kept), quantities(fresh)
-    return Comparison(before.to_numpy(), after[before.columns].to_numpy()), list(before.columns)
+    return PermutationTest(before.to_numpy(), after[before.columns].to_numpy()), list(before.columns)
 
 
 def _kept(trial: Trial, seed: int, cell: str, reference: Reference) -> dict[str, float]:
@@ -168,14 +170,14 @@ def quantities(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return accuracy.assign(**means)
 
 
-def table(compared: Comparison, columns: Sequence[str]) -> str:
+def table(compared: PermutationTest, columns: Sequence[str]) -> str:
     """The comparison as Markdown: accuracies in % and points; logarithms as geometric means and factors."""
     m, n = len(compared.reference), len(compared.fresh)
     kept, fresh = compared.groups
     before, after, spread = kept.mean(axis=0), fresh.mean(axis=0), kept.std(axis=0, ddof=1)
-    numbers = (before, spread, after, compared.difference, compared.bound, compared.found())
+    numbers = (before, spread, after, compared.difference, compared.critical_difference, compared.detectable_shift())
     rows = []
-    for name, changed, values in zip(columns, compared.changed, zip(*numbers, strict=True), strict=True):
+    for name, changed, values in zip(columns, compared.significant, zip(*numbers, strict=True), strict=True):
         form = _as_factors if any(name.endswith(f": {measure}") for measure in MEASURES) else _as_points
         first, sd, second, *rest = form(*map(float, values))
         rows.append([name, first, sd, m, second, n, *rest, "CHANGED" if changed else "same"])
@@ -204,7 +206,7 @@ def judge(sweep: Sweep, ledger: Ledger, reference: Reference, *, other_machine: 
         return False, "\n".join([*missing, "gate: FAILED: every trial must be done"])
     differing, equal = differing_bits(sweep, ledger, reference)
     compared, columns = compare(sweep, found, reference)
-    wrong = [name for name, changed in zip(columns, compared.changed, strict=True) if changed]
+    wrong = [name for name, changed in zip(columns, compared.significant, strict=True) if changed]
     if differing and not other_machine:
         wrong.append(
             f"bits of {len(differing)} trials ({', '.join(differing[:5])}) of this code on this kind of machine"
@@ -212,7 +214,7 @@ def judge(sweep: Sweep, ledger: Ledger, reference: Reference, *, other_machine: 
     notes = [
         f"bits: {len(equal)} of the kept trials came out equal, {len(differing)} differ that should not",
         f"false alarms: at most {compared.false_alarms:g}, over all {len(columns)} comparisons",
-        f"far from all others, and counted as less far: {compared.num_fenced} of {compared.rows.size} values",
+        f"far from all others, and counted as less far: {compared.num_clipped} of {compared.rows.size} values",
         f"p: {compared.p_value:.3g} of the ways to choose the fresh seeds among all differ as much",
         f"found {100 * POWER:g} %: the shift that is found with this probability",
         f"gate: {'FAILED: ' + '; '.join(wrong) if wrong else 'passed'}",

@@ -20,12 +20,12 @@ from string import Template
 import pandas as pd
 
 from analysis import export, figures, tables
-from analysis.parts import Part, needed
+from analysis.parts import ReportTable, needed
 from analysis.parts.cells import cells, metric_of
 from suite import cli, tracking
 from suite.config import InputError
 from suite.config.sweep_file import Sweep
-from suite.records import Summary, write_whole
+from suite.records import Summary, write_text_atomic
 from suite.records.ledger import Ledger
 from suite.tracking.store import URI_VARIABLE
 
@@ -59,12 +59,12 @@ def _targets(sweeps: Sequence[tuple[Sweep, Ledger]], target: str | None) -> list
         return [None] * len(sweeps)
     has = [needed.has_target(cells(*pair), metric_of(pair[0]), target) for pair in sweeps]
     if not any(has):
-        tables.parts(*sweeps[0], target)  # says which there are
+        tables.build_tables(*sweeps[0], target)  # says which there are
     return [target if each else None for each in has]
 
 
 def _section(sweep: Sweep, ledger: Ledger, target: str | None) -> str:
-    first, *others = tables.parts(sweep, ledger, target)
+    first, *others = tables.build_tables(sweep, ledger, target)
     drawn = [path for path in figures.make(sweep, ledger) if path.suffix == ".svg"]
     return "\n".join(
         [
@@ -80,7 +80,7 @@ def _section(sweep: Sweep, ledger: Ledger, target: str | None) -> str:
     )
 
 
-def _table(part: Part) -> str:
+def _table(part: ReportTable) -> str:
     """Table, notes, and its numbers as a file."""
     html = part.shown.to_html(index=False, border=0, escape=True)
     notes = "".join(f"<li>{escape(note)}</li>" for note in part.notes)
@@ -96,7 +96,7 @@ def _figure(path: Path) -> str:
 
 
 def _provenance(sweep: Sweep, ledger: Ledger) -> str:
-    looked = ledger.look(sweep.trials)
+    looked = ledger.lookup(sweep.trials)
     results = [each.summary for each in looked.values() if each.summary]
     states = Counter(each.state for each in looked.values())
     rows = {"trials": ", ".join(f"{num} {state}" for state, num in states.items())} | _origin(results)
@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sweeps = [(sweep, Ledger(root, sweep.scheduler)) for sweep in cli.load_several(args)]
         text, out = page(sweeps, args.target), args.out or _place(sweeps)
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(out, text)
+        write_text_atomic(out, text)
     print("written:", out)
     if args.no_mlflow or args.records:
         return 0

@@ -11,25 +11,25 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.parts import (
-    Part,
+    ReportTable,
+    cell_columns,
     compute,
     convergence,
     estimates,
-    interval,
+    format_interval,
+    format_percent,
+    format_points,
     markdown,
     needed,
-    percent,
-    places,
-    points,
     published,
     sizes,
     sparsity,
     without_constant,
 )
-from analysis.parts.cells import Cell, by_net, cells, in_order, metric_of, mixed
+from analysis.parts.cells import Cell, by_net, cells, in_order, metric_of, mixed_provenance_notes
 from suite import cli
 from suite.config.sweep_file import Sweep
-from suite.records import SMALL_TEST, write_whole
+from suite.records import SMALL_TEST, write_text_atomic
 from suite.records.ledger import Ledger
 
 STEMS = (
@@ -55,7 +55,7 @@ def make(sweep: Sweep, ledger: Ledger, target: str | None = None) -> tuple[str, 
     Raises:
         InputError: garbled records, or no such target.
     """
-    first, *others = found = parts(sweep, ledger, target)
+    first, *others = found = build_tables(sweep, ledger, target)
     notes = [note for part in found for note in part.notes]
     text = "\n\n".join(
         [
@@ -71,18 +71,20 @@ def make(sweep: Sweep, ledger: Ledger, target: str | None = None) -> tuple[str, 
     for name in {f"{stem}.{kind}" for stem in STEMS for kind in ("csv", "tex")} - files.keys():
         (folder / name).unlink(missing_ok=True)  # not the figures, which have the same stems
     for name, content in files.items():
-        write_whole(folder / name, content)
+        write_text_atomic(folder / name, content)
     return text, [folder / name for name in files]
 
 
-def parts(sweep: Sweep, ledger: Ledger, target: str | None = None) -> list[Part]:
+def build_tables(sweep: Sweep, ledger: Ledger, target: str | None = None) -> list[ReportTable]:
     """The tables of a sweep, that of accuracies first."""
     found, metric = cells(sweep, ledger), metric_of(sweep)
     accuracy, differences = accuracy_table(found, metric), difference_table(found, metric)
     title = f"{sweep.name}: {metric}, %" + (f" ({_SETTINGS[sweep.settings]})" if sweep.settings else "")
-    made: list[Part | None] = [Part("table", title, accuracy, _shown(accuracy, found), _notes(found, metric))]
+    made: list[ReportTable | None] = [
+        ReportTable("table", title, accuracy, _shown(accuracy, found), _notes(found, metric))
+    ]
     if len(differences):
-        made.append(Part("differences", "Differences, paired by seed, points", differences, differences))
+        made.append(ReportTable("differences", "Differences, paired by seed, points", differences, differences))
     made += [
         sparsity.part(found, metric),
         convergence.part(found, metric),
@@ -126,10 +128,12 @@ def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     """The accuracy table as people read it: percent, and "missing" where there is nothing."""
     shown = pd.DataFrame(
         {
-            **places(table),
+            **cell_columns(table),
             "n": [f"{n} of {planned}" for n, planned in zip(table["n"], table["planned"], strict=True)],
-            "mean": [percent(mean) or "missing" for mean in table["mean"]],
-            "95 % interval": [interval(low, high) for low, high in zip(table["low"], table["high"], strict=True)],
+            "mean": [format_percent(mean) or "missing" for mean in table["mean"]],
+            "95 % interval": [
+                format_interval(low, high) for low, high in zip(table["low"], table["high"], strict=True)
+            ],
             "parameters": ["" if pd.isna(count) else str(count) for count in table["parameters"]],
             "kept": ["" if pd.isna(count) else str(count) for count in table["kept"]],
         }
@@ -165,7 +169,7 @@ def _pairs(own: list[Cell]) -> Iterator[tuple[Cell, Cell]]:
 
 def _difference(one: Cell, other: Cell, metric: str) -> str:
     estimate = estimates.of_difference(one, other, metric)
-    return points(estimate.mean if estimate.n else None, estimate.half_width)
+    return format_points(estimate.mean if estimate.n else None, estimate.half_width)
 
 
 def _notes(found: list[Cell], metric: str) -> list[str]:
@@ -182,7 +186,7 @@ def _notes(found: list[Cell], metric: str) -> list[str]:
         for state in sorted(set(cell.missing.values())):
             seeds = sorted(seed for seed, other in cell.missing.items() if other == state)
             notes.append(f"{state}: {cell.name}, seeds {', '.join(map(str, seeds))}.")
-    return notes + mixed(found)
+    return notes + mixed_provenance_notes(found)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

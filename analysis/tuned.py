@@ -22,8 +22,8 @@ from suite.config import InputError, Trial, identity
 from suite.config.grid import flatten
 from suite.config.ranges import Range
 from suite.config.sweep_file import Sweep, load_sweep
-from suite.records import write_whole
-from suite.records.ledger import Found, Ledger
+from suite.records import write_text_atomic
+from suite.records.ledger import Ledger, LedgerEntry
 
 METRIC = "val/top1"
 GRID_KEYS = ("method.lr", "method.weight_decay")  # what a search over a grid chooses, where they vary
@@ -91,7 +91,7 @@ def groups(sweep: Sweep, ledger: Ledger) -> list[Group]:
     Raises:
         InputError: results were made from different data, or a group has no setting all of whose trials are done.
     """
-    searched, looked = _searched(sweep), ledger.look(sweep.trials)
+    searched, looked = _searched(sweep), ledger.lookup(sweep.trials)
     gathered: dict[frozenset[Any], dict[str, Setting]] = {}
     data: dict[str, set[str]] = {}
     for trial_id, trial in sweep.trials.items():
@@ -162,7 +162,7 @@ def _own(searched: tuple[str, ...]) -> tuple[str, ...]:
     return (*searched, "model.width_mult", "seed")
 
 
-def _add(setting: Setting, trial: Trial, found: Found, data: set[str]) -> None:
+def _add(setting: Setting, trial: Trial, found: LedgerEntry, data: set[str]) -> None:
     place = (trial.model.width_mult, trial.seed)
     setting.trials[place] = trial
     state, result, _ = found
@@ -204,11 +204,13 @@ def _labels(gathered: Iterable[frozenset[Any]]) -> list[str]:
 def _warnings(group: Group, sweep: Sweep) -> Iterable[str]:
     """One for each chosen value that lies on the edge of what was tried."""
     best, settings = group.kept[0], [*group.kept, *group.left_out]
-    own = sweep.drawn.get(next(iter(best.trials.values())).trial_id, {})
+    own = sweep.ranges_by_trial.get(next(iter(best.trials.values())).trial_id, {})
     for key, value in best.values.items():
         tried = dict.fromkeys(setting.values[key] for setting in settings if key in setting.values)
         source = own.get(key, Range("choice", tuple(tried)))
-        others = [sweep.drawn.get(trial.trial_id, {}).get(key) for s in settings for trial in s.trials.values()]
+        others = [
+            sweep.ranges_by_trial.get(trial.trial_id, {}).get(key) for s in settings for trial in s.trials.values()
+        ]
         ends = [end.ends for end in dict.fromkeys([source, *filter(None, others)]) if end.ends]
         low, high = min((low for low, _ in ends), default=0.0), max((high for _, high in ends), default=0.0)
         side = source.edge(value)
@@ -263,7 +265,7 @@ def _seeds(args: argparse.Namespace, sweep: Sweep) -> list[int]:
         raise InputError(f"--seeds: {args.seeds}: must be whole numbers, as in --seeds 1,2,3") from None
     if len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
         raise InputError(f"--seeds: {args.seeds}: must be different numbers from 0 to {2**32 - 1}")
-    everything = load_sweep(args.file, sets=args.set) if args.only else sweep
+    everything = load_sweep(args.file, overrides=args.set) if args.only else sweep
     used = sorted(set(seeds) & {trial.seed for trial in everything.trials.values()})
     if used:
         raise InputError(f"--seeds: {', '.join(map(str, used))}: tuned this search: such seeds are never reported")
@@ -284,7 +286,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"--out: {out}: is the search itself")
     seeds, found = _seeds(args, sweep), groups(sweep, ledger)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, tuned_sweep(sweep, found, seeds))
+    write_text_atomic(out, tuned_sweep(sweep, found, seeds))
     print(table(found))
     for group in found:
         told = [group.tried] if group.left_out else []

@@ -21,11 +21,11 @@ import torch
 
 from suite.config import CheckpointSettings, Trial
 from suite.data.arrays import ArrayData
-from suite.data.sources import Source
+from suite.data.sources import RawDataset
 from suite.records import provenance
 from suite.train import checkpoint
-from suite.train.checkpointing import Keeper, Progress
-from suite.train.setup import Run, build, settle
+from suite.train.checkpointing import CheckpointManager, Progress
+from suite.train.setup import Run, build, configure_torch
 from suite.train.step import train_step
 
 NETS = (("conv6", 0.25), ("conv6", 1.0), ("resnet18", 1.0))
@@ -103,8 +103,8 @@ def _run(model: str, width: float, method: str) -> Run:
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (8 * BATCH, 3, 32, 32), dtype=np.uint8)
     splits = {name: np.arange(8 * BATCH) for name in ("train", "val", "test")}
-    source = Source(images=images, labels=rng.integers(0, 10, 8 * BATCH), num_classes=10, splits=splits)
-    device = settle(trial)
+    source = RawDataset(images=images, labels=rng.integers(0, 10, 8 * BATCH), num_classes=10, splits=splits)
+    device = configure_torch(trial)
     return build(trial, ArrayData.build(source, augment="none", device=device), device)
 
 
@@ -119,7 +119,7 @@ def _train(run: Run, folder: Path, settings: dict[str, float], seconds: float) -
         return timed.size
 
     with mock.patch.object(checkpoint, "save", timed_save):
-        keeper = Keeper(run, folder, lambda: False)
+        keeper = CheckpointManager(run, folder, lambda: False)
         progress = Progress(torch.zeros((), dtype=torch.float64))
         begun = time.perf_counter()
         while time.perf_counter() - begun < seconds:

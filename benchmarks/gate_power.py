@@ -15,8 +15,8 @@ import pandas as pd
 
 from analysis import gate
 from analysis.parts.cells import cells
-from analysis.statistics.permutation import FALSE_ALARMS, POWER, Array, fenced
-from benchmarks.report import keep
+from analysis.statistics.permutation import FALSE_ALARMS, POWER, Array, clip_outliers
+from benchmarks.report import write_table
 from suite import cli
 
 FRESH = 5
@@ -30,13 +30,13 @@ class Simulated:
 
     def __init__(self, rows: Array, chosen: npt.NDArray[np.int64], random: np.random.Generator) -> None:
         drawn = rows[random.integers(len(rows), size=len(rows) + FRESH)]
-        self.spread = fenced(rows).std(axis=0, ddof=1)
+        self.spread = clip_outliers(rows).std(axis=0, ddof=1)
         self.values = drawn + _NOISE * self.spread * random.standard_normal(drawn.shape)
         self._chosen = chosen
 
     def statistic(self, column: Array) -> Array:
         """|standardized difference| of a column, up to a factor: for each arrangement, the actual one last."""
-        near = fenced(column)
+        near = clip_outliers(column)
         scaled = (near - near.mean()) / near.std()
         return np.asarray(np.abs(sum(scaled[self._chosen[:, i]] for i in range(FRESH))))
 
@@ -84,7 +84,7 @@ def _signed(random: np.random.Generator) -> list[tuple[int, float]]:
     return list(zip(random.choice([-1, 1], len(SHIFTS)), SHIFTS, strict=True))
 
 
-def power_table(compared: gate.Comparison, columns: list[str], shares: Array) -> pd.DataFrame:
+def power_table(compared: gate.PermutationTest, columns: list[str], shares: Array) -> pd.DataFrame:
     """A row a quantity: shares by shift, and the shift that is found in 90 %, in its own unit."""
     spread = compared.groups[0].std(axis=0, ddof=1)
     rows = []
@@ -109,8 +109,8 @@ def main() -> None:
     compared, columns = gate.compare(sweep, cells(sweep, ledger), gate.read(gate.REFERENCE))
     rows = compared.reference
     chosen = np.array(list(combinations(range(len(rows) + FRESH), FRESH)))
-    keep(power_table(compared, columns, power(rows, chosen, args.num, seed=0)), args.out)
-    keep(false_alarms(rows, chosen, 10 * args.num, seed=1), None)
+    write_table(power_table(compared, columns, power(rows, chosen, args.num, seed=0)), args.out)
+    write_table(false_alarms(rows, chosen, 10 * args.num, seed=1), None)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from tests.photos import write_tree
 
 from suite.config import ImageNetSettings, Trial
 from suite.data.imagenet import loaders, pack, scan, tree
@@ -25,6 +24,7 @@ from suite.data.imagenet.torchvision_loader import FolderData
 from suite.data.interface import Data
 from suite.records import provenance, read_metrics
 from suite.train import train
+from tests.support.photos import write_tree
 
 BATCH = 64
 VAL_SHARE = 0.05

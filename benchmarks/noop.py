@@ -7,24 +7,31 @@ from typing import Any
 
 from suite.config import Trial
 from suite.launch.lease import Lease
-from suite.records import METRICS, RESULT, Line, Result, Writer, index
+from suite.records import METRICS, RESULT, EpochMetrics, Result, Writer, index
 
 
-def run(trial: Trial, folder: Path, *, on_epoch: Callable[[Line], None], **rest: Any) -> Result:
+def run(trial: Trial, folder: Path, *, on_epoch: Callable[[EpochMetrics], None], **rest: Any) -> Result:
     """The launcher of such trials: lease, records, rename; no torch."""
-    line: Line = {"epoch": 0, "step": 1, "timestamp": time.time(), "train/loss": 0.1, "val/loss": 0.2, "val/top1": 0.9}
-    with Lease.take(folder) as lease:
-        index.begun(folder)
+    line: EpochMetrics = {
+        "epoch": 0,
+        "step": 1,
+        "timestamp": time.time(),
+        "train/loss": 0.1,
+        "val/loss": 0.2,
+        "val/top1": 0.9,
+    }
+    with Lease.acquire(folder) as lease:
+        index.invalidate(folder)
         writer = Writer(lease.folder)
         writer.epoch(line)
         on_epoch(line)
-        result = result_of(trial)
+        result = fake_result(trial)
         writer.finish(result)
         lease.publish(METRICS, RESULT)
     return result
 
 
-def result_of(trial: Trial) -> Result:
+def fake_result(trial: Trial) -> Result:
     """A result that nobody trained."""
     accuracy = 0.8 + trial.seed % 100 / 1000
     return Result(

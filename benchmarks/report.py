@@ -19,7 +19,7 @@ def header(device: torch.device, how: str) -> str:
     return f"{provenance.device_name(device)}{kind}, {threads}; {told}.\n{how}.\n"
 
 
-def keep(table: pd.DataFrame, out: str | None) -> None:
+def write_table(table: pd.DataFrame, out: str | None) -> None:
     """Print a table as Markdown, and write it to ``out``.csv."""
     table = table.fillna("")
     print(table.to_markdown(index=False, floatfmt=".3g"), flush=True)

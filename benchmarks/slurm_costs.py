@@ -29,7 +29,7 @@ from suite.slurm.controller import OVER, my_jobs
 from suite.slurm.profile import Profile, load_profile
 from suite.slurm.record import JobRecord, read_job
 from suite.slurm.site import Site
-from suite.slurm.watch import Watch
+from suite.slurm.watch import QueuePoller
 
 ROOT = Path(__file__).parents[1]
 _TRIAL: dict[str, Any] = {
@@ -168,7 +168,7 @@ def _site(profile: Profile, folder: Path) -> Iterator[Site]:
     folder.mkdir(exist_ok=True)
     site = Site.prepare("costs", profile, folder, folder)
     site.leave.unlink(missing_ok=True)
-    with Watch(site.queue, profile.status_every_seconds):
+    with QueuePoller(site.queue, profile.status_every_seconds):
         yield site
 
 
@@ -180,9 +180,9 @@ def _blocked(profile: Profile) -> Iterator[None]:
     try:
         yield
     finally:
-        live = [job.id for job in (my_jobs() or {}).values() if not job.over]
+        live = [job.id for job in (my_jobs() or {}).values() if not job.is_finished]
         subprocess.run(["scancel", *live], check=True)
-        _until(lambda: all(job.over for job in (my_jobs() or {}).values()))
+        _until(lambda: all(job.is_finished for job in (my_jobs() or {}).values()))
 
 
 @contextmanager

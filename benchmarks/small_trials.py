@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks.report import header, keep
+from benchmarks.report import header, write_table
 
 SWEEP = """\
 name: small
@@ -66,7 +66,7 @@ def main() -> None:
             row[f"{threads} thread(s), cpus: {cpus:g}, {int(cores / cpus)} at once"] = rate / base
         row["trials an hour at 1"] = round(base)
         rows.append(row)
-    keep(pd.DataFrame(rows), args.out)
+    write_table(pd.DataFrame(rows), args.out)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.layer_form import in_layer_form
-from benchmarks.report import header, keep
+from benchmarks.report import header, write_table
 from benchmarks.timing import timed
 from suite import methods, models
 from suite.records import provenance
@@ -141,11 +141,11 @@ def main() -> None:
     device = torch.device("cuda" if has_gpu else "cpu")
     print(header(device, f"medians of {args.rounds} rounds in turns, with quartiles of the ratio to the dense step"))
     rows = [row for row in CPU_ROWS * (not has_gpu) + GPU_ROWS if args.net in (None, row.net)]
-    keep(pd.DataFrame([line for row in rows for line in _lines(row, args.rounds, args.threads)]), args.out)
+    write_table(pd.DataFrame([line for row in rows for line in _lines(row, args.rounds, args.threads)]), args.out)
     dense = [_dense(row, args.rounds) for row in rows]
-    keep(pd.DataFrame(dense), args.out and f"{args.out}_dense")
+    write_table(pd.DataFrame(dense), args.out and f"{args.out}_dense")
     print("Where the time of a dense step goes:\n")
-    keep(pd.DataFrame([_shares(row) for row in rows]), args.out and f"{args.out}_shares")
+    write_table(pd.DataFrame([_shares(row) for row in rows]), args.out and f"{args.out}_shares")
 
 
 def _is_here(row: Row) -> bool:

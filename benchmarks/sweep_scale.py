@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from benchmarks import noop
-from benchmarks.report import header, keep
+from benchmarks.report import header, write_table
 from suite import records, tracking
 from suite.config import Trial
 from suite.config.sweep_file import load_sweep
@@ -53,7 +53,7 @@ def write_sweep(folder: Path, num_trials: int) -> Path:
     return path
 
 
-class Watch:
+class TrialTimer:
     """Told by Tune how trials go: when the first began, and the memory of this process meanwhile."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Watch:
     def epoch(self, trial_id: str, line: dict[str, Any]) -> None:
         """Nothing is shown."""
 
-    def lost(self) -> None:
+    def ray_died(self) -> None:
         """Ray has not died yet."""
 
     def ended(self, trial_id: str) -> None:
@@ -81,7 +81,7 @@ def run_noop(num_trials: int) -> None:
 
     tune._trainable = _noop
     with tempfile.TemporaryDirectory() as folder:
-        sweep, watch = load_sweep(write_sweep(Path(folder), num_trials)), Watch()
+        sweep, watch = load_sweep(write_sweep(Path(folder), num_trials)), TrialTimer()
         start = time.perf_counter()
         tune.run(sweep.trials, Ledger(Path(folder) / "results"), data_dir=None, display=watch)
         done = len(list(Path(folder).glob("results/trials/*/result.json")))
@@ -107,7 +107,7 @@ def _noop(config: dict[str, Any]) -> None:
     from suite.sweep import worker
 
     launch.get = lambda *about: noop.run  # type: ignore[assignment]
-    worker.run(worker.read_cell(Path(config["file"]), config["at"]), tune.report)
+    worker.run(worker.read_unit_spec(Path(config["file"]), config["at"]), tune.report)
 
 
 def make_records(folder: Path, num_trials: int) -> Path:
@@ -123,7 +123,7 @@ def _make_record(folder: Path, trial: Trial) -> None:
     folder.mkdir(parents=True)
     line = {"epoch": 0, "step": 1, "timestamp": 1.0, "val/top1": 0.9}
     (folder / records.METRICS).write_text(json.dumps(line) + "\n")
-    (folder / records.RESULT).write_text(noop.result_of(trial).model_dump_json())
+    (folder / records.RESULT).write_text(noop.fake_result(trial).model_dump_json())
 
 
 def time_commands(folder: Path, file: Path) -> dict[str, float]:
@@ -195,7 +195,7 @@ def main() -> None:
     print(header(torch.device("cpu"), f"{args.trials:,} trials against {FEW}, {args.records:,} records. {REFERENCE}"))
     found = measured(args.trials, args.records)
     rows = [{"what": name, "measured": value, "goal": GOALS.get(name)} for name, value in found.items()]
-    keep(pd.DataFrame(rows), args.out)
+    write_table(pd.DataFrame(rows), args.out)
 
 
 if __name__ == "__main__":

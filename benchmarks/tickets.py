@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
-from benchmarks.report import header, keep
+from benchmarks.report import header, write_table
 from benchmarks.timing import timed
 from suite import data, methods, models, tickets
 from suite.config import DigitsSettings
-from suite.tickets import About, dense
+from suite.tickets import NetworkMetadata, dense
 
 CPU = torch.device("cpu")
 ALL = ("signed_constant", "kaiming_uniform", "kaiming_normal")
@@ -52,9 +52,9 @@ def main() -> None:
     print(header(CPU, "Times: CPU seconds of one call, the optimizer's state given; sizes in bytes"))
     nets = [NETS[0]._replace(steps=40)] if args.quick else NETS
     masked = [(net, name, kind) for net in nets for name in ("edge_popup", "iterand") for kind in ALL]
-    keep(pd.DataFrame([_ticket_row(*each) for each in masked]), args.out)
+    write_table(pd.DataFrame([_ticket_row(*each) for each in masked]), args.out)
     rows = [row for net in nets if net.name != "resnet50" for row in _dense_rows(net)]
-    keep(pd.DataFrame(rows), args.out and f"{args.out}-dense")
+    write_table(pd.DataFrame(rows), args.out and f"{args.out}-dense")
 
 
 def _ticket_row(net: Net, method: str, distribution: str) -> dict[str, object]:
@@ -97,7 +97,7 @@ def _dense_rows(net: Net) -> list[dict[str, object]]:
     rows = []
     for form in dense.FORMS:
         model.load_state_dict(dense.rounded(state, form))
-        size = len(dense.pack(state, form, method="weights", about=About()))
+        size = len(dense.pack(state, form, method="weights", about=NetworkMetadata()))
         now = _accuracy(model, net)
         rows.append({"network": net.name, "form": form, "bytes": str(size), "test/top1": now, "change": now - accuracy})
     return rows

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from benchmarks.report import header, keep
+from benchmarks.report import header, write_table
 from benchmarks.timing import timed
 from suite import methods, models
 from suite.methods.iterand import IteRand
@@ -38,7 +38,7 @@ def main() -> None:
     device = torch.device(args.device)
     print(header(device, f"medians of {args.rounds} rounds in turns, with the quartiles of the ratio to SGD's update"))
     rows = [row for net in NETS for row in _rows(net, device, args.rounds)]
-    keep(pd.DataFrame(rows), args.out)
+    write_table(pd.DataFrame(rows), args.out)
 
 
 def _rows(net: str, device: torch.device, rounds: int) -> Iterator[dict[str, object]]:

@@ -30,7 +30,7 @@ def sweep_parser(prog: str, description: str, *, several: bool = False) -> argpa
 
 def load(args: argparse.Namespace) -> tuple[Sweep, Ledger]:
     """The sweep and the ledger that the arguments name."""
-    sweep = load_sweep(args.file, only=args.only, sets=args.set)
+    sweep = load_sweep(args.file, only=args.only, overrides=args.set)
     return sweep, Ledger(args.results, sweep.scheduler)
 
 
@@ -45,7 +45,7 @@ def load_several(args: argparse.Namespace) -> list[Sweep]:
     names: dict[str, Path] = {}
     for path in args.files:
         try:
-            sweeps.append(load_sweep(path, only=args.only, sets=args.set))
+            sweeps.append(load_sweep(path, only=args.only, overrides=args.set))
         except InputError as error:
             problems += error.problems
             continue

@@ -21,7 +21,7 @@ from suite import cli, records
 from suite.config import Trial
 from suite.config.sweep_file import Sweep
 from suite.launch import lease
-from suite.records.ledger import FINAL, Found, Ledger
+from suite.records.ledger import FINAL, Ledger, LedgerEntry
 from suite.slurm.record import JobRecord, read_job
 from suite.sweep.cost import duration
 from suite.sweep.plan import make_plan
@@ -61,7 +61,7 @@ class Row:
         return {**own, "settings": self.trial.model_dump(mode="json")}
 
 
-class Watcher:
+class StatusMonitor:
     """Looks at the trials of a sweep again and again, but at those that are final only once."""
 
     def __init__(self, sweep: Sweep, ledger: Ledger) -> None:
@@ -69,7 +69,7 @@ class Watcher:
         self._final: dict[str, Row] = {}
         self._beats: dict[Path, tuple[str, float]] = {}  # of a trial's folder: the last beat, and when it was new to us
 
-    def look(self) -> list[Row]:
+    def poll(self) -> list[Row]:
         """A row a trial, in the order of the sweep."""
         rest = {i: trial for i, trial in self._sweep.trials.items() if i not in self._final}
         found = make_plan(replace(self._sweep, trials=rest), self._ledger).found
@@ -77,14 +77,14 @@ class Watcher:
         self._final = {i: row for i, row in rows.items() if row.state in FINAL}
         return [rows[i] for i in self._sweep.trials]
 
-    def looks(self, every: float) -> Iterator[list[Row]]:
+    def poll_until_final(self, every: float) -> Iterator[list[Row]]:
         """Look every so many seconds, until all trials are final, or failed: those wait for ``--retry-failed``."""
-        yield (rows := self.look())
+        yield (rows := self.poll())
         while not all(row.state in (*FINAL, "failed") for row in rows):
             time.sleep(every)
-            yield (rows := self.look())
+            yield (rows := self.poll())
 
-    def head(self, rows: list[Row]) -> list[str]:
+    def summary_lines(self, rows: list[Row]) -> list[str]:
         """The counts of states, and the SLURM job of the driver, if it has one."""
         counts = Counter(row.state for row in rows)
         states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
@@ -92,7 +92,7 @@ class Watcher:
         counted = f"{len(rows)} trials in {self._ledger.root}: {states}"
         return [counted, f"driver: job {driver.id}"] if driver and driver.id else [counted]
 
-    def _row(self, trial_id: str, trial: Trial, found: Found) -> Row:
+    def _row(self, trial_id: str, trial: Trial, found: LedgerEntry) -> Row:
         if found.summary is not None:
             return Row(trial, trial_id, found.state, found.summary.num_epochs, found.summary.metrics.get("val/top1"))
         if found.state == "missing":
@@ -129,15 +129,15 @@ class Watcher:
         last, at = self._beats.get(attempt.parent, (beat, now if presumed else -math.inf))
         self._beats[attempt.parent] = beat, at if beat == last else now
         # Not just since the last look: we may look more often than it beats, or than a shared disk lets us see it.
-        return now - self._beats[attempt.parent][1] < lease.PATIENCE_SECONDS
+        return now - self._beats[attempt.parent][1] < lease.LEASE_TIMEOUT_SECONDS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Show the trials of a sweep, once or until all of them are final."""
     args = _parse(argv)
     sweep, ledger = cli.load(args)
-    watcher = Watcher(sweep, ledger)
-    rows = watcher.look()
+    watcher = StatusMonitor(sweep, ledger)
+    rows = watcher.poll()
     if args.json:
         told = [row.plain() for row in _asked(rows, args)]
         print(json.dumps({"name": sweep.name, "results": str(ledger.root), "trials": told}, indent=1))
@@ -145,12 +145,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from suite import terminal  # rich: not before mistakes are told
 
     if args.follow:
-        with terminal.Redrawn() as redrawn:
-            for rows in watcher.looks(args.every):
+        with terminal.LiveTable() as redrawn:
+            for rows in watcher.poll_until_final(args.every):
                 moving_first = sorted(rows, key=lambda row: row.state in FINAL)  # a screen may be too short for all
-                redrawn.show(watcher.head(rows), HEADER, moving_first)
+                redrawn.show(watcher.summary_lines(rows), HEADER, moving_first)
     if not args.follow or terminal.console.is_terminal:
-        terminal.show_noted(watcher.head(rows), f"{sweep.name}: {sweep.path}", HEADER, _asked(rows, args))
+        terminal.show_table_with_notes(
+            watcher.summary_lines(rows), f"{sweep.name}: {sweep.path}", HEADER, _asked(rows, args)
+        )
     return _status(rows)
 
 
@@ -195,7 +197,7 @@ def _note(folder: Path, shown: str) -> str | None:
     if shown == "failed" and (failure := records.read_failure(folder)):
         log = f"; its log: {folder / records.LOG}" if (folder / records.LOG).exists() else ""
         return f"failed: {' '.join(failure.error.splitlines())}: {folder / records.FAILURE}{log}"
-    said = records.last_words(folder) if shown == "unfinished" else None
+    said = records.last_log_line(folder) if shown == "unfinished" else None
     return f"unfinished: {folder}: {said}" if said else None
 
 

@@ -7,8 +7,8 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
-TAKEN_OVER = 76  # exit status of a process whose trial another one has taken over: do not
-UNFINISHED = 75  # exit status of a process that left a trial unfinished: run it again (EX_TEMPFAIL of sysexits.h)
+EXIT_TAKEN_OVER = 76  # exit status of a process whose trial another one has taken over: do not
+EXIT_UNFINISHED = 75  # exit status of a process that left a trial unfinished: run it again (EX_TEMPFAIL of sysexits.h)
 
 
 class Stopped(Exception):
@@ -21,18 +21,18 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """While it is entered, signals ask to stop; so does ``also``, where it returns True.
+    """While it is entered, signals ask to stop; so does ``should_stop``, where it returns True.
 
     Handlers can only be set in the main thread: elsewhere signals are left to those who own them.
     """
 
-    def __init__(self, also: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, should_stop: Callable[[], bool] = lambda: False) -> None:
         self.signum: int | None = None
-        self._also, self._also_said = also, False
+        self._also, self._also_said = should_stop, False
         self._before: dict[int, Any] = {}
 
     @property
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         """Somebody wants the trial to stop, or did."""
         self._also_said = self._also_said or self._also()
         return self.signum is not None or self._also_said

@@ -93,7 +93,7 @@ def _table(title: str | None, header: Sequence[str], rows: Iterable[Sequence[str
     return table
 
 
-class Noted(Protocol):
+class TableRow(Protocol):
     """A row of a table, and what is to be said of it below the table."""
 
     @property
@@ -105,7 +105,7 @@ class Noted(Protocol):
         """A line, where there is anything to say."""
 
 
-def show_noted(head: Iterable[str], title: str, header: Sequence[str], rows: Sequence[Noted]) -> None:
+def show_table_with_notes(head: Iterable[str], title: str, header: Sequence[str], rows: Sequence[TableRow]) -> None:
     """Print lines, a table, and what is to be said of its rows."""
     for line in head:
         console.print(line)
@@ -115,14 +115,14 @@ def show_noted(head: Iterable[str], title: str, header: Sequence[str], rows: Seq
             console.print(row.note)
 
 
-class Redrawn:
+class LiveTable:
     """A table that is shown again and again: in one place on a terminal, else only what is new in its head."""
 
     def __init__(self) -> None:
         self._said: Sequence[str] = ()
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
-    def __enter__(self) -> "Redrawn":
+    def __enter__(self) -> "LiveTable":
         if console.is_terminal:
             self._live.start()
         return self
@@ -130,7 +130,7 @@ class Redrawn:
     def __exit__(self, *error: object) -> None:
         self._live.stop()
 
-    def show(self, head: Sequence[str], header: Sequence[str], rows: Sequence[Noted]) -> None:
+    def show(self, head: Sequence[str], header: Sequence[str], rows: Sequence[TableRow]) -> None:
         """Show this in place of what was there."""
         if console.is_terminal:
             notes = [Text(row.note) for row in rows if row.note]

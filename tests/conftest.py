@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.disks import mounted
+from support.disks import mount_small_disk
 
 from suite.config import InputError
 from suite.config.sweep_file import Sweep, load_sweep
@@ -99,7 +99,7 @@ def repository() -> Path:
 def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     """Makes a real disk of some KiB, in pages of 4."""
     with contextlib.ExitStack() as mounts:
-        yield lambda size: mounts.enter_context(mounted(tmp_path / "disk", size))
+        yield lambda size: mounts.enter_context(mount_small_disk(tmp_path / "disk", size))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support.fake_results import made, write_result
+from support.fake_results import create_trial_folder, write_result
 from support.lease_processes import change_owner
 from support.sweep_files import AXES, Load
 from support.trial_processes import ROOT
@@ -22,10 +22,10 @@ from suite.config import Trial
 from suite.config.sweep_file import Sweep
 from suite.launch import lease
 from suite.launch.lease import Lease
-from suite.records import Line, Writer, write_failure
+from suite.records import EpochMetrics, Writer, write_failure
 from suite.records.ledger import Ledger
 from suite.slurm.record import JobRecord, write_job
-from suite.status import Watcher
+from suite.status import StatusMonitor
 
 Said = pytest.CaptureFixture[str]
 RESULTS = Ledger(Path("results"))
@@ -41,7 +41,7 @@ def folder_of(trial: Trial) -> Path:
     return RESULTS.folder(trial.trial_id)
 
 
-def line(epoch: int, top1: float) -> Line:
+def line(epoch: int, top1: float) -> EpochMetrics:
     return {"epoch": epoch, "val/top1": top1}
 
 
@@ -52,7 +52,7 @@ def submitted(folder: Path, job_id: str | None, *, cancelled: bool = False) -> N
 
 def left(trial: Trial) -> Path:
     """The attempt of a trial that was begun and left."""
-    with Lease.take(folder_of(trial), patience=0) as held:
+    with Lease.acquire(folder_of(trial), timeout=0) as held:
         return held.folder
 
 
@@ -64,7 +64,7 @@ def elsewhere(trial: Trial) -> Path:
 
 
 def finish(trial: Trial, status: str = "done") -> None:
-    made(RESULTS, trial.trial_id)
+    create_trial_folder(RESULTS, trial.trial_id)
     write_result(RESULTS, trial, status=status)
 
 
@@ -84,11 +84,11 @@ def table(printed: str) -> list[list[str]]:
 def test_every_state_has_its_row(sweep: Sweep, capsys: Said) -> None:
     done, failed, queued, running, unfinished, missing = sweep.trials.values()
     finish(done)
-    write_failure(made(RESULTS, failed.trial_id), failed.trial_id, ValueError("[/x] one\ntwo"))
+    write_failure(create_trial_folder(RESULTS, failed.trial_id), failed.trial_id, ValueError("[/x] one\ntwo"))
     submitted(folder_of(queued), "77")
     (left(unfinished).parent / "log.txt").write_text("2026-01-01 00:00:00 stopped: saved\n")
     submitted(folder_of(unfinished), None)
-    with Lease.take(folder_of(running), patience=0) as held:
+    with Lease.acquire(folder_of(running), timeout=0) as held:
         Writer(held.folder, [line(0, float("nan"))])
         here = f"{socket.gethostname()}, process {os.getpid()}"
         assert show() == 1
@@ -156,7 +156,7 @@ def test_mistakes_on_the_command_line(sweep: Sweep, capsys: Said, flags: list[st
 
 def test_records_that_cannot_be_used(sweep: Sweep, capsys: Said) -> None:
     garbled, other, *_ = sweep.trials.values()
-    (made(RESULTS, garbled.trial_id) / "result.json").write_text("{")
+    (create_trial_folder(RESULTS, garbled.trial_id) / "result.json").write_text("{")
     write_result(RESULTS, other, config={**other.model_dump(mode="json"), "threads": 3})
     assert show("--follow") == 2
     told = capsys.readouterr().err.splitlines()
@@ -168,8 +168,8 @@ def test_records_that_cannot_be_used(sweep: Sweep, capsys: Said) -> None:
 
 def watched(sweep: Sweep) -> Callable[[], str]:
     """Tells at each look what has become of the first trial."""
-    watcher = Watcher(sweep, RESULTS)
-    return lambda: watcher.look()[0].state
+    watcher = StatusMonitor(sweep, RESULTS)
+    return lambda: watcher.poll()[0].state
 
 
 def test_an_attempt_elsewhere_runs_while_its_heart_beats(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +177,7 @@ def test_an_attempt_elsewhere_runs_while_its_heart_beats(sweep: Sweep, monkeypat
     assert look() == "unfinished"
     (attempt / "heartbeat").write_text("100")
     assert [look(), look()] == ["running"] * 2  # no new beat between two quick looks says nothing
-    monkeypatch.setattr(lease, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(lease, "LEASE_TIMEOUT_SECONDS", 0.0)
     assert look() == "unfinished"
 
 
@@ -187,7 +187,7 @@ def test_an_attempt_of_a_job_is_presumed_to_run_at_first(sweep: Sweep, monkeypat
     look = watched(sweep)
     assert [look(), look()] == ["running"] * 2
     with monkeypatch.context() as patch:
-        patch.setattr(lease, "PATIENCE_SECONDS", 0.0)
+        patch.setattr(lease, "LEASE_TIMEOUT_SECONDS", 0.0)
         assert look() == "unfinished"
     assert look() == "running"
     change_owner(attempt, released=True)

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fake_results import made, result_of, write_result
+from support.fake_results import create_trial_folder, fake_result, write_result
 from support.sweep_files import AXES, GOOD, Load
 
 from suite import cli, status
 from suite.config import Trial
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.launch.lease import Lease
-from suite.records import Line, Writer, write_failure
+from suite.records import EpochMetrics, Writer, write_failure
 from suite.records.ledger import Ledger
 from suite.slurm.record import JobRecord, write_job
 
@@ -42,7 +42,7 @@ def trials(sweep: Sweep) -> list[Trial]:
 @pytest.fixture
 def running(trials: list[Trial]) -> Iterator[Path]:
     """The attempt of the first trial, which this process runs."""
-    with Lease.take(RESULTS.folder(trials[0].trial_id), patience=0) as held:
+    with Lease.acquire(RESULTS.folder(trials[0].trial_id), timeout=0) as held:
         yield held.folder
 
 
@@ -68,17 +68,17 @@ def told(capsys: Said, *flags: str) -> list[dict[str, Any]]:
 
 
 def job(trial: Trial, job_id: str) -> None:
-    folder = made(RESULTS, trial.trial_id)
+    folder = create_trial_folder(RESULTS, trial.trial_id)
     write_job(folder, JobRecord.new("name", "about", folder).model_copy(update={"id": job_id}))
 
 
 def fail(trial: Trial, error: Exception) -> Path:
-    folder = made(RESULTS, trial.trial_id)
+    folder = create_trial_folder(RESULTS, trial.trial_id)
     write_failure(folder, trial.trial_id, error)
     return folder
 
 
-def lines(*timestamps: float | None) -> list[Line]:
+def lines(*timestamps: float | None) -> list[EpochMetrics]:
     """Epochs that ended at these times; one without a time is of an older suite."""
     ends = [{} if end is None else {"timestamp": end} for end in timestamps]
     return [{"epoch": i, "val/top1": 0.5, **end} for i, end in enumerate(ends)]
@@ -111,7 +111,7 @@ def test_json_of_some(trials: list[Trial], capsys: Said) -> None:
 
 
 def test_json_is_not_begun_where_records_cannot_be_used(trials: list[Trial], capsys: Said) -> None:
-    (made(RESULTS, trials[0].trial_id) / "result.json").write_text("{")
+    (create_trial_folder(RESULTS, trials[0].trial_id) / "result.json").write_text("{")
     assert asked(capsys, "--json") == (2, "")
 
 
@@ -196,7 +196,7 @@ def test_time_left(running: Path, capsys: Said, ends: list[float | None], left: 
 
 
 def test_no_time_is_left_to_what_does_not_run(trials: list[Trial], capsys: Said) -> None:
-    with Lease.take(RESULTS.folder(trials[0].trial_id), patience=0) as held:
+    with Lease.acquire(RESULTS.folder(trials[0].trial_id), timeout=0) as held:
         Writer(held.folder, lines(100.0, 110.0))
     Writer(fail(trials[1], ValueError("x")), lines(100.0, 110.0))
     job(trials[2], "5")
@@ -243,10 +243,10 @@ def test_no_final_trial_is_touched(tmp_path: Path, command: str) -> None:
     ledger, sweep = Ledger(tmp_path / "results"), load_sweep(tmp_path / "s.yaml")
     unfinished, final = list(sweep.trials)[:3], set(list(sweep.trials)[3:])
     for trial_id, trial in sweep.trials.items():
-        folder = made(ledger, trial_id)
+        folder = create_trial_folder(ledger, trial_id)
         if trial_id in final:
-            (folder / "result.json").write_text(result_of(trial).model_dump_json())
-    ledger.look(sweep.trials)
+            (folder / "result.json").write_text(fake_result(trial).model_dump_json())
+    ledger.lookup(sweep.trials)
     audited, traced = tmp_path / "audited", tmp_path / "traced"
     subprocess.run(
         [*tracer(traced), sys.executable, "-c", HOOK, str(audited), *command.split()],

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from suite import stopping
-from suite.stopping import UNFINISHED, Stopped, StopRequest
+from suite.stopping import EXIT_UNFINISHED, Stopped, StopRequest
 
 ROOT = Path(__file__).parents[1]
 ASKING = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT]
@@ -25,7 +25,7 @@ from suite.stopping import UNFINISHED, Stopped, StopRequest
 try:
     with StopRequest() as stop:
         print("ready", flush=True)
-        while not stop.asked:
+        while not stop.requested:
             time.sleep(0.01)
         print("saved", flush=True)
         raise Stopped("at a step")
@@ -66,18 +66,18 @@ def until(holds: Callable[[], bool]) -> bool:
 
 def test_these_signals_ask() -> None:
     assert set(stopping.SIGNALS) == set(ASKING)
-    assert UNFINISHED == os.EX_TEMPFAIL
+    assert EXIT_UNFINISHED == os.EX_TEMPFAIL
 
 
 @each_signal
 def test_a_signal_asks_and_handlers_come_back(before: dict[int, Any], number: int) -> None:
     with StopRequest() as stop:
-        assert not stop.asked
+        assert not stop.requested
         assert all(handler not in before.values() for handler in handlers().values())
         send(number)
-        assert until(lambda: stop.asked)
+        assert until(lambda: stop.requested)
         assert stop.signum == number
-        assert stop.asked  # and stays so
+        assert stop.requested  # and stays so
     assert handlers() == before
 
 
@@ -90,7 +90,7 @@ def test_the_sleep_of_a_trial_goes_on(before: dict[int, Any], number: int) -> No
         began = time.monotonic()
         time.sleep(0.15)
         assert time.monotonic() - began >= 0.15
-        assert stop.asked
+        assert stop.requested
         timer.join()
 
 
@@ -115,11 +115,11 @@ def test_one_inside_another(before: dict[int, Any]) -> None:
         its = handlers()
         with StopRequest() as inner:
             send(signal.SIGTERM)
-            assert until(lambda: inner.asked)
-        assert not outer.asked
+            assert until(lambda: inner.requested)
+        assert not outer.requested
         assert handlers() == its
         send(signal.SIGUSR1)
-        assert until(lambda: outer.asked)
+        assert until(lambda: outer.requested)
     assert handlers() == before
 
 
@@ -130,21 +130,21 @@ def test_also_asks_for_good() -> None:
     answers = iter([False, False, True, False])
     stop = StopRequest(lambda: next(answers))
     with stop:
-        assert [stop.asked for _ in range(6)] == [False, False, True, True, True, True]
-    assert stop.asked
+        assert [stop.requested for _ in range(6)] == [False, False, True, True, True, True]
+    assert stop.requested
     assert stop.signum is None
 
 
 def test_also_is_asked_by_nobody_else() -> None:
     told = [False]
     with StopRequest(lambda: told[0]) as stop:
-        assert not stop.asked
+        assert not stop.requested
         told[0] = True
-        assert stop.asked
+        assert stop.requested
         told[0] = False
-        assert stop.asked
+        assert stop.requested
     with StopRequest(lambda: told[0]) as stop:  # the next trial is not stopped by what was asked of this one
-        assert not stop.asked
+        assert not stop.requested
 
 
 def test_what_also_raises_comes_out(before: dict[int, Any]) -> None:
@@ -152,7 +152,7 @@ def test_what_also_raises_comes_out(before: dict[int, Any]) -> None:
         raise RuntimeError("taken over")
 
     with pytest.raises(RuntimeError, match="taken over"), StopRequest(also) as stop:
-        assert not stop.asked
+        assert not stop.requested
     assert handlers() == before
 
 
@@ -169,7 +169,7 @@ def test_in_a_thread_no_handler_is_touched(before: dict[int, Any], monkeypatch: 
         with StopRequest(lambda: told[0]) as stop:
             seen.append(handlers())
             told[0] = True
-            seen.append(stop.asked)
+            seen.append(stop.requested)
         try:
             with StopRequest(lambda: True):
                 raise Stopped("in a thread")
@@ -192,7 +192,7 @@ def test_in_a_thread_no_handler_is_touched(before: dict[int, Any], monkeypatch: 
 def asked_and_raising(number: int, error: BaseException) -> None:
     with StopRequest() as stop:
         send(number)
-        assert until(lambda: stop.asked)
+        assert until(lambda: stop.requested)
         raise error
 
 

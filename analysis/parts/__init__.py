@@ -11,7 +11,7 @@ _TEXT = ("method", "difference", "dataset", "model", "form", "quantity", "device
 
 
 @dataclass(frozen=True)
-class Part:
+class ReportTable:
     """One table of a sweep. ``stem`` names its files; ``numbers`` go into the CSV; ``shown`` has only text."""
 
     stem: str
@@ -42,24 +42,24 @@ def without_constant(shown: pd.DataFrame, found: Sequence[Cell]) -> pd.DataFrame
     return shown.drop(columns=one)
 
 
-def places(table: pd.DataFrame) -> dict[str, "pd.Series[str]"]:
+def cell_columns(table: pd.DataFrame) -> dict[str, "pd.Series[str]"]:
     """The columns that say which cell a row is of."""
     width = table["width"].map("{:g}".format)
     return {"dataset": table["dataset"], "model": table["model"], "width": width, "method": table["method"]}
 
 
-def points(difference: float | None, half_width: float | None) -> str:
+def format_points(difference: float | None, half_width: float | None) -> str:
     """+1.08 ± 0.94 for a difference of accuracies in [-1, 1]; "missing" for none."""
     if pd.isna(difference):
         return "missing"
     return f"{100 * difference:+.2f}" + ("" if pd.isna(half_width) else f" ± {100 * half_width:.2f}")
 
 
-def percent(share: float | None) -> str:
+def format_percent(share: float | None) -> str:
     """83.33 for 0.8333; empty for nothing."""
     return "" if pd.isna(share) else f"{100 * share:.2f}"
 
 
-def interval(low: float | None, high: float | None) -> str:
+def format_interval(low: float | None, high: float | None) -> str:
     """Both ends in percent; empty where there are none."""
-    return "" if pd.isna(low) or pd.isna(high) else f"{percent(low)} to {percent(high)}"
+    return "" if pd.isna(low) or pd.isna(high) else f"{format_percent(low)} to {format_percent(high)}"

@@ -31,7 +31,7 @@ class Cell:
     sparsity: float | None = None  # of a masked method
     curve: str = ""  # the series, whatever its sparsity
     epochs: int = 0
-    at_any_epochs: str = ""  # the series, whatever its epochs
+    series_without_epochs: str = ""  # the series, whatever its epochs
     results: dict[int, Summary] = field(default_factory=dict)
     missing: dict[int, State] = field(default_factory=dict)
 
@@ -62,7 +62,7 @@ def cells(sweep: Sweep, ledger: Ledger) -> list[Cell]:
         InputError: results are garbled, or were made from different data.
     """
     flats = {trial_id: _flat(trial) for trial_id, trial in sweep.trials.items()}
-    varying, looked = _varying(flats.values()), ledger.look(sweep.trials)
+    varying, looked = _varying(flats.values()), ledger.lookup(sweep.trials)
     if garbled := [each.problem for each in looked.values() if each.state == "garbled" and each.problem]:
         raise InputError(*garbled)
     found: dict[tuple[Any, ...], Cell] = {}
@@ -73,7 +73,7 @@ def cells(sweep: Sweep, ledger: Ledger) -> list[Cell]:
         cell = found.setdefault(place, Cell(*place[:3], trial.method.name, trial.model.width_mult))
         cell.sparsity = getattr(trial.method, "sparsity", None)
         cell.epochs = trial.epochs
-        cell.at_any_epochs = _series(flats[trial_id], [key for key in keys if key != "epochs"])
+        cell.series_without_epochs = _series(flats[trial_id], [key for key in keys if key != "epochs"])
         cell.curve = _series(flats[trial_id], [key for key in keys if key != _SPARSITY])
         state, result, _ = looked[trial_id]
         if result is not None:
@@ -102,7 +102,7 @@ def metric_of(sweep: Sweep) -> str:
     return "test/top1" if all(trial.evaluate_test for trial in sweep.trials.values()) else "val/top1"
 
 
-def mixed(cells: list[Cell]) -> list[str]:
+def mixed_provenance_notes(cells: list[Cell]) -> list[str]:
     """What the results of a table do not have in common, though they should: said under it."""
     notes = []
     results = [result for cell in cells for result in cell.results.values()]

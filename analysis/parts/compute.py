@@ -4,7 +4,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from analysis.parts import Part, places, without_constant
+from analysis.parts import ReportTable, cell_columns, without_constant
 from analysis.parts.cells import Cell, in_order
 from suite.records import Summary
 
@@ -16,10 +16,10 @@ _NOTES = [
 ]
 
 
-def part(found: list[Cell]) -> Part | None:
+def part(found: list[Cell]) -> ReportTable | None:
     """The table; None where nothing was trained."""
     table = compute_table(found)
-    return Part("compute", "What training took", table, _shown(table, found), _NOTES) if len(table) else None
+    return ReportTable("compute", "What training took", table, _shown(table, found), _NOTES) if len(table) else None
 
 
 def compute_table(found: list[Cell]) -> pd.DataFrame:
@@ -59,7 +59,7 @@ def _num_gpus(result: Summary) -> float:
 def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     shown = pd.DataFrame(
         {
-            **places(table),
+            **cell_columns(table),
             "n": table["n"].map(str),
             "seconds": table["seconds"].map("{:.1f}".format),
             "updates/s": table["updates_per_second"].map("{:.1f}".format),

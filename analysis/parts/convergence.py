@@ -4,7 +4,7 @@ from itertools import combinations, pairwise
 
 import pandas as pd
 
-from analysis.parts import Part, points, without_constant
+from analysis.parts import ReportTable, format_points, without_constant
 from analysis.parts.cells import Cell, in_order
 from analysis.statistics.intervals import Estimate, t_interval
 
@@ -15,13 +15,13 @@ _NOTE = (
 _Place = tuple[str, str, float]
 
 
-def part(found: list[Cell], metric: str) -> Part | None:
+def part(found: list[Cell], metric: str) -> ReportTable | None:
     """The table; None where epochs do not vary, or one method is alone."""
     rows = [row for cells in _by_place(found).values() for row in _rows(cells, metric)]
     if not rows:
         return None
     table = pd.DataFrame(rows)
-    return Part("convergence", "Gaps after more epochs, points", table, _shown(table, found), [_NOTE])
+    return ReportTable("convergence", "Gaps after more epochs, points", table, _shown(table, found), [_NOTE])
 
 
 def _by_place(found: list[Cell]) -> dict[_Place, list[Cell]]:
@@ -35,7 +35,7 @@ def _rows(cells: list[Cell], metric: str) -> list[dict[str, object]]:
     """A row a pair of methods and a step to more epochs."""
     by_name: dict[str, dict[int, Cell]] = {}
     for cell in cells:
-        by_name.setdefault(cell.at_any_epochs, {})[cell.epochs] = cell
+        by_name.setdefault(cell.series_without_epochs, {})[cell.epochs] = cell
     rows: list[dict[str, object]] = []
     for (one, before), (other, after) in combinations(by_name.items(), 2):
         for few, many in pairwise(sorted(before.keys() & after.keys())):
@@ -71,5 +71,5 @@ def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     shown["width"] = table["width"].map("{:g}".format)
     for name in ("before", "after", "moved"):
         pairs = zip(table[name], table[f"{name}_half_width"], strict=True)
-        shown[name] = [points(mean, half) for mean, half in pairs]
+        shown[name] = [format_points(mean, half) for mean, half in pairs]
     return without_constant(shown, found)

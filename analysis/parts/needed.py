@@ -10,10 +10,10 @@ from statistics import fmean
 
 import pandas as pd
 
-from analysis.parts import Part, without_constant
+from analysis.parts import ReportTable, without_constant
 from analysis.parts.cells import Cell, by_net
 from analysis.parts.compute import train_bytes
-from analysis.parts.stored import smallest
+from analysis.parts.stored import smallest_form
 from analysis.statistics.matching import Point, Ratio, match, match_ratio
 from suite.config import InputError
 
@@ -27,7 +27,7 @@ QUANTITIES: dict[str, Quantity] = {
     "parameters": lambda cell, _: fmean(result.params_total for result in cell.results.values()),
     "parameters kept": lambda cell, _: fmean(result.params_kept for result in cell.results.values()),
     "training state, bytes": lambda cell, _: train_bytes(list(cell.results.values())),
-    "stored network, bytes": lambda cell, metric: size.bytes if (size := smallest(cell, metric)) else None,
+    "stored network, bytes": lambda cell, metric: size.bytes if (size := smallest_form(cell, metric)) else None,
 }
 
 
@@ -40,7 +40,7 @@ class Target:
     cell: Cell | None = None
 
 
-def part(found: list[Cell], metric: str, target: str | None) -> Part | None:
+def part(found: list[Cell], metric: str, target: str | None) -> ReportTable | None:
     """The table; None where there is no dense network of width 1 and no other target was named.
 
     Raises:
@@ -58,7 +58,7 @@ def part(found: list[Cell], metric: str, target: str | None) -> Part | None:
         return None
     table = pd.DataFrame(rows)
     told = ", ".join(dict.fromkeys(aim.text for _, aim in targets))
-    return Part("needed", f"Needed for the accuracy of {told}", table, _shown(table, found), _NOTES)
+    return ReportTable("needed", f"Needed for the accuracy of {told}", table, _shown(table, found), _NOTES)
 
 
 _NOTES = [

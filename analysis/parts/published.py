@@ -13,12 +13,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.parts import Part
+from analysis.parts import ReportTable
 from suite.config import DATASETS, MODELS, InputError
 from suite.config.problems import choices
 
 FILE = files("analysis.parts") / "published.csv"  # a job's copy of the code is an archive
-CONFIDENCE = {
+SOURCE_RELIABILITY = {
     "verified": "read in what the authors themselves put online",
     "secondary": "restated by others, the paper itself was not read: such numbers may be wrong, and some conflict",
     "from_figure": "read off a curve of the paper by others, to about half a point",
@@ -53,8 +53,8 @@ def load(path: Traversable = FILE) -> pd.DataFrame:
 def _problems(text: dict[Hashable, str], read: dict[Hashable, Any]) -> list[str]:
     """What is wrong with a row, as it is written and as it was read."""
     problems = [f"{key}: is empty: no number stands here without it" for key in ORIGIN if not text[key].strip()]
-    if (word := text["confidence"]).strip() and word not in CONFIDENCE:
-        problems.append(f"confidence: {word}: {choices(word, list(CONFIDENCE))}")
+    if (word := text["confidence"]).strip() and word not in SOURCE_RELIABILITY:
+        problems.append(f"confidence: {word}: {choices(word, list(SOURCE_RELIABILITY))}")
     wrong = [key for key in _NUMBERS if text[key].strip() and math.isnan(read[key])]
     problems += [f"{key}: {text[key]}: must be a number, or empty" for key in wrong]
     if "value" not in wrong and not 0 <= read["value"] <= 100:
@@ -102,10 +102,14 @@ def table(accuracy: pd.DataFrame) -> pd.DataFrame:
     return same.assign(published_width=widths)[[*keys, "std", "distribution", "sparsity", "metric", *ORIGIN]]
 
 
-def part(accuracy: pd.DataFrame, metric: str) -> Part | None:
+def part(accuracy: pd.DataFrame, metric: str) -> ReportTable | None:
     """Ours beside theirs; None where nothing was published, or where ours is no test accuracy."""
     both = table(accuracy) if metric == "test/top1" else pd.DataFrame()
-    return None if both.empty else Part("published", "Ours beside published numbers", both, _shown(both), _notes(both))
+    return (
+        None
+        if both.empty
+        else ReportTable("published", "Ours beside published numbers", both, _shown(both), _notes(both))
+    )
 
 
 def _shown(both: pd.DataFrame) -> pd.DataFrame:
@@ -135,6 +139,6 @@ def _notes(both: pd.DataFrame) -> list[str]:
     notes = [
         "Published numbers come from other code, other settings and other seeds; no mean or interval has them in it."
     ]
-    notes += [f"{word}: {CONFIDENCE[word]}." for word in CONFIDENCE if word in set(both["confidence"])]
+    notes += [f"{word}: {SOURCE_RELIABILITY[word]}." for word in SOURCE_RELIABILITY if word in set(both["confidence"])]
     found = both[["source", "where_found"]].drop_duplicates()
     return notes + [f"{source}: {where}." for source, where in found.itertuples(index=False)]

@@ -2,22 +2,24 @@
 
 import pandas as pd
 
-from analysis.parts import Part, places, without_constant
+from analysis.parts import ReportTable, cell_columns, without_constant
 from analysis.parts.cells import Cell, in_order
-from analysis.parts.stored import WITHIN, Size, smallest
+from analysis.parts.stored import MAX_ACCURACY_LOSS, Size, smallest_form
 
 _NOTES = [
-    f"Stored: bytes of the smallest form whose accuracy is within {100 * WITHIN:g} points, or one image, of "
+    f"Stored: bytes of the smallest form whose accuracy is within {100 * MAX_ACCURACY_LOSS:g} points, or one image, of "
     "fp32; change: by how many points it differs; payload: what says masks and weights.",
     "Dense / stored: the network trained by weight optimization at that width, in its smallest form, over this "
     "one, both without headers.",
 ]
 
 
-def part(found: list[Cell], metric: str) -> Part | None:
+def part(found: list[Cell], metric: str) -> ReportTable | None:
     """The table; None where no trial kept its network."""
     table = size_table(found, metric)
-    return Part("sizes", "Bytes of the stored network", table, _shown(table, found), _NOTES) if len(table) else None
+    return (
+        ReportTable("sizes", "Bytes of the stored network", table, _shown(table, found), _NOTES) if len(table) else None
+    )
 
 
 def size_table(found: list[Cell], metric: str) -> pd.DataFrame:
@@ -25,9 +27,9 @@ def size_table(found: list[Cell], metric: str) -> pd.DataFrame:
 
     ``payload`` is what says masks and random weights, or weights; the rest is header, norms and biases. ``ratio`` is
     that of the network trained by weight optimization at the same width, in its own smallest form, both without header.
-    ``loss`` is what the form costs, in [-1, 1].
+    ``accuracy_loss`` is what the form costs, in [-1, 1].
     """
-    sizes = [(cell, size) for cell in in_order(found) if (size := smallest(cell, metric))]
+    sizes = [(cell, size) for cell in in_order(found) if (size := smallest_form(cell, metric))]
     dense: dict[tuple[str, str, float], float] = {}  # of several series the smallest
     for cell, size in sizes:
         if cell.method == "weights":
@@ -44,7 +46,7 @@ def size_table(found: list[Cell], metric: str) -> pd.DataFrame:
             "stored": size.bytes,
             "payload": sum(size.parts.get(part, 0.0) for part in ("mask", "theta", "weights")),
             "ratio": dense[_place(cell)] / _net(size) if _place(cell) in dense else None,
-            "loss": size.loss,
+            "loss": size.accuracy_loss,
         }
         for cell, size in sizes
     ]
@@ -64,7 +66,7 @@ def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     whole = "{:.0f}".format
     shown = pd.DataFrame(
         {
-            **places(table),
+            **cell_columns(table),
             "parameters": table["parameters"].map(str),
             "fp32": table["fp32"].map(whole),
             "form": table["form"],

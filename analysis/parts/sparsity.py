@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.parts import Part, estimates, interval, percent, without_constant
+from analysis.parts import ReportTable, estimates, format_interval, format_percent, without_constant
 from analysis.parts.cells import Cell
 
 
@@ -14,7 +14,7 @@ def varies(found: list[Cell]) -> bool:
     return any(len(each - {None}) > 1 for each in seen.values())
 
 
-def part(found: list[Cell], metric: str) -> Part | None:
+def part(found: list[Cell], metric: str) -> ReportTable | None:
     """The table: a row a sparsity, a column a method; None where nothing varies."""
     if not varies(found):
         return None
@@ -24,12 +24,14 @@ def part(found: list[Cell], metric: str) -> Part | None:
         place = _place(cell)
         keys = dict(zip(("dataset", "model", "width", "sparsity"), place, strict=True))
         estimate = estimates.of_cell(cell, metric)
-        ends = f" ({interval(*estimate.bounds)})" if estimate.bounds else ""  # not always the mean ± something
+        ends = f" ({format_interval(*estimate.bounds)})" if estimate.bounds else ""  # not always the mean ± something
         rows.setdefault(place, dict(keys))[cell.curve] = estimate.mean if estimate.n else None
         text = {key: value if isinstance(value, str) else f"{value:g}" for key, value in keys.items()}
-        shown.setdefault(place, text)[cell.curve] = f"{percent(estimate.mean)}{ends}" if estimate.n else "missing"
+        shown.setdefault(place, text)[cell.curve] = (
+            f"{format_percent(estimate.mean)}{ends}" if estimate.n else "missing"
+        )
     table = without_constant(pd.DataFrame(list(shown.values())).fillna(""), found)
-    return Part("sparsity", "Accuracy against sparsity, %", pd.DataFrame(list(rows.values())), table)
+    return ReportTable("sparsity", "Accuracy against sparsity, %", pd.DataFrame(list(rows.values())), table)
 
 
 def _place(cell: Cell) -> tuple[str, str, float, float]:

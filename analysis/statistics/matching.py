@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.statistics.resampling import Array, Ends, Group, draws, interval, means_of
+from analysis.statistics.resampling import Array, Ends, Group, means_of, monte_carlo_draws, percentile_interval
 from suite.config import InputError
 
 _ROUNDING = 1e-12  # of accuracies: equal ones may come out of sums this far apart
@@ -71,7 +71,7 @@ def match(points: Sequence[Point], target: Group, *, seed: int = 0) -> Match | N
     """The smallest cost for the mean accuracy of ``target``: a value a seed, or a number that is exact.
 
     Accuracy is taken to grow with the logarithm of the cost: cell means are made monotone by least squares, and joined
-    by lines. For the interval cell means and the target's are drawn, independently (``resampling.draws``).
+    by lines. For the interval cell means and the target's are drawn, independently (``resampling.monte_carlo_draws``).
     Where the true curve bends down between cells, as accuracies do that saturate, lines lie below it and the cost comes
     out too high.
 
@@ -91,10 +91,10 @@ def match(points: Sequence[Point], target: Group, *, seed: int = 0) -> Match | N
 
     low, high = logs(means_of(groups))
     cost, at_most = _exp(float(high[0])), bool(np.isneginf(low[0]))
-    drawn = draws(groups, logs, seed)
+    drawn = monte_carlo_draws(groups, logs, seed)
     if drawn is None:
         return Match(cost, None, None, None, at_most)
-    lowest, highest = interval(drawn)
+    lowest, highest = percentile_interval(drawn)
     return Match(cost, _exp(lowest), _exp(highest), float(np.isposinf(drawn[1]).mean()), at_most)
 
 
@@ -125,10 +125,10 @@ def match_ratio(one: Sequence[Point], other: Sequence[Point], target: Group, *, 
     low, high = (float(end[0]) for end in logs(means_of(groups)))
     value = _exp(high if math.isfinite(high) else low)
     sides = value is not None and math.isinf(low), value is not None and math.isinf(high)
-    drawn = draws(groups, logs, seed)
+    drawn = monte_carlo_draws(groups, logs, seed)
     if drawn is None:
         return Ratio(value, None, None, None, *sides)
-    lowest, highest = interval(drawn)
+    lowest, highest = percentile_interval(drawn)
     return Ratio(value, _exp(lowest), _exp(highest), float(np.isinf(drawn).any(axis=0).mean()), *sides)
 
 

@@ -24,8 +24,8 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Fresh values (n, k) against reference values (m, k): a row a seed, a column a quantity; ``fenced`` together.
+class PermutationTest:
+    """Fresh values (n, k) against reference values (m, k): a row a seed, a column a quantity; ``clip_outliers`` together.
 
     Raises:
         InputError: too few seeds for the false-alarm rate, or too many to look at every arrangement.
@@ -50,7 +50,7 @@ class Comparison:
     @cached_property
     def rows(self) -> Array:
         """All of them, (m + n, k), the fresh ones last, as they are compared."""
-        return fenced(np.concatenate([self.reference, self.fresh]))
+        return clip_outliers(np.concatenate([self.reference, self.fresh]))
 
     @property
     def groups(self) -> tuple[Array, Array]:
@@ -58,7 +58,7 @@ class Comparison:
         return self.rows[: len(self.reference)], self.rows[len(self.reference) :]
 
     @property
-    def num_fenced(self) -> int:
+    def num_clipped(self) -> int:
         """Values that were too far from the others."""
         return int((self.rows != np.concatenate([self.reference, self.fresh])).sum())
 
@@ -75,7 +75,7 @@ class Comparison:
 
     @cached_property
     def _arranged(self) -> Array:
-        return largest(self.rows, len(self.fresh))
+        return max_statistics(self.rows, len(self.fresh))
 
     @cached_property
     def critical(self) -> float:
@@ -90,16 +90,16 @@ class Comparison:
         return float(np.mean(self._arranged >= own.max() * (1 - _ROUNDING)))
 
     @property
-    def changed(self) -> npt.NDArray[np.bool_]:
+    def significant(self) -> npt.NDArray[np.bool_]:
         """Which quantities differ by more than chance, (k,)."""
         return np.abs(self.difference) > self.critical * self._error * (1 + _ROUNDING)
 
     @property
-    def bound(self) -> Array:
+    def critical_difference(self) -> Array:
         """The largest |difference| that passes, (k,), in units of the values."""
         return self._quantile * self._error_within
 
-    def found(self, power: float = POWER) -> Array:
+    def detectable_shift(self, power: float = POWER) -> Array:
         """The shift of one column that is found with ``power``, (k,), by the noncentral t distribution."""
 
         def missing(noncentrality: float) -> float:
@@ -125,7 +125,7 @@ class Comparison:
         return math.sqrt(1 / len(self.fresh) + 1 / len(self.reference))
 
 
-def fenced(values: Array) -> Array:
+def clip_outliers(values: Array) -> Array:
     """Values beyond Tukey's outer fences, 3 interquartile ranges outside of their column's quartiles, set to these.
 
     Else one network that learned nothing would widen its column until no change is found there. It is done to all rows
@@ -136,7 +136,7 @@ def fenced(values: Array) -> Array:
     return np.clip(values, low - reach, high + reach)
 
 
-def largest(values: Array, num_fresh: int) -> Array:
+def max_statistics(values: Array, num_fresh: int) -> Array:
     """For each way to call ``num_fresh`` of the rows fresh: the largest |standardized difference| over the columns."""
     spread = values.std(axis=0, ddof=1)
     scaled = np.divide(values - values.mean(axis=0), spread, out=np.zeros_like(values), where=spread > 0)

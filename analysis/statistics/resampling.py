@@ -20,7 +20,7 @@ def means_of(groups: Sequence[Group]) -> Array:
     return np.array([[np.mean(group)] for group in groups])
 
 
-def draws(groups: Sequence[Group], quantity: Quantity, seed: int) -> Ends | None:
+def monte_carlo_draws(groups: Sequence[Group], quantity: Quantity, seed: int) -> Ends | None:
     """``DRAWS`` draws of a quantity; None where a group has one seed, which tells nothing of its spread.
 
     Means are drawn from a multivariate Student t, with the degrees of freedom of Welch and Satterthwaite for the
@@ -50,7 +50,7 @@ def _degrees_of_freedom(means: Array, errors: Array, free: Array, quantity: Quan
     return total**2 / float((variances**2 / free).sum()) if total else float(free.min())
 
 
-def interval(ends: Ends) -> tuple[float | None, float | None]:
+def percentile_interval(ends: Ends) -> tuple[float | None, float | None]:
     """95 %: quantiles of what is lowest and of what is highest; None where they are infinite."""
     low = float(np.quantile(ends[0], _TAIL, method="inverted_cdf"))
     high = float(np.quantile(ends[1], 1 - _TAIL, method="inverted_cdf"))

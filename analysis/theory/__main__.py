@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.theory import figures, study
 from suite import cli
 from suite.config import InputError
-from suite.records import write_whole
+from suite.records import write_text_atomic
 
 _QUICK: dict[str, Any] = {
     "trials": 60,
@@ -101,9 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = tables(plan)
     text = markdown(plan, made)
     args.out.mkdir(parents=True, exist_ok=True)
-    write_whole(args.out / "theory.md", text)
+    write_text_atomic(args.out / "theory.md", text)
     for name, table in made.items():
-        write_whole(args.out / f"{name}.csv", table.to_csv(index=False))
+        write_text_atomic(args.out / f"{name}.csv", table.to_csv(index=False))
     drawn = figures.make(plan, made["draws"], made["errors"], made["fits"], args.out)
     print(text)
     print("written:", args.out / "theory.md", *(args.out / f"{name}.csv" for name in made), *drawn)

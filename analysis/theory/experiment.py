@@ -27,7 +27,7 @@ _MOST_BY_LAW = 1 << 60
 
 
 @dataclass(frozen=True)
-class Cell:
+class WidthSearch:
     """One search. ``widths``: d_0 ... d_l of the target; ``draws``: R; ``by``: which bound of the norm, if l > 1."""
 
     kind: targets.Kind
@@ -55,14 +55,14 @@ class Found:
         return None if self.units is None else sum(2 * a * b * self.units for a, b in itertools.pairwise(widths))
 
 
-def theorem_width(cell: Cell) -> int:
+def theorem_width(cell: WidthSearch) -> int:
     """The theorem's, 2 d_{i-1} units each, summed over layers."""
     wanted = {"eps": cell.eps, "delta": cell.delta}
     pairs, depth = list(itertools.pairwise(cell.widths)), len(cell.widths) - 1
     return sum(2 * a * theorem_units(a, b, **wanted, draws=cell.draws, depth=depth) for a, b in pairs)
 
 
-def proved_width(cell: Cell) -> int | None:
+def proved_width(cell: WidthSearch) -> int | None:
     """That of the bound proved in ``bounds``; None for l > 1."""
     if len(cell.widths) > 2:
         return None
@@ -70,7 +70,7 @@ def proved_width(cell: Cell) -> int | None:
     return 2 * inputs * proved_units(inputs, outputs, eps=cell.eps, delta=cell.delta, draws=cell.draws)
 
 
-def search(cell: Cell, *, trials: int, seed: int) -> Found:
+def search(cell: WidthSearch, *, trials: int, seed: int) -> Found:
     """The smallest n that ``trials`` draws certify; each has its own target.
 
     Raises:
@@ -101,7 +101,7 @@ def successes(trials: int, delta: float) -> int:
     return int(counts[enough[0]])
 
 
-def _one_draw(cell: Cell, random: np.random.Generator) -> float:
+def _one_draw(cell: WidthSearch, random: np.random.Generator) -> float:
     """The n that one draw of a target and a network needs; infinite where that is out of reach."""
     target = targets.draw(cell.kind, cell.widths, random)
     points = targets.surface_points(cell.widths[0], _POINTS, np.random.default_rng(0))
@@ -115,17 +115,17 @@ def _one_draw(cell: Cell, random: np.random.Generator) -> float:
         steps = masks.one_unit(target.wanted, cell.draws, random, MOST_DRAWN)
     else:
         steps = masks.subset_sum(target.wanted, cell.draws, random, _MOST_SUMMED, _tolerance(cell))
-    units = masks.smallest(steps, norm, cell.eps)
+    units = masks.first_sufficient_units(steps, norm, cell.eps)
     return math.inf if units is None else float(units)
 
 
-def _tolerance(cell: Cell) -> float:
+def _tolerance(cell: WidthSearch) -> float:
     """What a place may be off, such that all may: eps / (l d_0 sqrt(d_1)) of the strictest layer."""
     strictest = max(a * math.sqrt(b) for a, b in itertools.pairwise(cell.widths))
     return cell.eps / ((len(cell.widths) - 1) * strictest)
 
 
-def _by_law(cell: Cell, trials: int, rank: int, seed: int) -> int:
+def _by_law(cell: WidthSearch, trials: int, rank: int, seed: int) -> int:
     """The smallest n with which ``rank`` of the trials succeed, by bisection: all n see the same uniform numbers."""
     random = cell.random(seed, 0)
     drawn = [targets.draw(cell.kind, cell.widths, random) for _ in range(trials)]

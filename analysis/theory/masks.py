@@ -18,7 +18,7 @@ _PRODUCTS = 1 << 21  # made at once, at most
 _FINENESS = 1 / 200  # of the error a place may have: sums nearer to each other are taken as one
 
 
-def smallest(steps: Steps, norm: Callable[[Array], float], eps: float) -> int | None:
+def first_sufficient_units(steps: Steps, norm: Callable[[Array], float], eps: float) -> int | None:
     """The first n whose errors are at most ``eps`` in a norm; None where the steps end before."""
     return next((n for n, errors in steps if norm(errors) <= eps), None)
 

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.theory import bounds, laws
-from analysis.theory.experiment import Cell, Found, Method, proved_width, search, theorem_width
+from analysis.theory.experiment import Found, Method, WidthSearch, proved_width, search, theorem_width
 from analysis.theory.targets import KINDS, Kind
 
 _search = functools.cache(search)  # several tables have the same cells
@@ -32,9 +32,9 @@ class Plan:
     shape_draws: tuple[int, ...] = (1, 10)
     deltas: tuple[float, ...] = (0.5, 0.05, 1e-5, 1e-10, 1e-15, 1e-20, 1e-25, 1e-30, 1e-40)
 
-    def cell(self, kind: Kind, method: Method, *, draws: int = 1, eps: float | None = None) -> Cell:
+    def cell(self, kind: Kind, method: Method, *, draws: int = 1, eps: float | None = None) -> WidthSearch:
         """A search for the figures' target."""
-        return Cell(kind, method, self.widths, eps or self.eps, self.delta, draws)
+        return WidthSearch(kind, method, self.widths, eps or self.eps, self.delta, draws)
 
 
 def theorem_table(plan: Plan) -> pd.DataFrame:
@@ -100,10 +100,10 @@ def shapes_table(plan: Plan) -> pd.DataFrame:
     rows = []
     for widths, kind, draws in ((w, k, r) for w in plan.shapes for k in KINDS for r in plan.shape_draws):
         row: dict[str, str | int | float | None] = {"target": _named(widths), "kind": kind, "R": draws}
-        cells = [Cell(kind, method, widths, plan.eps, plan.delta, draws) for method in METHODS]
+        cells = [WidthSearch(kind, method, widths, plan.eps, plan.delta, draws) for method in METHODS]
         for name, cell in zip(("(a)", "(b)"), cells, strict=True):
             row[name] = _search(cell, trials=plan.trials, seed=plan.seed).width(widths)
-            lower = Cell(kind, cell.method, widths, plan.eps, plan.delta, draws, by="lower")
+            lower = WidthSearch(kind, cell.method, widths, plan.eps, plan.delta, draws, by="lower")
             found = row[name] if len(widths) == 2 else _width(lower, plan)
             row[f"{name} at least"] = found
         row |= {"proved": proved_width(cells[0]), "theorem": theorem_width(cells[0])}
@@ -155,11 +155,11 @@ def _gap(plan: Plan, draws: int) -> int:
     return theorem_width(cell) - (proved_width(cell) or 0)
 
 
-def _width(cell: Cell, plan: Plan) -> int | None:
+def _width(cell: WidthSearch, plan: Plan) -> int | None:
     return _search(cell, trials=plan.trials, seed=plan.seed).width(cell.widths)
 
 
-def _found(one: Found, several: Found, cell: Cell) -> dict[str, str | int | float | None]:
+def _found(one: Found, several: Found, cell: WidthSearch) -> dict[str, str | int | float | None]:
     width, theorem = one.width(cell.widths), theorem_width(cell)
     return {
         "(a)": width,

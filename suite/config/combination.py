@@ -19,20 +19,20 @@ class Leaf(NamedTuple):
     drawn_from: Range | None = None
 
 
-Flat = dict[Key, Leaf]
+FlatSettings = dict[Key, Leaf]
 
 
-class NoValue:
+class InvalidValue:
     """Stands for the value that an empty axis or a wrong range does not have, so that the rest is still checked."""
 
 
-def lay_over(below: Flat, above: Flat) -> Flat:
+def overlay(below: FlatSettings, above: FlatSettings) -> FlatSettings:
     """``above`` over ``below``: a value hides what stands at its key, under it and in its place."""
     hidden = {key for key in below for top in above if key[: len(top)] == top or top[: len(key)] == key}
     return {**{key: leaf for key, leaf in below.items() if key not in hidden}, **above}
 
 
-def nest(flat: Flat) -> dict[str, Any]:
+def nest(flat: FlatSettings) -> dict[str, Any]:
     """The nested settings of one combination."""
     root: dict[str, Any] = {}
     for key, leaf in flat.items():
@@ -43,7 +43,7 @@ def nest(flat: Flat) -> dict[str, Any]:
     return root
 
 
-def place_of(key: Iterable[str], flat: Flat) -> str:
+def place_of(key: Iterable[str], flat: FlatSettings) -> str:
     """Where in the file a key stands; for a block, where it begins; for the whole trial, its block of the grid."""
     key = tuple(key)
     if key in flat:

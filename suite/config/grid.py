@@ -4,7 +4,7 @@ import itertools
 import math
 from typing import Any
 
-from suite.config.combination import Flat, Leaf, NoValue
+from suite.config.combination import FlatSettings, InvalidValue, Leaf
 
 
 def num_combinations(value: Any) -> int:
@@ -21,12 +21,12 @@ def lists_in(value: Any, place: str) -> list[str]:
     return [place] if isinstance(value, list) else []
 
 
-def expand(value: Any, place: str, problems: list[str]) -> list[Flat]:
+def expand(value: Any, place: str, problems: list[str]) -> list[FlatSettings]:
     """All combinations of the lists in ``value``; what is wrong is added to ``problems``."""
     if isinstance(value, list):
         if not value:
             problems.append(f"{place}: []: an axis must have at least one value")
-            return [{(): Leaf(NoValue(), place)}]
+            return [{(): Leaf(InvalidValue(), place)}]
         return [flat for i, item in enumerate(value) for flat in expand(item, f"{place}[{i}]", problems)]
     if not isinstance(value, dict) or not value:
         return [{(): Leaf(value, place)}]

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from suite.config.combination import Flat, Key, NoValue, place_of
+from suite.config.combination import FlatSettings, InvalidValue, Key, place_of
 from suite.config.trial import DATASETS, METHODS, MODELS
 
 _BLOCKS = {"dataset": DATASETS, "model": MODELS, "method": METHODS}
@@ -20,16 +20,16 @@ _WORDS = {
 }
 
 
-def explain(error: ErrorDetails, top: type[BaseModel], raw: dict[str, Any], flat: Flat) -> str | None:
+def explain(error: ErrorDetails, top: type[BaseModel], raw: dict[str, Any], flat: FlatSettings) -> str | None:
     """One error of pydantic over the settings ``raw`` of class ``top``; None where it follows from another."""
     value, kind = error["input"], error["type"]
-    if isinstance(value, NoValue):
+    if isinstance(value, InvalidValue):
         return None
     # Pydantic puts the name of the chosen block into a location: leave it out.
     key = tuple(str(part) for i, part in enumerate(error["loc"]) if not (i == 1 and error["loc"][0] in _BLOCKS))
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         given = value.get("name") if isinstance(value, dict) else value
-        if isinstance(given, NoValue):
+        if isinstance(given, InvalidValue):
             return None
         key = (*key, "name") if (*key, "name") in flat else key
         return f"{place_of(key, flat)}: {short(given)}: not a {key[0]}; {choices(given, list(_BLOCKS[key[0]]))}"

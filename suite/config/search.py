@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, field_validator
 
-from suite.config.combination import Flat, Key, Leaf, NoValue
+from suite.config.combination import FlatSettings, InvalidValue, Key, Leaf
 from suite.config.problems import choices, short
 from suite.config.ranges import KINDS, Range, is_number
 from suite.config.trial import DATASETS, METHODS, MODELS, Natural, Settings, Trial
@@ -54,7 +54,7 @@ class RangeReader:
     found: list[str] = field(default_factory=list)  # where something stands that is meant as a range
 
     def read(self, value: Any, place: str, key: Key = (), in_list: bool = False) -> Any:
-        """``value`` with a Range, or NoValue for a wrong one, in place of each mapping that stands for a range."""
+        """``value`` with a Range, or InvalidValue for a wrong one, in place of each mapping that stands for a range."""
         if _looks_like_range(key, value):
             self.found.append(place)
             rule = self._mistake(key, value, in_list)
@@ -62,7 +62,7 @@ class RangeReader:
                 [(kind, ends)] = value.items()
                 return Range(kind, tuple(ends))
             self.problems.append(f"{place}: {short(value)}: {rule}")
-            return NoValue()
+            return InvalidValue()
         if isinstance(value, dict):
             return {name: self.read(item, f"{place}.{name}", (*key, str(name))) for name, item in value.items()}
         if isinstance(value, list):
@@ -137,14 +137,14 @@ def _plain_settings(classes: Sequence[type[BaseModel]]) -> set[str]:
 _PLAIN = _plain_settings([Trial, *METHODS.values(), *MODELS.values(), *DATASETS.values()])
 
 
-def num_drawn(flat: Flat, search: SearchSettings) -> int:
+def num_drawn(flat: FlatSettings, search: SearchSettings) -> int:
     """How many combinations ``draw`` makes of one."""
     return math.prod(search.num_trials for _ in _ranges(flat))
 
 
-def draw(flats: Sequence[Flat], search: SearchSettings) -> list[Flat]:
+def draw(flats: Sequence[FlatSettings], search: SearchSettings) -> list[FlatSettings]:
     """The combinations with drawn values in place of their ranges: ``num_trials`` for each block that has some."""
-    known: dict[Any, list[Flat]] = {}  # the same for all seeds and widths: drawn once
+    known: dict[Any, list[FlatSettings]] = {}  # the same for all seeds and widths: drawn once
     drawn = []
     for flat in flats:
         parts = []
@@ -158,16 +158,16 @@ def draw(flats: Sequence[Flat], search: SearchSettings) -> list[Flat]:
     return drawn
 
 
-def _setting(leaves: Flat, label: str, i: int) -> Flat:
+def _setting(leaves: FlatSettings, label: str, i: int) -> FlatSettings:
     return {
         key: Leaf(leaf.value.draw(f"{label} {'.'.join(key)} {i}"), leaf.place, leaf.value)
         for key, leaf in leaves.items()
     }
 
 
-def _ranges(flat: Flat) -> dict[Key, Flat]:
+def _ranges(flat: FlatSettings) -> dict[Key, FlatSettings]:
     """By block: its settings that are ranges."""
-    blocks: dict[Key, Flat] = {}
+    blocks: dict[Key, FlatSettings] = {}
     for key, leaf in flat.items():
         if isinstance(leaf.value, Range):
             blocks.setdefault(key[:-1], {})[key] = leaf

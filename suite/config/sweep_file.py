@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
-from suite.config.combination import Flat, Key, Leaf, NoValue, lay_over, nest
+from suite.config.combination import FlatSettings, InvalidValue, Key, Leaf, nest, overlay
 from suite.config.grid import expand, lists_in, num_combinations
 from suite.config.problems import choices, explain, short
 from suite.config.ranges import Range
@@ -52,7 +52,7 @@ class Sweep:
     """A sweep, expanded: its trials by trial_id, in the order of the file.
 
     ``label`` names its files: the name, with the options of the command line where it was given any. ``searched`` are
-    the settings that had ranges, as ``method.lr``; ``drawn`` has the ranges of each trial.
+    the settings that had ranges, as ``method.lr``; ``ranges_by_trial`` has the ranges of each trial.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Sweep:
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     search: SearchSettings | None = None
     searched: tuple[str, ...] = ()
-    drawn: dict[str, dict[str, Range]] = field(default_factory=dict)
+    ranges_by_trial: dict[str, dict[str, Range]] = field(default_factory=dict)
     settings: Literal["paper", "tuned"] | None = None
 
 
@@ -87,7 +87,7 @@ class Option:
             raise InputError(f"{flag} {key}: []: must have at least one value")
         return cls(f"{flag} {key}", tuple(key.split(".")), parsed if isinstance(parsed, list) else [parsed])
 
-    def admits(self, flat: Flat) -> bool:
+    def admits(self, flat: FlatSettings) -> bool:
         """False where the file itself gives another value: such a trial need not even be valid."""
         leaf = flat.get((*self.key, "name")) or flat.get(self.key)
         return leaf is None or leaf.value in self.values
@@ -95,7 +95,7 @@ class Option:
     def _value(self, trial_id: str, trial: Trial) -> Any:
         return trial_id if self.key == (_ID,) else _lookup(trial.model_dump(), self.key)
 
-    def keep(self, trials: dict[str, Trial], flats: list[Flat]) -> dict[str, Trial]:
+    def filter_trials(self, trials: dict[str, Trial], flats: list[FlatSettings]) -> dict[str, Trial]:
         """The trials that pass this filter; where none does, an InputError says which values there are."""
         kept = {i: trial for i, trial in trials.items() if self._value(i, trial) in self.values}
         if kept:
@@ -111,7 +111,7 @@ class Option:
         raise InputError(f"{self.flag}: {short(self.values)}: matches no trial; {there}")
 
 
-def load_sweep(path: str | Path, only: Sequence[str] = (), sets: Sequence[str] = ()) -> Sweep:
+def load_sweep(path: str | Path, only: Sequence[str] = (), overrides: Sequence[str] = ()) -> Sweep:
     """Read and expand a sweep file.
 
     Args:
@@ -124,7 +124,7 @@ def load_sweep(path: str | Path, only: Sequence[str] = (), sets: Sequence[str] =
     """
     path, text = _read(Path(path))
     filters = [Option.read("--only", item) for item in only]
-    settings = [Option.read("--set", item) for item in sets]
+    settings = [Option.read("--set", item) for item in overrides]
     raw = parse(text, str(path))
     if not isinstance(raw, dict):
         raise InputError(f"{path}: {short(raw)}: a sweep file must be a mapping with name, base and grid")
@@ -135,13 +135,22 @@ def load_sweep(path: str | Path, only: Sequence[str] = (), sets: Sequence[str] =
     if problems:
         raise InputError(*(f"{path}: {problem}" for problem in dict.fromkeys(problems)))
     for option in filters:
-        trials = option.keep(trials, flats)
+        trials = option.filter_trials(trials, flats)
     top = SweepFile.model_validate(raw)
-    drawn = {i: ranges for i in trials if (ranges := _sources(first[i]))}
-    searched = tuple(dict.fromkeys(key for ranges in drawn.values() for key in ranges))
-    label = _label(top.name, only, sets)
+    ranges_by_trial = {i: ranges for i in trials if (ranges := _sources(first[i]))}
+    searched = tuple(dict.fromkeys(key for ranges in ranges_by_trial.values() for key in ranges))
+    label = _label(top.name, only, overrides)
     return Sweep(
-        top.name, label, top.description, path, trials, top.scheduler, top.search, searched, drawn, top.settings
+        top.name,
+        label,
+        top.description,
+        path,
+        trials,
+        top.scheduler,
+        top.search,
+        searched,
+        ranges_by_trial,
+        top.settings,
     )
 
 
@@ -196,9 +205,9 @@ def _read(path: Path) -> tuple[Path, str]:
         raise InputError(f"{path}: cannot be read as text: {error}") from None
 
 
-def _label(name: str, only: Sequence[str], sets: Sequence[str]) -> str:
+def _label(name: str, only: Sequence[str], overrides: Sequence[str]) -> str:
     """A file name for what the options leave of a sweep; a hash stands for what it has to leave out."""
-    full = "-".join([name, *(f"only-{option}" for option in only), *(f"set-{option}" for option in sets)])
+    full = "-".join([name, *(f"only-{option}" for option in only), *(f"set-{option}" for option in overrides)])
     plain = re.sub(r"[^\w.=,-]+", "", full)[:100]
     return plain if plain == full else f"{plain}-{hashlib.sha256(full.encode()).hexdigest()[:6]}"
 
@@ -219,7 +228,7 @@ def _check_top(raw: dict[str, Any]) -> list[str]:
         return problems
 
 
-def _combine(raw: dict[str, Any], settings: list[Option], problems: list[str]) -> list[Flat]:
+def _combine(raw: dict[str, Any], settings: list[Option], problems: list[str]) -> list[FlatSettings]:
     base, grid = raw.get("base", {}), raw.get("grid")
     blocks = [("grid", grid)] if isinstance(grid, dict) else [(f"grid[{i}]", b) for i, b in enumerate(grid or [])]
     if grid is None or not isinstance(base, dict) or not all(isinstance(block, dict) for _, block in blocks):
@@ -233,10 +242,10 @@ def _combine(raw: dict[str, Any], settings: list[Option], problems: list[str]) -
     if _too_many(num, problems):
         return []
     below = _tidy(expand(base, "base", [])[0])  # its empty lists are told above
-    flats = [lay_over(below, _tidy(flat)) for place, block in blocks for flat in expand(block, place, problems)]
+    flats = [overlay(below, _tidy(flat)) for place, block in blocks for flat in expand(block, place, problems)]
     for option in settings:
         above = [_tidy({option.key: Leaf(value, option.flag)}) for value in option.values]
-        flats = [lay_over(flat, leaf) for flat in flats for leaf in above]
+        flats = [overlay(flat, leaf) for flat in flats for leaf in above]
     return flats if search is None else _searching(flats, search, problems)
 
 
@@ -273,10 +282,10 @@ def _alone(option: Option, value: Any, reader: RangeReader) -> Any:
     if not has_ranges(read) or isinstance(read, Range):
         return read
     reader.problems.append(f"{option.flag}: {short(value)}: has a range in it: set it alone, by its own key")
-    return NoValue()
+    return InvalidValue()
 
 
-def _searching(flats: list[Flat], search: SearchSettings, problems: list[str]) -> list[Flat]:
+def _searching(flats: list[FlatSettings], search: SearchSettings, problems: list[str]) -> list[FlatSettings]:
     """The combinations with what is drawn; a search looks at no test image."""
     if _too_many(sum(num_drawn(flat, search) for flat in flats), problems):
         return []
@@ -289,7 +298,7 @@ def _searching(flats: list[Flat], search: SearchSettings, problems: list[str]) -
     return flats
 
 
-def _tidy(flat: Flat) -> Flat:
+def _tidy(flat: FlatSettings) -> FlatSettings:
     """Without the nothing of an empty block; ``dataset: digits`` as ``dataset: {name: digits}``."""
     flat = {key: leaf for key, leaf in flat.items() if key}
     if ("dataset",) in flat and isinstance(flat["dataset",][0], str):
@@ -297,10 +306,12 @@ def _tidy(flat: Flat) -> Flat:
     return flat
 
 
-def _validate(flats: list[Flat], problems: list[str], unique: bool) -> tuple[dict[str, Trial], dict[str, Flat]]:
+def _validate(
+    flats: list[FlatSettings], problems: list[str], unique: bool
+) -> tuple[dict[str, Trial], dict[str, FlatSettings]]:
     """The trials by their ids, and the first combination of each."""
     trials: dict[str, Trial] = {}
-    first: dict[str, Flat] = {}
+    first: dict[str, FlatSettings] = {}
     for flat in flats:
         raw = nest(flat)
         try:
@@ -316,17 +327,17 @@ def _validate(flats: list[Flat], problems: list[str], unique: bool) -> tuple[dic
     return trials, first
 
 
-def _sources(flat: Flat) -> dict[str, Range]:
+def _sources(flat: FlatSettings) -> dict[str, Range]:
     return {".".join(key): leaf.drawn_from for key, leaf in flat.items() if leaf.drawn_from}
 
 
-def _by_chance(one: Flat, other: Flat) -> bool:
+def _by_chance(one: FlatSettings, other: FlatSettings) -> bool:
     """The same trial twice, as draws have it: from other ranges, or one combination of the file drawn again."""
     places = [{key: leaf.place for key, leaf in flat.items()} for flat in (one, other)]
     return (bool(_sources(one)) and places[0] == places[1]) or _sources(one) != _sources(other)
 
 
-def _difference(one: Flat, other: Flat) -> str:
+def _difference(one: FlatSettings, other: FlatSettings) -> str:
     differing = (key for key in other if key in one and one[key] != other[key])
     places = (f"{one[key].place} and {other[key].place}: {short(other[key].value)}" for key in differing)
     return next(places, "grid")

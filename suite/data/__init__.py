@@ -16,7 +16,7 @@ from suite.data.interface import Data, SplitName
 if TYPE_CHECKING:  # torch is only needed by load
     import torch
 
-__all__ = ["Data", "SplitName", "folder", "load", "prepare"]
+__all__ = ["Data", "SplitName", "load", "prepare", "resolve_data_dir"]
 
 
 def prepare(settings: Dataset, *, data_dir: Path | None, download: bool) -> None:
@@ -31,14 +31,14 @@ def prepare(settings: Dataset, *, data_dir: Path | None, download: bool) -> None
     if isinstance(settings, ImageNetSettings):
         from suite.data.imagenet import tree
 
-        tree.check(settings, folder(data_dir))
+        tree.check(settings, resolve_data_dir(data_dir))
         return
     if download:
-        sources.download(settings.name, folder(data_dir))
+        sources.download(settings.name, resolve_data_dir(data_dir))
     if settings.train_images is None:
-        sources.check(settings.name, folder(data_dir))
+        sources.check(settings.name, resolve_data_dir(data_dir))
     else:
-        sources.limited(sources.read(settings.name, folder(data_dir)), settings.train_images)
+        sources.subsample_train(sources.read(settings.name, resolve_data_dir(data_dir)), settings.train_images)
 
 
 def load(
@@ -69,7 +69,7 @@ def load(
 
         return loaders.make(
             settings,
-            folder(data_dir),
+            resolve_data_dir(data_dir),
             device=device,
             channels_last=channels_last,
             cpus=cpus,
@@ -78,12 +78,12 @@ def load(
     from suite.data import sources
     from suite.data.arrays import ArrayData
 
-    source = sources.read(settings.name, folder(data_dir))
+    source = sources.read(settings.name, resolve_data_dir(data_dir))
     if settings.train_images is not None:
-        source = sources.limited(source, settings.train_images)
+        source = sources.subsample_train(source, settings.train_images)
     return ArrayData.build(source, augment=settings.augment, device=device)
 
 
-def folder(data_dir: Path | None) -> Path:
+def resolve_data_dir(data_dir: Path | None) -> Path:
     """Where files are looked for."""
     return Path(data_dir or os.environ.get("SUITE_DATA") or "data").expanduser().absolute()

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from suite.data.augment import Augmentation
 from suite.data.interface import SplitName
-from suite.data.sources import Source
-from suite.methods.random import Stream, words
+from suite.data.sources import RawDataset
+from suite.methods.random import Stream, random_words
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ArrayData:
     eval_batch_size: int = 1000
 
     @classmethod
-    def build(cls, source: Source, *, augment: str, device: torch.device | str) -> "ArrayData":
+    def build(cls, source: RawDataset, *, augment: str, device: torch.device | str) -> "ArrayData":
         """Put `source` on `device`. `augment`: "none", or a key of `augment.BOXES`."""
         train, val, test = (_split(source, name, device) for name in ("train", "val", "test"))
         channels, size = source.images.shape[1:3]
@@ -82,7 +82,7 @@ class ArrayData:
         """Images of a split."""
         return len(getattr(self, split))
 
-    def epoch_images(self, batch_size: int) -> int:
+    def num_epoch_images(self, batch_size: int) -> int:
         """All training images."""
         return len(self.train)
 
@@ -115,10 +115,10 @@ class ArrayData:
         Each rank has a contiguous share, in as many batches as the others: the last may be short, or empty.
         """
         of_split: Split = getattr(self, split)
-        for batch in slices_of(len(of_split), batch_size, rank=rank, world_size=world_size):
+        for batch in rank_batch_slices(len(of_split), batch_size, rank=rank, world_size=world_size):
             yield self._normalized(of_split.images[batch]), of_split.labels[batch]
 
-    def stream(self, seed: int, batch_size: int, world_size: int) -> dict[str, str]:
+    def resume_conditions(self, seed: int, batch_size: int, world_size: int) -> dict[str, str]:
         """Nothing: order and crops are pure functions of (seed, epoch)."""
         return {}
 
@@ -143,22 +143,22 @@ class ArrayData:
         return self._normalized(self.train.images)
 
 
-def slices_of(num: int, batch_size: int, *, rank: int, world_size: int) -> Iterator[slice]:
+def rank_batch_slices(num: int, batch_size: int, *, rank: int, world_size: int) -> Iterator[slice]:
     """The batches of a rank's contiguous share in `num` images: as many as the others', the last ones perhaps empty."""
-    start, end = share_of(num, rank=rank, world_size=world_size)
+    start, end = shard_range(num, rank=rank, world_size=world_size)
     longest = -(-num // world_size)
     for first in range(start, start + longest, batch_size):
         yield slice(min(first, end), min(first + batch_size, end))
 
 
-def share_of(num: int, *, rank: int, world_size: int) -> tuple[int, int]:
+def shard_range(num: int, *, rank: int, world_size: int) -> tuple[int, int]:
     """Where the share of a rank in `num` images begins and ends: shares differ by 1 at most, and leave none out."""
     return num * rank // world_size, num * (rank + 1) // world_size
 
 
 def batch_order(num: int, *, seed: int, epoch: int) -> Tensor:
     """The order of `num` training images in one epoch: a permutation, int64 (num,), drawn on the CPU."""
-    return words(num, seed=seed, stream=Stream.BATCH_ORDER, draw=epoch, parameter=0).argsort(stable=True)
+    return random_words(num, seed=seed, stream=Stream.BATCH_ORDER, draw=epoch, parameter=0).argsort(stable=True)
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,7 +176,7 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     return mean[..., None].to(images.device, torch.float32), std[..., None].to(images.device, torch.float32)
 
 
-def data_id(source: Source) -> str:
+def data_id(source: RawDataset) -> str:
     """The first 16 hex digits of SHA-256 over images, labels and split indices, with their names and shapes."""
     digest = hashlib.sha256()
     arrays: dict[str, NDArray[Any]] = {"images": source.images, "labels": source.labels, **source.splits}
@@ -186,6 +186,6 @@ def data_id(source: Source) -> str:
     return digest.hexdigest()[:16]
 
 
-def _split(source: Source, name: str, device: torch.device | str) -> Split:
+def _split(source: RawDataset, name: str, device: torch.device | str) -> Split:
     indices = source.splits[name]
     return Split(*(torch.from_numpy(array[indices]).to(device) for array in (source.images, source.labels)))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from suite.methods.random import Stream, words
+from suite.methods.random import Stream, random_words
 
 PADDING = 4  # pixels of zero (raw, before normalization) on each side
 AREA = (0.08, 1.0)  # of the padded image
@@ -39,7 +39,7 @@ class Boxes:
     flip: Tensor
 
 
-def protocol_boxes(word: Tensor, size: int) -> Boxes:
+def random_resized_crop_boxes(word: Tensor, size: int) -> Boxes:
     """Random resized crops of square images of `size` pixels a side, from `word`: int64 (N, 32), on the CPU.
 
     The first of ten tries that fits is taken; if none fits, the whole padded image, which is torchvision's central
@@ -57,7 +57,7 @@ def protocol_boxes(word: Tensor, size: int) -> Boxes:
 
 
 def crop_boxes(word: Tensor, size: int) -> Boxes:
-    """Crops of the images' own size out of the padded image: the usual crop of CIFAR codes. See `protocol_boxes`."""
+    """Crops of the images' own size out of the padded image, as usual for CIFAR. See `random_resized_crop_boxes`."""
     side = torch.full_like(word[:, 0], size)
     return _placed(word, size + 2 * PADDING, side, side)
 
@@ -68,7 +68,7 @@ def _placed(word: Tensor, padded: int, height: Tensor, width: Tensor) -> Boxes:
     return Boxes(top, left, height, width, word[:, _FLIP] >= 2**31)
 
 
-BOXES: dict[str, Callable[[Tensor, int], Boxes]] = {"protocol": protocol_boxes, "crop": crop_boxes}
+BOXES: dict[str, Callable[[Tensor, int], Boxes]] = {"protocol": random_resized_crop_boxes, "crop": crop_boxes}
 
 
 def draw_boxes(name: str, num: int, *, size: int, seed: int, epoch: int) -> Boxes:
@@ -76,7 +76,7 @@ def draw_boxes(name: str, num: int, *, size: int, seed: int, epoch: int) -> Boxe
     parts = []
     for start in range(0, num, _CHUNK):
         count = min(_CHUNK, num - start) * _WORDS
-        word = words(count, seed=seed, stream=Stream.AUGMENTATION, draw=epoch, parameter=0, start=start * _WORDS)
+        word = random_words(count, seed=seed, stream=Stream.AUGMENTATION, draw=epoch, parameter=0, start=start * _WORDS)
         parts.append(vars(BOXES[name](word.view(-1, _WORDS), size)).values())
     return Boxes(*map(torch.cat, zip(*parts, strict=True)))
 

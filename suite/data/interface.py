@@ -41,7 +41,7 @@ class Data(Protocol):
     def num_images(self, split: SplitName) -> int:
         """Images of a split."""
 
-    def epoch_images(self, batch_size: int) -> int:
+    def num_epoch_images(self, batch_size: int) -> int:
         """Images that an epoch of training takes: all, or as many as make whole batches of `batch_size`."""
 
     def train_batches(
@@ -54,7 +54,7 @@ class Data(Protocol):
     ) -> "Iterator[tuple[torch.Tensor, torch.Tensor]]":
         """This rank's contiguous share of a split, in order; as many batches on each rank, some perhaps empty."""
 
-    def stream(self, seed: int, batch_size: int, world_size: int) -> dict[str, str]:
+    def resume_conditions(self, seed: int, batch_size: int, world_size: int) -> dict[str, str]:
         """What must be the same for `state` to be of use: empty where the position alone says how to go on."""
 
     def state(self) -> bytes:

@@ -29,7 +29,7 @@ _IDX_SIZE = (28, 28)
 
 
 @dataclass(frozen=True)
-class Source:
+class RawDataset:
     """A whole data set: images uint8 (N, C, H, W), labels int64 (N,) from 0, splits name -> ascending int64 indices."""
 
     images: Bytes
@@ -50,7 +50,7 @@ _CIFAR = {"cifar10": _Kind("CIFAR10"), "cifar100": _Kind("CIFAR100", 100)}
 NAMES = ("digits", *_IDX, *_CIFAR)
 
 
-def read(name: str, folder: Path) -> Source:
+def read(name: str, folder: Path) -> RawDataset:
     """The data set `name` (one of `NAMES`) with its files in `folder`, laid out as torchvision does.
 
     Raises:
@@ -82,7 +82,7 @@ def download(name: str, folder: Path) -> None:
         raise InputError(f"{name}: could not be downloaded to {folder} ({error}); {cure}") from error
 
 
-def _reader(name: str) -> Callable[[str, Path], Source]:
+def _reader(name: str) -> Callable[[str, Path], RawDataset]:
     if name not in NAMES:
         raise InputError(f"dataset: {name!r}: must be one of {', '.join(NAMES)}")
     return _read_digits if name == "digits" else _read_idx if name in _IDX else _read_cifar
@@ -109,7 +109,7 @@ def hold_out(indices: Ints, labels: Ints, num: int) -> tuple[Ints, Ints]:
     return np.sort(rest), np.sort(held_out)
 
 
-def limited(source: Source, num: int) -> Source:
+def subsample_train(source: RawDataset, num: int) -> RawDataset:
     """The source with `num` of its training images, the same for every seed, classes in proportion.
 
     Raises:
@@ -125,7 +125,7 @@ def limited(source: Source, num: int) -> Source:
     return replace(source, splits={**source.splits, "train": train})
 
 
-def _with_test_set(name: str, train: tuple[Bytes, Ints], test: tuple[Bytes, Ints]) -> Source:
+def _with_test_set(name: str, train: tuple[Bytes, Ints], test: tuple[Bytes, Ints]) -> RawDataset:
     """The source whose last images are the test set that came with it; a tenth of the others is for validation."""
     images, labels = np.concatenate((train[0], test[0])), np.concatenate((train[1], test[1]))
     num_train = len(train[1])
@@ -134,13 +134,13 @@ def _with_test_set(name: str, train: tuple[Bytes, Ints], test: tuple[Bytes, Ints
     except ValueError as error:
         raise InputError(f"{name}: {num_train} training images cannot be split by class ({error})") from error
     splits = {"train": rest, "val": val, "test": np.arange(num_train, len(labels))}
-    return Source(images, labels, splits, (_IDX | _CIFAR)[name].num_classes)
+    return RawDataset(images, labels, splits, (_IDX | _CIFAR)[name].num_classes)
 
 
 # Digits: shipped with scikit-learn
 
 
-def _read_digits(name: str, folder: Path) -> Source:
+def _read_digits(name: str, folder: Path) -> RawDataset:
     from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
     digits = load_digits()
@@ -149,7 +149,7 @@ def _read_digits(name: str, folder: Path) -> Source:
     num = len(labels)
     rest, test = hold_out(np.arange(num), labels, math.ceil(num / 5))
     train, val = hold_out(rest, labels, math.ceil(num / 10))
-    return Source(images, labels, {"train": train, "val": val, "test": test}, 10)
+    return RawDataset(images, labels, {"train": train, "val": val, "test": test}, 10)
 
 
 # MNIST and Fashion-MNIST: IDX files (http://yann.lecun.com/exdb/mnist), plain or gzip
@@ -173,7 +173,7 @@ def _idx_folder(name: str, folder: Path) -> Path | None:
     return next((each for each in folders if all(file.exists() for file in _idx_files(each))), None)
 
 
-def _read_idx(name: str, folder: Path) -> Source:
+def _read_idx(name: str, folder: Path) -> RawDataset:
     found = _idx_folder(name, folder)
     if found is None:
         raise _missing(name, *_idx_folders(name, folder))
@@ -214,7 +214,7 @@ def _parse_idx(data: bytes, ndim: int) -> Bytes:
 # CIFAR: torchvision's reader, which checks MD5 sums before it unpickles
 
 
-def _read_cifar(name: str, folder: Path) -> Source:
+def _read_cifar(name: str, folder: Path) -> RawDataset:
     cls = _torchvision_class(name)
     try:
         with warnings.catch_warnings():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from suite.config import InputError, Trial
-from suite.records import LOG, Line, Result
+from suite.records import LOG, EpochMetrics, Result
 from suite.slurm import request
 from suite.slurm.profile import Profile
 from suite.slurm.site import Site
@@ -27,7 +27,7 @@ class Launcher(Protocol):
         folder: Path,
         *,
         data_dir: Path | None,
-        on_epoch: Callable[[Line], None],
+        on_epoch: Callable[[EpochMetrics], None],
         should_stop: Callable[[], bool],
         take_over: bool = False,
     ) -> Result:

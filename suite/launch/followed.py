@@ -4,17 +4,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from suite.records import Line, read_metrics
+from suite.records import EpochMetrics, read_metrics
 
 
-class Followed:
+class MetricsFollower:
     """The epochs of a running trial, each told once; ``seconds`` lie between two looks at its folder, at least."""
 
-    def __init__(self, folder: Path, on_epoch: Callable[[Line], None], seconds: float) -> None:
+    def __init__(self, folder: Path, on_epoch: Callable[[EpochMetrics], None], seconds: float) -> None:
         self._folder, self._on_epoch, self._seconds = folder, on_epoch, seconds
         self._next, self._looked = 0, float("-inf")
 
-    def look(self, *, now: bool = False) -> None:
+    def poll_metrics(self, *, now: bool = False) -> None:
         """Tell what is new; not more often than a shared folder likes."""
         if time.monotonic() - self._looked < self._seconds and not now:
             return

@@ -7,12 +7,23 @@ from pathlib import Path
 from suite.config import InputError, Trial
 from suite.launch import log, logging_to
 from suite.launch.lease import Lease, TakenOver
-from suite.records import DENSE, FAILURE, METRICS, RESULT, TICKET, Line, Result, index, read_result, write_failure
+from suite.records import (
+    DENSE,
+    FAILURE,
+    METRICS,
+    RESULT,
+    TICKET,
+    EpochMetrics,
+    Result,
+    index,
+    read_result,
+    write_failure,
+)
 from suite.stopping import Stopped, StopRequest
 from suite.train import distributed, train
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_NOT_ITS_FAULT = (Stopped, TakenOver, InputError, distributed.PeerLost)
+_NOT_TRIAL_FAILURES = (Stopped, TakenOver, InputError, distributed.PeerLost)
 
 
 def run(
@@ -20,7 +31,7 @@ def run(
     folder: Path,
     *,
     data_dir: Path | None,
-    on_epoch: Callable[[Line], None] = lambda line: None,
+    on_epoch: Callable[[EpochMetrics], None] = lambda line: None,
     should_stop: Callable[[], bool] = lambda: False,
     take_over: bool = False,
 ) -> Result:
@@ -31,23 +42,26 @@ def run(
         Others as ``suite.train.train``.
     """
     with StopRequest(should_stop) as stop:
-        if distributed.place(trial.processes).rank:
+        if distributed.rank_info(trial.processes).rank:
             # A result means that rank 0 will not come: another process has finished the trial.
             ended = (folder / RESULT).exists
-            return train(trial, folder, data_dir=data_dir, should_stop=lambda: stop.asked or ended())
-        with Lease.take(folder, take_over=take_over, should_stop=lambda: stop.asked) as lease, logging_to(folder):
+            return train(trial, folder, data_dir=data_dir, should_stop=lambda: stop.requested or ended())
+        with (
+            Lease.acquire(folder, take_over=take_over, should_stop=lambda: stop.requested) as lease,
+            logging_to(folder),
+        ):
             if (found := read_result(folder)) is not None:  # another process finished it while we waited
                 return found
-            index.begun(folder)
+            index.invalidate(folder)
             return _attempt(trial, lease, stop, data_dir, on_epoch)
 
 
 def _attempt(
-    trial: Trial, lease: Lease, stop: StopRequest, data_dir: Path | None, on_epoch: Callable[[Line], None]
+    trial: Trial, lease: Lease, stop: StopRequest, data_dir: Path | None, on_epoch: Callable[[EpochMetrics], None]
 ) -> Result:
     def should_stop() -> bool:
         lease.check()
-        return stop.asked
+        return stop.requested
 
     for old in (FAILURE, METRICS, TICKET, DENSE):
         (lease.trial_folder / old).unlink(missing_ok=True)
@@ -55,7 +69,7 @@ def _attempt(
         result = train(trial, lease.folder, data_dir=data_dir, on_epoch=on_epoch, should_stop=should_stop)
         networks = [name for name in (TICKET, DENSE) if result.stored and (lease.folder / name).exists()]
         lease.publish(METRICS, *networks, RESULT)
-    except _NOT_ITS_FAULT as error:
+    except _NOT_TRIAL_FAILURES as error:
         log.info("%s", error)
         raise
     except Exception as error:
@@ -66,7 +80,7 @@ def _attempt(
 
 def _explain(trial: Trial, lease: Lease, error: Exception) -> None:
     """Leave why the trial failed, where it did; a full disk or a lost folder is not its failure."""
-    lease.look()
+    lease.check_now()
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         raise InputError(f"{lease.folder}: {error.strerror}: make room, and the trial goes on from its last checkpoint")
     write_failure(lease.folder, trial.trial_id, error)

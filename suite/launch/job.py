@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from suite.config import InputError, Trial
-from suite.records import newest_checkpoint, write_failure, write_whole
+from suite.records import newest_checkpoint, write_failure, write_text_atomic
 from suite.slurm import controller
-from suite.slurm.record import MOST_FRUITLESS, count_allocation
+from suite.slurm.record import MAX_FRUITLESS_ALLOCATIONS, count_allocation
 from suite.stopping import Stopped, StopRequest
 
 _INPUT = "input-problems.txt"
@@ -31,10 +31,10 @@ def run_trial(settings: str, folder: str, data_dir: str | None) -> None:
     with StopRequest() as early:  # torch takes a while to load; a signal that comes meanwhile is not lost
         from suite.launch import inline
 
-        if is_first() and not _may_begin(trial, where):
+        if is_first_task() and not _may_begin(trial, where):
             sys.exit(1)
         try:
-            inline.run(trial, where, data_dir=Path(data_dir) if data_dir else None, should_stop=lambda: early.asked)
+            inline.run(trial, where, data_dir=Path(data_dir) if data_dir else None, should_stop=lambda: early.requested)
         except Stopped as stopped:
             print(stopped, flush=True)
             requeue(stopped.signum or early.signum, early)
@@ -54,7 +54,7 @@ def input_problems(folder: str) -> list[str] | None:
 def _may_begin(trial: Trial, folder: Path) -> bool:
     """False where allocation after allocation has led nowhere: the trial fails then."""
     fruitless = count_allocation(folder, newest_checkpoint(folder))
-    if fruitless < MOST_FRUITLESS:
+    if fruitless < MAX_FRUITLESS_ALLOCATIONS:
         return True
     what = (
         f"given up after {fruitless} allocations in a row without a newer checkpoint; job {os.environ['SLURM_JOB_ID']}"
@@ -68,7 +68,7 @@ def requeue(signum: int | None, early: StopRequest) -> None:
 
     TERM says that, or that it is preempted: then the controller still calls it running, and would let it end for good.
     """
-    if not is_first():
+    if not is_first_task():
         return
     job = os.environ["SLURM_JOB_ID"]
     time.sleep(_SIGNAL_SECONDS)
@@ -82,10 +82,10 @@ def requeue(signum: int | None, early: StopRequest) -> None:
 
 
 def _tell_problems(error: InputError) -> None:
-    if is_first():
-        write_whole(Path(os.environ["SUBMITIT_FOLDER"]) / _INPUT, str(error))
+    if is_first_task():
+        write_text_atomic(Path(os.environ["SUBMITIT_FOLDER"]) / _INPUT, str(error))
 
 
-def is_first() -> bool:
+def is_first_task() -> bool:
     """This is the first task of its job."""
     return os.environ.get("SLURM_PROCID", "0") == "0"

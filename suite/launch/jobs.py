@@ -15,16 +15,16 @@ from suite.slurm import controller
 from suite.slurm.controller import Job
 from suite.slurm.record import ALLOCATIONS, JobRecord, read_job, write_job
 from suite.slurm.site import Site
-from suite.slurm.watch import Queue
+from suite.slurm.watch import QueueSnapshot
 from suite.stopping import Stopped
 
 _LOOK_SECONDS = 2.0  # between two looks at what the queue says
 _LEAVE_SECONDS = 20.0  # for a job to end by itself, once its trial is final
-_PASSING = ("NODE_FAIL", "PREEMPTED")  # SLURM may be about to requeue it: believed when seen twice
+_TRANSIENT_STATES = ("NODE_FAIL", "PREEMPTED")  # SLURM may be about to requeue it: believed when seen twice
 log = logging.getLogger(__name__)
 
 
-class Jobs:
+class JobChain:
     """The job of a trial (or of a pack of trials), and those that follow it when it ends too early.
 
     Args:
@@ -47,7 +47,7 @@ class Jobs:
     ) -> None:
         self._site, self._folder, self._about, self._call = site, folder, about, call
         self._parameters, self._keep_in = parameters, keep_in or [folder]
-        self._queue = Queue(site.queue)
+        self._queue = QueueSnapshot(site.queue)
         self._since, self._passing = 0, 0
         self.record = JobRecord.new(f"{site.sweep}.{about}", about, folder)
 
@@ -60,7 +60,7 @@ class Jobs:
         if found and not job and found.id is None:
             self._wait_for_answers(should_stop)  # its driver may have died while sbatch was on its way
             job = found.found_in(self._queue.jobs())
-        if found and job and (not job.over or job.state in _PASSING):
+        if found and job and (not job.is_finished or job.state in _TRANSIENT_STATES):
             self._take(found, job)
             return
         for folder in self._keep_in:
@@ -77,24 +77,24 @@ class Jobs:
         """
         self.record = JobRecord.new(f"{self._site.sweep}.{self._about}", self._about, self._folder)
         self._keep()
-        while not self._submitted():
+        while not self._try_submit():
             self._wait_for_answers(should_stop)  # it may have gone through all the same
             if (job := self.record.found_in(self._queue.jobs())) is not None:
                 self._take(self.record, job)
                 return
 
-    def over(self) -> Job | None:
+    def poll(self) -> Job | None:
         """The job, once it is over."""
         job = self._queue.job(self.record, self._since)
-        if job is None or not job.over:
+        if job is None or not job.is_finished:
             self._passing = 0
             return None
-        if job.state in _PASSING:
-            self._passing = self._passing or self._queue.answer
-            return job if self._queue.answer > self._passing else None
+        if job.state in _TRANSIENT_STATES:
+            self._passing = self._passing or self._queue.poll_number
+            return job if self._queue.poll_number > self._passing else None
         return job
 
-    def stopped(self) -> Stopped:
+    def detach_or_cancel(self) -> Stopped:
         """The sweep ends, then the job is left alone; or this trial is to stop, then it is cancelled."""
         if self._site.leave.exists():
             return Stopped(f"job {self.record.id} goes on; the same command follows it")
@@ -103,7 +103,7 @@ class Jobs:
             controller.cancel([self.record.id])
         return Stopped(f"job {self.record.id} was cancelled: the scheduler stopped the trial")
 
-    def where(self) -> str:
+    def describe_log(self) -> str:
         """Where the job's log is, and how it ends."""
         lines = self.record.last_lines()
         return f"its log: {self.record.folder}" + (f": {' | '.join(lines)}" if lines else " (empty)")
@@ -113,7 +113,7 @@ class Jobs:
         tasks = int(self._parameters["nodes"]) * int(self._parameters["ntasks_per_node"])
         end = time.monotonic() + _LEAVE_SECONDS
         while len(list(Path(self.record.folder).glob("*_result.pkl"))) < tasks and time.monotonic() < end:
-            if (job := self._queue.jobs().get(self.record.id or "")) is not None and job.over:
+            if (job := self._queue.jobs().get(self.record.id or "")) is not None and job.is_finished:
                 return
             time.sleep(0.2)
 
@@ -121,12 +121,12 @@ class Jobs:
         """Remove what submitit left."""
         shutil.rmtree(self.record.folder, ignore_errors=True)
 
-    def _submitted(self) -> bool:
+    def _try_submit(self) -> bool:
         """Call sbatch; False where that has to be tried again."""
         parameters = {**self._parameters, "job_name": self.record.name, "comment": self.record.comment}
         try:
             job_id = submission.submit(self._site, self.record, parameters, *self._call)
-        except submission.NotNow as error:
+        except submission.TransientSubmitError as error:
             log.warning("sbatch: %s; trying again", error)
             return False
         self._take(self.record.model_copy(update={"id": job_id}), None)
@@ -134,8 +134,8 @@ class Jobs:
 
     def _wait_for_answers(self, should_stop: Callable[[], bool]) -> None:
         """Until the queue is known as it is after now."""
-        since = self._queue.answer
-        while self._queue.answer < since + 2:
+        since = self._queue.poll_number
+        while self._queue.poll_number < since + 2:
             if should_stop():
                 raise Stopped("stopped before SLURM took the job; the same command goes on")
             time.sleep(_LOOK_SECONDS)
@@ -144,7 +144,7 @@ class Jobs:
         if job and record.id is None:
             submission.name_pickle(record, job.id)
         self.record = record.model_copy(update={"id": job.id}) if job else record
-        self._since = self._queue.answer
+        self._since = self._queue.poll_number
         self._keep()
 
     def _keep(self) -> None:
@@ -152,22 +152,22 @@ class Jobs:
             write_job(folder, self.record)
 
 
-def judge(jobs: Jobs, over: Job, folder: Path) -> str:
+def explain_job_end(jobs: JobChain, over: Job, folder: Path) -> str:
     """What became of a job that is over, in one line, where another one may follow it.
 
     Raises:
         InputError: it found something wrong with its input; Stopped: somebody cancelled it.
     """
-    what = f"job {over.id}: {over.state}; {jobs.where()}"
+    what = f"job {over.id}: {over.state}; {jobs.describe_log()}"
     if (problems := inside.input_problems(jobs.record.folder)) is not None:
         raise InputError(*problems)
     if over.state == "CANCELLED" and not jobs.record.cancelled:
-        note(folder, what)
+        log_to_trial(folder, what)
         raise Stopped(f"{what}; the same command submits it again")
     return what
 
 
-def note(folder: Path, text: str) -> None:
+def log_to_trial(folder: Path, text: str) -> None:
     """Keep a line in the log of a trial."""
     with logging_to(folder):
         log.info("%s", text)

@@ -21,13 +21,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from suite.config import InputError
-from suite.records import RESULT, attempt_number, listed, newest_attempt, write_whole
+from suite.records import RESULT, attempt_number, listed, newest_attempt, write_text_atomic
 from suite.slurm import controller
 from suite.stopping import Stopped
 
 OWNER, HEARTBEAT = "owner.json", "heartbeat"
-PATIENCE_SECONDS = 60.0  # how long an owner elsewhere may be silent, and one here is waited for
-BEAT_SECONDS = 5.0
+LEASE_TIMEOUT_SECONDS = 60.0  # how long an owner elsewhere may be silent, and one here is waited for
+HEARTBEAT_SECONDS = 5.0
 
 
 class Busy(InputError):
@@ -83,16 +83,16 @@ class Lease:
     def __init__(self, trial_folder: Path, number: int) -> None:
         self.trial_folder, self.number = trial_folder, number
         self.folder = trial_folder / f"attempt-{number}"
-        self._over, self._lost = threading.Event(), False
+        self._stop_event, self._lost = threading.Event(), False
         self._beating = threading.Thread(target=self._beat, daemon=True)
         self._beating.start()
 
     @classmethod
-    def take(
+    def acquire(
         cls,
         trial_folder: Path,
         *,
-        patience: float = PATIENCE_SECONDS,
+        timeout: float = LEASE_TIMEOUT_SECONDS,
         take_over: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> "Lease":
@@ -116,8 +116,8 @@ class Lease:
             else:
                 number = attempt_number(held) + 1
                 if not take_over:
-                    _wait_for_end(held, patience, should_stop)
-                taken = _succeed(held, number)
+                    _wait_for_end(held, timeout, should_stop)
+                taken = _claim_next_attempt(held, number)
             if taken:
                 return cls(trial_folder, number)
 
@@ -126,7 +126,7 @@ class Lease:
 
     def __exit__(self, *error: object) -> None:
         """Where the trial is final, what the attempt needed goes; else it stays for the next one to go on from."""
-        self._over.set()
+        self._stop_event.set()
         self._beating.join()
         if (self.trial_folder / RESULT).exists():
             remove_attempts(self.trial_folder)
@@ -138,7 +138,7 @@ class Lease:
         if self._lost:
             raise TakenOver(f"{self.trial_folder}: another process has taken this trial over: this attempt ends")
 
-    def look(self) -> None:
+    def check_now(self) -> None:
         """``check``, and look now."""
         self._lost = self._lost or not self.folder.exists()
         self.check()
@@ -153,17 +153,17 @@ class Lease:
             try:
                 (self.folder / name).replace(self.trial_folder / name)
             except FileNotFoundError:
-                self.look()
+                self.check_now()
                 raise
 
     def _release(self) -> None:
         owner = Owner.here(self.number).model_copy(update={"released": True})
         with contextlib.suppress(OSError):  # taken over, or a full disk: then our end says the same
-            write_whole(self.folder / OWNER, owner.model_dump_json())
+            write_text_atomic(self.folder / OWNER, owner.model_dump_json())
 
     def _beat(self) -> None:
         count = 0
-        while not self._over.wait(BEAT_SECONDS if count else 0):
+        while not self._stop_event.wait(HEARTBEAT_SECONDS if count else 0):
             count += 1
             try:
                 (self.folder / HEARTBEAT).write_text(str(count))
@@ -193,7 +193,7 @@ def _make_first(trial_folder: Path) -> bool:
     fresh, first = trial_folder / f".attempt-{secrets.token_hex(8)}", trial_folder / "attempt-1"
     try:
         fresh.mkdir()
-        write_whole(fresh / OWNER, Owner.here(1).model_dump_json())
+        write_text_atomic(fresh / OWNER, Owner.here(1).model_dump_json())
         if _becomes(fresh, first):
             return True
         if not fresh.exists():
@@ -205,13 +205,13 @@ def _make_first(trial_folder: Path) -> bool:
     return False
 
 
-def _succeed(held: Path, number: int) -> bool:
+def _claim_next_attempt(held: Path, number: int) -> bool:
     """Take an attempt over; False where another was quicker."""
     folder = held.with_name(f"attempt-{number}")
     try:
         if not _becomes(held, folder):
             return False
-        write_whole(folder / OWNER, Owner.here(number).model_dump_json())
+        write_text_atomic(folder / OWNER, Owner.here(number).model_dump_json())
     except FileNotFoundError:
         return False
     return True
@@ -238,9 +238,9 @@ def owner_of(held: Path) -> Owner | None:
     return owner if owner.attempt == attempt_number(held) else None
 
 
-def _wait_for_end(held: Path, patience: float, should_stop: Callable[[], bool]) -> None:
+def _wait_for_end(held: Path, timeout: float, should_stop: Callable[[], bool]) -> None:
     """Return once the owner of an attempt is known to be dead, or has moved on; raise Busy where it lives on."""
-    end, first = time.monotonic() + patience, _heartbeat(held)
+    end, first = time.monotonic() + timeout, _heartbeat(held)
     asked = False
     while held.exists():
         owner = owner_of(held)
@@ -258,7 +258,7 @@ def _wait_for_end(held: Path, patience: float, should_stop: Callable[[], bool]) 
             raise Busy(f"{held.parent}: {who} runs this trial: wait for it or stop it; --take-over takes it from there")
         if should_stop():
             raise Stopped(f"{held.parent}: stopped while another process runs this trial")
-        time.sleep(min(0.2, patience))
+        time.sleep(min(0.2, timeout))
 
 
 def _heartbeat(held: Path) -> str | None:

@@ -18,17 +18,17 @@ from pathlib import Path
 
 from suite.config import InputError, Trial
 from suite.launch import logging_to
-from suite.launch.followed import Followed
+from suite.launch.followed import MetricsFollower
 from suite.launch.lease import TakenOver, remove_attempts
-from suite.records import Line, Result, newest_checkpoint, read_failure, read_result, write_failure
-from suite.stopping import TAKEN_OVER, UNFINISHED, Stopped, StopRequest
+from suite.records import EpochMetrics, Result, newest_checkpoint, read_failure, read_result, write_failure
+from suite.stopping import EXIT_TAKEN_OVER, EXIT_UNFINISHED, Stopped, StopRequest
 
 MOST_RESTARTS = 3  # in a row, without a newer checkpoint
 _GRACE_SECONDS = 5.0  # for the others, once a rank is gone
 _STOP_SECONDS = 60.0  # to save and leave
 _POLL_SECONDS, _LOOK_SECONDS = 0.05, 0.5
 _BAD_INPUT = 2
-_NUM_WORDS = 20  # lines of what a rank said
+_MAX_ERROR_LINES = 20  # lines of what a rank said
 _LOOPBACK = {"linux": "lo"}.get(sys.platform, "lo0")
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def run(
     folder: Path,
     *,
     data_dir: Path | None,
-    on_epoch: Callable[[Line], None] = lambda line: None,
+    on_epoch: Callable[[EpochMetrics], None] = lambda line: None,
     should_stop: Callable[[], bool] = lambda: False,
     take_over: bool = False,
 ) -> Result:
@@ -52,7 +52,7 @@ def run(
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    followed, fruitless = Followed(folder, on_epoch, _LOOK_SECONDS), 0
+    followed, fruitless = MetricsFollower(folder, on_epoch, _LOOK_SECONDS), 0
     with StopRequest(should_stop) as stop, logging_to(folder):
         while True:
             before = newest_checkpoint(folder)
@@ -62,8 +62,8 @@ def run(
             if (result := read_result(folder)) is not None:
                 remove_attempts(folder)  # rank 0 may have been killed just before it did
                 return result
-            ranks.raise_what_they_said(trial, folder)
-            if stop.asked:
+            ranks.raise_rank_errors(trial, folder)
+            if stop.requested:
                 raise Stopped("stopped; the same command goes on from there")
             fruitless = 0 if newest_checkpoint(folder) > before else fruitless + 1
             if fruitless > MOST_RESTARTS:
@@ -79,7 +79,7 @@ class _Ranks:
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._words: list[str] = []
+        self._rank_outputs: list[str] = []
         self.why = ""  # the attempt ended
 
     def __enter__(self) -> "_Ranks":
@@ -104,13 +104,13 @@ class _Ranks:
         command += ["--take-over"] if take_over else []
         for rank in range(trial.processes):
             environment = _environment(rank, trial.processes, self._scratch / "meeting")
-            self._processes.append(_start(command, self._said(rank), environment))
+            self._processes.append(_start(command, self._output_path(rank), environment))
 
-    def wait(self, stop: StopRequest, followed: Followed) -> None:
+    def wait(self, stop: StopRequest, followed: MetricsFollower) -> None:
         """Return when all have ended; where one is gone or a stop is asked for, the others have some time."""
         deadline, told = float("inf"), False
         while None in (codes := [process.poll() for process in self._processes]):
-            if stop.asked and not told:
+            if stop.requested and not told:
                 told, deadline = True, min(deadline, time.monotonic() + _STOP_SECONDS)
                 self._send(signal.SIGTERM)
             if any(code is not None for code in codes):  # they end together, or something is wrong
@@ -118,25 +118,27 @@ class _Ranks:
                 deadline = min(deadline, time.monotonic() + _GRACE_SECONDS)
             if time.monotonic() > deadline:
                 self._send(signal.SIGKILL)
-            followed.look()
+            followed.poll_metrics()
             time.sleep(_POLL_SECONDS)
         self.why = self.why or self._first_to_end()
-        followed.look(now=True)
-        self._words = [_once(self._said(rank).read_text(errors="replace")) for rank in range(len(self._processes))]
-        sys.stderr.write("".join(self._words))
+        followed.poll_metrics(now=True)
+        self._rank_outputs = [
+            _once(self._output_path(rank).read_text(errors="replace")) for rank in range(len(self._processes))
+        ]
+        sys.stderr.write("".join(self._rank_outputs))
 
-    def raise_what_they_said(self, trial: Trial, folder: Path) -> None:
+    def raise_rank_errors(self, trial: Trial, folder: Path) -> None:
         """Raise where the attempt was taken over, or the trial itself or its input is at fault."""
         codes = [process.returncode for process in self._processes]
-        if TAKEN_OVER in codes:
-            raise TakenOver(self._words[codes.index(TAKEN_OVER)].strip())
+        if EXIT_TAKEN_OVER in codes:
+            raise TakenOver(self._rank_outputs[codes.index(EXIT_TAKEN_OVER)].strip())
         if _BAD_INPUT in codes:
-            raise InputError(*self._words[codes.index(_BAD_INPUT)].splitlines()[-_NUM_WORDS:])
+            raise InputError(*self._rank_outputs[codes.index(_BAD_INPUT)].splitlines()[-_MAX_ERROR_LINES:])
         if 1 in codes:
             failure = read_failure(folder)
-            raise RuntimeError(failure.error) if failure else _failed(trial, folder, self._words[codes.index(1)])
+            raise RuntimeError(failure.error) if failure else _failed(trial, folder, self._rank_outputs[codes.index(1)])
 
-    def _said(self, rank: int) -> Path:
+    def _output_path(self, rank: int) -> Path:
         return self._scratch / f"rank-{rank}.txt"
 
     def _first_to_end(self) -> str:
@@ -145,7 +147,7 @@ class _Ranks:
         rank, code = min(ended, key=lambda end: (end[1] >= 0, end[1] == 0, end[0]))
         if code < 0:
             return f"rank {rank} was ended by {signal.Signals(-code).name}"
-        return f"rank {rank} was asked to stop" if code == UNFINISHED else f"rank {rank} left with status {code}"
+        return f"rank {rank} was asked to stop" if code == EXIT_UNFINISHED else f"rank {rank} left with status {code}"
 
     def _send(self, number: signal.Signals) -> None:
         for process in self._processes:

@@ -7,14 +7,14 @@ from typing import Any
 
 from suite.config import Trial
 from suite.launch import sweep_job
-from suite.launch.followed import Followed
-from suite.launch.jobs import Jobs, judge
-from suite.launch.slurm import LOOK_SECONDS, settled
-from suite.records import FAILURE, RESULT, Line, newest_checkpoint
+from suite.launch.followed import MetricsFollower
+from suite.launch.jobs import JobChain, explain_job_end
+from suite.launch.slurm import LOOK_SECONDS, wait_until_visible
+from suite.records import FAILURE, RESULT, EpochMetrics, newest_checkpoint
 from suite.records.ledger import Ledger
 from suite.slurm import request
 from suite.slurm.controller import Job
-from suite.slurm.record import MOST_FRUITLESS, forget_job, read_job
+from suite.slurm.record import MAX_FRUITLESS_ALLOCATIONS, forget_job, read_job
 from suite.slurm.site import Site
 
 PACK = "pack"  # what a job of many trials says it is about
@@ -28,7 +28,7 @@ def units(trial_ids: list[str], ledger: Ledger, jobs: dict[str, Job], pack: int)
     for trial_id in trial_ids:
         record = read_job(ledger.folder(trial_id))
         found = record.found_in(jobs) if record else None
-        if record is None or found is None or found.over:
+        if record is None or found is None or found.is_finished:
             rest.append(trial_id)
         elif record.about == PACK:
             live.setdefault(record.token, []).append(trial_id)
@@ -63,11 +63,11 @@ def run(
         over = pack.follow(should_stop, again=left is not trials)
         if over is None:
             return
-        fruitless = 0 if pack.has_got_further() else fruitless + 1
-        what = judge(pack.jobs, over, pack.folder)
-        if fruitless >= MOST_FRUITLESS:
+        fruitless = 0 if pack.made_progress() else fruitless + 1
+        what = explain_job_end(pack.jobs, over, pack.folder)
+        if fruitless >= MAX_FRUITLESS_ALLOCATIONS:
             raise RuntimeError(f"{what}; given up after {fruitless} that got no trial further")
-        left = {trial_id: trial for trial_id, trial in left.items() if trial_id in pack.open}
+        left = {trial_id: trial for trial_id, trial in left.items() if trial_id in pack.unfinished}
 
 
 class _Pack:
@@ -83,8 +83,10 @@ class _Pack:
     ) -> None:
         self._folders = {trial_id: ledger.folder(trial_id).absolute() for trial_id in trials}
         self._tell = tell
-        self._followed = {i: Followed(folder, self._teller(i), 0.0) for i, folder in self._folders.items()}
-        self.open = dict(self._folders)
+        self._followed = {
+            i: MetricsFollower(folder, self._metrics_callback(i), 0.0) for i, folder in self._folders.items()
+        }
+        self.unfinished = dict(self._folders)
         self._before = self._state()
         self.folder = site.results / "packs"
         parameters = request.parameters(request.request_for_pack(site.profile), site.profile, name="", comment="")
@@ -92,37 +94,37 @@ class _Pack:
         data = str(data_dir.absolute()) if data_dir else None
         arguments = (settings, site.sweep, str(site.results), data, site.profile.seconds_to_stop)
         call = (sweep_job.run_pack, *arguments)
-        self.jobs = Jobs(site, self.folder, PACK, parameters, call, keep_in=list(self._folders.values()))
+        self.jobs = JobChain(site, self.folder, PACK, parameters, call, keep_in=list(self._folders.values()))
 
     def follow(self, should_stop: Callable[[], bool], *, again: bool) -> Job | None:
         """Submit, or ``again``, and follow; returns the job if it is over before every trial has ended, else None."""
         (self.jobs.submit if again else self.jobs.adopt_or_submit)(should_stop)
         while not self._look():
-            if (over := self.jobs.over()) is not None:
-                return None if settled(self._look, over) else over
+            if (over := self.jobs.poll()) is not None:
+                return None if wait_until_visible(self._look, over) else over
             if should_stop():
-                raise self.jobs.stopped()
-            time.sleep(max(LOOK_SECONDS, len(self.open) / _LOOKS_A_SECOND))
+                raise self.jobs.detach_or_cancel()
+            time.sleep(max(LOOK_SECONDS, len(self.unfinished) / _LOOKS_A_SECOND))
         return None
 
-    def has_got_further(self) -> bool:
+    def made_progress(self) -> bool:
         """Any trial has, since it was submitted."""
         return self._state() != self._before
 
     def _look(self) -> bool:
         """Tell what is new; True once every trial has ended, and the job with them."""
-        for trial_id in list(self.open):
-            self._followed[trial_id].look()
-            if any((self.open[trial_id] / name).exists() for name in (RESULT, FAILURE)):
-                self._followed[trial_id].look()
-                del self.open[trial_id]
+        for trial_id in list(self.unfinished):
+            self._followed[trial_id].poll_metrics()
+            if any((self.unfinished[trial_id] / name).exists() for name in (RESULT, FAILURE)):
+                self._followed[trial_id].poll_metrics()
+                del self.unfinished[trial_id]
                 self._tell(trial_id, {"ended": True})
-        if not self.open:
+        if not self.unfinished:
             self._clean_up()
-        return not self.open
+        return not self.unfinished
 
     def _state(self) -> list[str]:
-        return [newest_checkpoint(folder) for folder in self.open.values()]
+        return [newest_checkpoint(folder) for folder in self.unfinished.values()]
 
     def _clean_up(self) -> None:
         self.jobs.wait_for_exit()
@@ -132,8 +134,8 @@ class _Pack:
         if all((folder / RESULT).exists() for folder in self._folders.values()):
             self.jobs.remove_log()
 
-    def _teller(self, trial_id: str) -> Callable[[Line], None]:
-        def tell(line: Line) -> None:
+    def _metrics_callback(self, trial_id: str) -> Callable[[EpochMetrics], None]:
+        def tell(line: EpochMetrics) -> None:
             self._tell(trial_id, dict(line))
 
         return tell

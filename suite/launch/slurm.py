@@ -10,13 +10,13 @@ from pathlib import Path
 
 from suite.config import InputError, Trial
 from suite.launch import job as inside
-from suite.launch.followed import Followed
-from suite.launch.jobs import Jobs, judge, note
+from suite.launch.followed import MetricsFollower
+from suite.launch.jobs import JobChain, explain_job_end, log_to_trial
 from suite.launch.lease import remove_attempts
-from suite.records import FAILURE, Line, Result, newest_checkpoint, read_failure, read_result, write_failure
+from suite.records import FAILURE, EpochMetrics, Result, newest_checkpoint, read_failure, read_result, write_failure
 from suite.slurm import request
 from suite.slurm.controller import Job
-from suite.slurm.record import MOST_FRUITLESS, forget_job
+from suite.slurm.record import MAX_FRUITLESS_ALLOCATIONS, forget_job
 from suite.slurm.site import Site
 
 LOOK_SECONDS = 2.0  # between two looks at a trial's folder
@@ -29,7 +29,7 @@ def run(
     folder: Path,
     *,
     data_dir: Path | None,
-    on_epoch: Callable[[Line], None] = lambda line: None,
+    on_epoch: Callable[[EpochMetrics], None] = lambda line: None,
     should_stop: Callable[[], bool] = lambda: False,
     take_over: bool = False,
     site: Site,
@@ -45,41 +45,43 @@ def run(
     needs = request.request_for(trial, site.profile)
     parameters = request.parameters(needs, site.profile, name="", comment="")
     arguments = (trial.model_dump_json(), str(folder), str(data_dir.absolute()) if data_dir else None)
-    jobs = Jobs(site, folder, trial.trial_id, parameters, (inside.run_trial, *arguments))
+    jobs = JobChain(site, folder, trial.trial_id, parameters, (inside.run_trial, *arguments))
     if (result := read_result(folder)) is not None:
         return result
     try:
-        return _follow(trial, folder, jobs, Followed(folder, on_epoch, LOOK_SECONDS), should_stop)
+        return _follow(trial, folder, jobs, MetricsFollower(folder, on_epoch, LOOK_SECONDS), should_stop)
     except InputError as error:
-        note(folder, str(error))
+        log_to_trial(folder, str(error))
         raise
 
 
-def _follow(trial: Trial, folder: Path, jobs: Jobs, followed: Followed, should_stop: Callable[[], bool]) -> Result:
+def _follow(
+    trial: Trial, folder: Path, jobs: JobChain, followed: MetricsFollower, should_stop: Callable[[], bool]
+) -> Result:
     jobs.adopt_or_submit(should_stop)
     fruitless = 0
     while True:
         before = newest_checkpoint(folder)
         while True:
             if (ended := _ended(folder, jobs)) is not None:
-                followed.look(now=True)
+                followed.poll_metrics(now=True)
                 return ended
-            if (over := jobs.over()) is not None:
+            if (over := jobs.poll()) is not None:
                 break
             if should_stop():
-                raise jobs.stopped()
-            followed.look()
+                raise jobs.detach_or_cancel()
+            followed.poll_metrics()
             time.sleep(LOOK_SECONDS)
-        if settled(lambda: read_result(folder) is not None or (folder / FAILURE).exists(), over):
+        if wait_until_visible(lambda: read_result(folder) is not None or (folder / FAILURE).exists(), over):
             continue
         fruitless = 0 if newest_checkpoint(folder) > before else fruitless + 1
-        what = judge(jobs, over, folder)
-        _check_hope(trial, folder, over, fruitless, what)
-        note(folder, f"{what}; submitting it again")
+        what = explain_job_end(jobs, over, folder)
+        _fail_without_progress(trial, folder, over, fruitless, what)
+        log_to_trial(folder, f"{what}; submitting it again")
         jobs.submit(should_stop)
 
 
-def _ended(folder: Path, jobs: Jobs) -> Result | None:
+def _ended(folder: Path, jobs: JobChain) -> Result | None:
     """The result of a trial, once it is there; raises what it raised."""
     if (result := read_result(folder)) is not None:
         jobs.wait_for_exit()
@@ -87,11 +89,11 @@ def _ended(folder: Path, jobs: Jobs) -> Result | None:
         forget_job(folder)
         return result
     if (failure := read_failure(folder)) is not None:
-        raise RuntimeError(f"{failure.error}; {jobs.where()}")
+        raise RuntimeError(f"{failure.error}; {jobs.describe_log()}")
     return None
 
 
-def settled(seen: Callable[[], bool], over: Job) -> bool:
+def wait_until_visible(seen: Callable[[], bool], over: Job) -> bool:
     """Give records time to be seen from here, once their job is over: other nodes' files are cached for a while."""
     end = time.monotonic() + (_CACHE_SECONDS if over.state == "COMPLETED" else _SETTLE_SECONDS)
     while not seen() and time.monotonic() < end:
@@ -99,9 +101,9 @@ def settled(seen: Callable[[], bool], over: Job) -> bool:
     return seen()
 
 
-def _check_hope(trial: Trial, folder: Path, over: Job, fruitless: int, what: str) -> None:
+def _fail_without_progress(trial: Trial, folder: Path, over: Job, fruitless: int, what: str) -> None:
     """Where another job would end like this one, the trial fails."""
-    if over.state == "OUT_OF_MEMORY" or fruitless >= MOST_FRUITLESS:
+    if over.state == "OUT_OF_MEMORY" or fruitless >= MAX_FRUITLESS_ALLOCATIONS:
         why = "" if over.state == "OUT_OF_MEMORY" else f"; given up after {fruitless} without a newer checkpoint"
         error = RuntimeError(what + why)
         write_failure(folder, trial.trial_id, error)

@@ -9,13 +9,17 @@ from typing import Any
 from suite.config import InputError
 from suite.slurm import controller, request
 from suite.slurm.record import JobRecord
-from suite.slurm.site import Site, only
+from suite.slurm.site import Site, restricted_environment
 
-_PASSING = re.compile(r"Submit\w*Limit|SubmitJobs|busy|drained|inactive|available now", re.I)  # another time, perhaps
-_FINAL = re.compile(  # what will be refused again; everything else may pass: a controller that is busy or away
-    r"invalid|not available|exceed|not permitted|denied|unrecognized|unable to open|can ?not be satisfied|violates"
-    r"|more processors|disabled|is required|must be|do not match|not found",
-    re.I,
+_TRANSIENT_ERRORS = re.compile(
+    r"Submit\w*Limit|SubmitJobs|busy|drained|inactive|available now", re.I
+)  # another time, perhaps
+_PERMANENT_ERRORS = (
+    re.compile(  # what will be refused again; everything else may pass: a controller that is busy or away
+        r"invalid|not available|exceed|not permitted|denied|unrecognized|unable to open|can ?not be satisfied|violates"
+        r"|more processors|disabled|is required|must be|do not match|not found",
+        re.I,
+    )
 )
 
 
@@ -23,7 +27,7 @@ class Refused(InputError):
     """SLURM does not take the job."""
 
 
-class NotNow(Exception):
+class TransientSubmitError(Exception):
     """SLURM did not take the job, or its answer was lost: it may be in the queue all the same."""
 
 
@@ -31,13 +35,13 @@ def submit(site: Site, record: JobRecord, parameters: dict[str, Any], *call: Any
     """Submit a job; returns its id.
 
     Raises:
-        Refused: for good, or its folder is not ours alone; NotNow: try again, after a look at the queue.
+        Refused: for good, or its folder is not ours alone; TransientSubmitError: try again, after a look at the queue.
     """
     _make_private(Path(record.folder))
     executor = _executor(site, record.folder, parameters)
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    with only(site.variables):
+    with restricted_environment(site.variables):
         try:
             return str(executor.submit(*call).job_id)
         except (FailedJobError, FailedSubmissionError, OSError) as error:
@@ -59,16 +63,16 @@ def check_accepted(site: Site, record: JobRecord, parameters: dict[str, Any]) ->
     Raises:
         Refused: with what it says.
     """
-    said = controller.test(script(site, record, parameters))
+    said = controller.dry_run_submit(script(site, record, parameters))
     if said is not None and isinstance(error := _refusal(said), Refused):
         raise error
 
 
-def _refusal(said: str) -> Refused | NotNow:
+def _refusal(said: str) -> Refused | TransientSubmitError:
     said = " ".join(said.replace("sbatch: ", "").split())
-    if _FINAL.search(said) and not _PASSING.search(said):
+    if _PERMANENT_ERRORS.search(said) and not _TRANSIENT_ERRORS.search(said):
         return Refused(f"sbatch: {said[-500:]}")
-    return NotNow(said[-200:])
+    return TransientSubmitError(said[-200:])
 
 
 def name_pickle(record: JobRecord, job: str) -> None:

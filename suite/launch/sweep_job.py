@@ -17,11 +17,11 @@ from typing import Any
 import yaml
 
 from suite.config import Trial
-from suite.launch.job import is_first, requeue
-from suite.records import RESULT, newest_checkpoint, write_whole
+from suite.launch.job import is_first_task, requeue
+from suite.records import RESULT, newest_checkpoint, write_text_atomic
 from suite.records.ledger import Ledger
-from suite.slurm.record import MOST_FRUITLESS, count_allocation
-from suite.slurm.site import clean
+from suite.slurm.record import MAX_FRUITLESS_ALLOCATIONS, count_allocation
+from suite.slurm.site import exportable_variables
 from suite.stopping import StopRequest
 
 RAY_ADDRESS = "SUITE_RAY_ADDRESS"  # environment: a Ray that is there already
@@ -47,17 +47,17 @@ def run_pack(trials: list[dict[str, Any]], sweep: str, results: str, data_dir: s
     Raises:
         RuntimeError: three allocations in a row have got no trial further, or Ray does not start.
     """
-    if is_first():
-        _check_hope(Ledger(Path(results)), [Trial.model_validate(settings).trial_id for settings in trials])
+    if is_first_task():
+        _fail_without_progress(Ledger(Path(results)), [Trial.model_validate(settings).trial_id for settings in trials])
     with StopRequest() as stop, _ray(stop) as environment:
-        if not is_first():
+        if not is_first_task():
             return
         file = _job_folder() / "pack.yaml"
-        write_whole(file, yaml.safe_dump({"name": sweep, "grid": trials}, sort_keys=False))
+        write_text_atomic(file, yaml.safe_dump({"name": sweep, "grid": trials}, sort_keys=False))
         more = ["--data-dir", data_dir] if data_dir else []
         status = _sweep([str(file), "--results", results, "--part", *more], environment, stop, seconds)
         print(f"the sweep ended with status {status}", flush=True)
-    if stop.asked:
+    if stop.requested:
         requeue(stop.signum, stop)
 
 
@@ -72,24 +72,24 @@ def run_driver(arguments: list[str], folder: str, seconds: float) -> None:
         folder: where it was called, if that is seen from here: paths may be relative.
         seconds: that there are to end, when the job is to stop.
     """
-    environment = {name: os.environ[name] for name in clean(os.environ)}
+    environment = {name: os.environ[name] for name in exportable_variables(os.environ)}
     if Path(folder).is_dir():
         os.chdir(folder)
     with StopRequest() as stop:
         for pause in _PAUSES:
             status = _sweep(arguments, environment, stop, seconds)
             print(f"the sweep ended with status {status}", flush=True)
-            if stop.asked or status == 0:
+            if stop.requested or status == 0:
                 break
             _wait_seconds(pause, stop)
-    if stop.asked:
+    if stop.requested:
         requeue(stop.signum, stop)
 
 
-def _check_hope(ledger: Ledger, trial_ids: list[str]) -> None:
+def _fail_without_progress(ledger: Ledger, trial_ids: list[str]) -> None:
     state = [newest_checkpoint(ledger.folder(i)) + str((ledger.folder(i) / RESULT).exists()) for i in trial_ids]
     fruitless = count_allocation(_job_folder(), " ".join(state))
-    if fruitless >= MOST_FRUITLESS:
+    if fruitless >= MAX_FRUITLESS_ALLOCATIONS:
         raise RuntimeError(f"given up after {fruitless} allocations in a row that got no trial further")
 
 
@@ -98,7 +98,7 @@ def _sweep(arguments: list[str], environment: dict[str, str], stop: StopRequest,
     process = subprocess.Popen([sys.executable, "-m", "suite.sweep", *arguments], env=environment)
     asked = float("inf")
     while process.poll() is None:
-        if stop.asked and asked == float("inf"):
+        if stop.requested and asked == float("inf"):
             asked = time.monotonic()
             process.send_signal(signal.SIGINT)
         if time.monotonic() > asked + seconds:
@@ -113,11 +113,11 @@ def _ray(stop: StopRequest) -> Iterator[dict[str, str]]:
     run = os.environ.get("SLURM_RESTART_COUNT", "0")
     token, address, over = (_job_folder() / f"ray-{what}-{run}" for what in ("token", "address", "over"))
     scratch = Path(tempfile.mkdtemp(prefix="suite-ray-", dir=os.environ["SUITE_SCRATCH"]))
-    environment = {name: os.environ[name] for name in [*clean(os.environ), *_KEPT] if name in os.environ}
+    environment = {name: os.environ[name] for name in [*exportable_variables(os.environ), *_KEPT] if name in os.environ}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
     node = None
     try:
-        if is_first():
+        if is_first_task():
             token.touch(mode=0o600)
             token.write_text(secrets.token_hex(32))
             where = f"{socket.gethostbyname(socket.gethostname())}:{_free_port()}"
@@ -126,16 +126,16 @@ def _ray(stop: StopRequest) -> Iterator[dict[str, str]]:
                 ["--head", f"--port={where.partition(':')[2]}", f"--temp-dir={scratch}/r"], where, environment
             )
             _wait(lambda: _listens(where), stop, node)
-            write_whole(address, where)
+            write_text_atomic(address, where)
             yield {**environment, RAY_ADDRESS: where}
         else:
             _wait(address.exists, stop)
-            if not stop.asked:
+            if not stop.requested:
                 node = _start_node([f"--address={address.read_text()}"], None, environment)
             _wait(over.exists, stop, node)
             yield environment
     finally:
-        if is_first():
+        if is_first_task():
             over.touch()
         _end(node)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -151,7 +151,7 @@ def _start_node(options: list[str], where: str | None, environment: dict[str, st
 
 
 def _wait(what: Callable[[], bool], stop: StopRequest, node: subprocess.Popen[bytes] | None = None) -> None:
-    while not what() and not stop.asked:
+    while not what() and not stop.requested:
         if node is not None and node.poll() is not None:
             raise RuntimeError(f"Ray ended with status {node.returncode}: what it says stands above")
         time.sleep(_POLL_SECONDS)

@@ -16,7 +16,7 @@ from torch.optim.sgd import sgd
 from suite.config import Distribution, RankBy, ScoreInit
 from suite.methods.groups import check_masked_group, fan_in_of
 from suite.methods.random import draw_scores_, draw_values_
-from suite.methods.update import form_for
+from suite.methods.update import select_backend
 from suite.methods.update.plain import Redraw, Thresholds, keep_mask, write_effective_
 from suite.methods.update.signs import Signs, unpacked
 
@@ -197,7 +197,7 @@ class EdgePopup(Optimizer):
             max_norm=group["max_score_grad_norm"],
         )
         thetas, scores, momenta = ([self.state[param][key] for param in params] for key in STATE)
-        masked_sgd_ = form_for(scores, thetas, **settings)
+        masked_sgd_ = select_backend(scores, thetas, **settings)
         masked_sgd_(
             params,
             [param.grad for param in params],

@@ -47,7 +47,7 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int])
     return c0, c1, c2, c3
 
 
-def words(
+def random_words(
     num: int,
     *,
     seed: int,
@@ -74,7 +74,7 @@ def words(
     return out[start - 4 * first :][:num]
 
 
-def words_at(index: Tensor, draw: Tensor, *, seed: int, stream: Stream, parameter: int) -> Tensor:
+def random_words_at(index: Tensor, draw: Tensor, *, seed: int, stream: Stream, parameter: int) -> Tensor:
     """The words at some indices, each in a draw of its own: ``index``, ``draw`` and the answer are int64, (num,)."""
     parts = []
     for start in range(0, max(len(index), 1), _CHUNK):
@@ -97,7 +97,7 @@ def values_at(
     dtype: torch.dtype,
 ) -> Tensor:
     """What ``draw_values_`` writes at some logical indices, each in a draw of its own: (num,), ``dtype``."""
-    word = words_at(index, draw, seed=seed, stream=Stream.VALUES, parameter=parameter)
+    word = random_words_at(index, draw, seed=seed, stream=Stream.VALUES, parameter=parameter)
     return _VALUES[distribution](word, fan_in, dtype).to(index.device)
 
 
@@ -109,7 +109,7 @@ def draw_values_(
     ``kaiming_uniform`` is U(+-sqrt(6 / fan_in)), ``signed_constant`` +-sqrt(2 / fan_in) with even odds,
     ``kaiming_normal`` N(0, 2 / fan_in).
     """
-    word = words(out.numel(), seed=seed, stream=Stream.VALUES, draw=draw, parameter=parameter, device=out.device)
+    word = random_words(out.numel(), seed=seed, stream=Stream.VALUES, draw=draw, parameter=parameter, device=out.device)
     return out.copy_(_VALUES[distribution](word, fan_in, _at_least_float32(out)).view(out.shape))
 
 
@@ -119,13 +119,13 @@ def draw_scores_(out: Tensor, init: ScoreInit, *, fan_in: int, seed: int, parame
     ``kaiming_uniform`` is U(+-sqrt(6 / fan_in)) (IteRand), ``fan_in_uniform`` U(+-1 / sqrt(fan_in)) (edge-popup).
     """
     bound = math.sqrt(6 / fan_in) if init == "kaiming_uniform" else 1 / math.sqrt(fan_in)
-    word = words(out.numel(), seed=seed, stream=Stream.SCORES, draw=0, parameter=parameter, device=out.device)
+    word = random_words(out.numel(), seed=seed, stream=Stream.SCORES, draw=0, parameter=parameter, device=out.device)
     return out.copy_(_uniform(word, bound, _at_least_float32(out)).view(out.shape))
 
 
-def chosen(num: int, prob: float, *, seed: int, draw: int, parameter: int, device: torch.device | None) -> Tensor:
+def redraw_mask(num: int, prob: float, *, seed: int, draw: int, parameter: int, device: torch.device | None) -> Tensor:
     """Which of ``num`` weights redraw number ``draw`` may touch: bool, each with probability ``prob``."""
-    word = words(num, seed=seed, stream=Stream.REDRAW, draw=draw, parameter=parameter, device=device)
+    word = random_words(num, seed=seed, stream=Stream.REDRAW, draw=draw, parameter=parameter, device=device)
     choice: Tensor = word < math.ceil(prob * 2**32)  # the integers below prob * 2^32
     return choice
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
-COUNTED = ("methods", "models", "data", "train", "config/trial.py")  # below suite/: folders, and single modules
-NOT_COUNTED = (  # modules of those folders that change no number
+HASHED_PATHS = ("methods", "models", "data", "train", "config/trial.py")  # below suite/: folders, and single modules
+UNHASHED_PATHS = (  # modules of those folders that change no number
     "data/pack.py",
     "data/scan.py",
     "data/stage.py",
@@ -39,18 +39,20 @@ def code_id_of(suite: Path) -> str:
         suite: the folder of the package ``suite``.
     """
     digest = hashlib.sha256()
-    for file in counted_files(suite):
-        digest.update(f"{file.relative_to(suite).as_posix()}\0".encode() + essential(file.read_bytes()) + b"\0")
+    for file in hashed_files(suite):
+        digest.update(f"{file.relative_to(suite).as_posix()}\0".encode() + normalize_source(file.read_bytes()) + b"\0")
     return digest.hexdigest()[:16]
 
 
-def counted_files(suite: Path) -> list[Path]:
-    """The modules that can change numbers, sorted within each entry of ``COUNTED``."""
-    found = [file for part in COUNTED for file in ([suite / part] if part.endswith(".py") else _modules(suite / part))]
-    return [file for file in found if file.relative_to(suite).as_posix() not in NOT_COUNTED]
+def hashed_files(suite: Path) -> list[Path]:
+    """The modules that can change numbers, sorted within each entry of ``HASHED_PATHS``."""
+    found = [
+        file for part in HASHED_PATHS for file in ([suite / part] if part.endswith(".py") else _modules(suite / part))
+    ]
+    return [file for file in found if file.relative_to(suite).as_posix() not in UNHASHED_PATHS]
 
 
-def essential(source: bytes) -> bytes:
+def normalize_source(source: bytes) -> bytes:
     """Python source (UTF-8) without comments, docstrings, blank lines and spaces at ends of lines.
 
     Equal under all versions of Python that read the source. Lines inside other strings stay as they are.

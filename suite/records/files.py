@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from suite.config import InputError
 
 Record = TypeVar("Record", bound=BaseModel)
-Line = dict[str, float | int]
+EpochMetrics = dict[str, float | int]
 TICKET, DENSE = "network.ticket", "network.safetensors"
 RESULT, METRICS, FAILURE, STOPPED, LOG = "result.json", "metrics.jsonl", "failure.json", "stopped.json", "log.txt"
 SMALL_TEST = 5000  # images: where intervals count images as a sample, too
@@ -117,12 +117,12 @@ class Writer:
         lines: the epochs that the attempt goes on from.
     """
 
-    def __init__(self, folder: Path, lines: Sequence[Line] = ()) -> None:
+    def __init__(self, folder: Path, lines: Sequence[EpochMetrics] = ()) -> None:
         self.folder = folder
         # A new file even where it says the same: an old attempt may hold the old one open.
-        write_whole(folder / METRICS, "".join(map(line_text, lines)))
+        write_text_atomic(folder / METRICS, "".join(map(line_text, lines)))
 
-    def epoch(self, line: Line) -> None:
+    def epoch(self, line: EpochMetrics) -> None:
         """Append one epoch's line: at once readable, and whole."""
         with (self.folder / METRICS).open("a") as file:
             file.write(line_text(line))
@@ -131,19 +131,19 @@ class Writer:
         """Write the result: from here on the trial is final."""
         with (self.folder / METRICS).open("a") as file:
             os.fsync(file.fileno())
-        write_whole(self.folder / RESULT, result.model_dump_json())
+        write_text_atomic(self.folder / RESULT, result.model_dump_json())
 
 
 def write_failure(folder: Path, trial_id: str, error: BaseException) -> None:
     """Leave why a trial raised, in a folder that exists, beside the records it made until then."""
     trace = "".join(traceback.format_exception(error))
     failure = Failure(trial_id=trial_id, error=f"{type(error).__name__}: {error}", traceback=trace, at=time.time())
-    write_whole(folder / FAILURE, failure.model_dump_json(indent=1))
+    write_text_atomic(folder / FAILURE, failure.model_dump_json(indent=1))
 
 
 def write_stopped(folder: Path, stopped: StoppedEarly) -> None:
     """Leave which scheduler stopped a trial, in its folder: the trial sees it, saves itself and leaves."""
-    write_whole(folder / STOPPED, stopped.model_dump_json())
+    write_text_atomic(folder / STOPPED, stopped.model_dump_json())
 
 
 def read_result(folder: Path) -> Result | None:
@@ -184,7 +184,7 @@ def read_metrics(folder: Path) -> list[dict[str, float | None]]:
         raise InputError(f"{path}: is garbled ({error}): move its folder away, and the trial runs again") from None
 
 
-def last_words(folder: Path) -> str | None:
+def last_log_line(folder: Path) -> str | None:
     """The last line of a trial's log, without its time."""
     try:
         lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
@@ -218,13 +218,13 @@ def listed(folder: Path) -> list[Path]:
         return []
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_text_atomic(path: Path, text: str) -> None:
     """Write a text file whole or not at all, into a folder that exists: temporary name, fsync, rename."""
-    write_whole_bytes(path, text.encode())
+    write_bytes_atomic(path, text.encode())
 
 
-def write_whole_bytes(path: Path, content: bytes) -> None:
-    """``write_whole``, of bytes."""
+def write_bytes_atomic(path: Path, content: bytes) -> None:
+    """``write_text_atomic``, of bytes."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -239,12 +239,12 @@ def write_whole_bytes(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def line_text(line: Line) -> str:
+def line_text(line: EpochMetrics) -> str:
     """One epoch as it stands in ``metrics.jsonl``."""
-    return json.dumps(finite(line)) + "\n"
+    return json.dumps(non_finite_to_none(line)) + "\n"
 
 
-def finite(numbers: Mapping[str, float | int]) -> dict[str, float | None]:
+def non_finite_to_none(numbers: Mapping[str, float | int]) -> dict[str, float | None]:
     """Numbers as JSON can say them: it has no NaN."""
     return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
 

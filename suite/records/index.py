@@ -33,7 +33,7 @@ class Index:
     def __init__(self, root: Path) -> None:
         self._path, self._trials = root / INDEX, root / "trials"
 
-    def look(self, trial_ids: Iterable[str]) -> tuple[dict[str, Summary], set[str], dict[str, str]]:
+    def lookup(self, trial_ids: Iterable[str]) -> tuple[dict[str, Summary], set[str], dict[str, str]]:
         """Which trials are final; only those whose end is not known yet are opened.
 
         Returns:
@@ -97,7 +97,7 @@ def _size_of(folder: Path) -> int:
     return size
 
 
-def begun(trial_folder: Path) -> None:
+def invalidate(trial_folder: Path) -> None:
     """An attempt at a trial begins: what the index knows of an earlier one there, holds no more."""
     path = trial_folder.absolute().parent.parent / INDEX
     if path.exists():

@@ -21,7 +21,7 @@ State = Literal["done", "diverged", "stopped", "failed", "unfinished", "missing"
 FINAL: tuple[State, ...] = ("done", "diverged", "stopped")
 
 
-class Found(NamedTuple):
+class LedgerEntry(NamedTuple):
     """What has become of a trial, with the summary of its result where that can be used, or why it cannot."""
 
     state: State
@@ -44,33 +44,33 @@ class Ledger:
         found = records.read_result(self.folder(trial.trial_id))
         return found if found is not None and same_settings(found, trial) else None
 
-    def look(self, trials: Mapping[str, Trial]) -> dict[str, Found]:
+    def lookup(self, trials: Mapping[str, Trial]) -> dict[str, LedgerEntry]:
         """What has become of trials, by trial_id; those that are final are not opened again."""
-        final, begun, problems = Index(self.root).look(trials)
-        found: dict[str, Found] = {}
+        final, begun, problems = Index(self.root).lookup(trials)
+        found: dict[str, LedgerEntry] = {}
         for trial_id, trial in trials.items():
             if trial_id in final:
                 found[trial_id] = self._final(trial_id, final[trial_id], trial)
             elif trial_id in problems:
-                found[trial_id] = Found("garbled", problem=problems[trial_id])
+                found[trial_id] = LedgerEntry("garbled", problem=problems[trial_id])
             else:
-                found[trial_id] = self._begun(trial_id) if trial_id in begun else Found("missing")
+                found[trial_id] = self._begun(trial_id) if trial_id in begun else LedgerEntry("missing")
         return found
 
-    def _begun(self, trial_id: str) -> Found:
+    def _begun(self, trial_id: str) -> LedgerEntry:
         try:
-            return Found(self._unfinished(self.folder(trial_id)))
+            return LedgerEntry(self._unfinished(self.folder(trial_id)))
         except InputError as error:
-            return Found("garbled", problem=str(error))
+            return LedgerEntry("garbled", problem=str(error))
 
-    def _final(self, trial_id: str, summary: records.Summary, trial: Trial) -> Found:
+    def _final(self, trial_id: str, summary: records.Summary, trial: Trial) -> LedgerEntry:
         if same_settings(summary, trial):
-            return Found(summary.status, summary)
+            return LedgerEntry(summary.status, summary)
         why = (
             f"{self.folder(trial_id)}: its result was made with other settings: a default was changed "
             "or a setting removed since: pin the old value in the sweep file, or move the folder away"
         )
-        return Found("differs", problem=why)
+        return LedgerEntry("differs", problem=why)
 
     def state(self, trial: Trial) -> State:
         """What has become of a trial.
@@ -93,7 +93,7 @@ class Ledger:
         return "unfinished" if folder.exists() else "missing"
 
     @contextmanager
-    def running(self, *, wait: bool = False) -> Iterator[None]:
+    def locked(self, *, wait: bool = False) -> Iterator[None]:
         """Hold the results folder while a sweep runs: two at once would make its tables at once.
 
         Args:

@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 from suite.records.code_id import code_id_of
-from suite.records.files import write_whole_bytes
+from suite.records.files import write_bytes_atomic
 
 _SUITE = Path(__file__).parents[1]
 _PACKAGES = ("suite", "analysis")
@@ -53,7 +53,7 @@ def freeze(folder: Path, *, write: bool = True) -> Path:
     path = folder / f"{hashlib.sha256(content).hexdigest()[:16]}.zip"
     if write and not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole_bytes(path, content)
+        write_bytes_atomic(path, content)
     return path
 
 

@@ -42,12 +42,12 @@ class Job:
     comment: str
 
     @property
-    def over(self) -> bool:
+    def is_finished(self) -> bool:
         """It runs no more and will not by itself."""
         return self.state in OVER
 
 
-def check_here() -> None:
+def check_slurm_available() -> None:
     """Raise InputError where this machine has no SLURM."""
     missing = [name for name in _COMMANDS if shutil.which(name) is None]
     if missing:
@@ -71,7 +71,7 @@ def is_over(job: str) -> bool:
     if done.returncode:
         return "Invalid job id" in done.stderr
     found = _parsed(done.stdout).get(job)
-    return found is None or found.over
+    return found is None or found.is_finished
 
 
 def is_running(job: str) -> bool:
@@ -81,7 +81,7 @@ def is_running(job: str) -> bool:
     return found is not None and found.state == "RUNNING"
 
 
-def test(script: str) -> str | None:
+def dry_run_submit(script: str) -> str | None:
     """What sbatch has against a batch script, None if nothing; nothing is queued."""
     done = _completed("sbatch", "--test-only", given=script)
     return None if done is None or done.returncode == 0 else done.stderr

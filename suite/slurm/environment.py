@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from suite.config import InputError
-from suite.records import write_whole
+from suite.records import write_text_atomic
 from suite.slurm.profile import Profile
 
 # Every task runs it; the first on a node unpacks, the others wait. A folder is whole once .whole stands in it.
@@ -50,5 +50,5 @@ def python_command(profile: Profile, folder: Path, *, write: bool = True) -> str
         if not Path(archive).is_file():
             raise InputError(f"environment.archive: {archive}: no such file; conda-pack or venv-pack make one")
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(script, _UNPACK)
+        write_text_atomic(script, _UNPACK)
     return shlex.join(["bash", str(script), archive])

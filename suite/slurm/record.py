@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from suite.records import listed, write_whole
+from suite.records import listed, write_text_atomic
 from suite.slurm.controller import Job
 
 JOB, ALLOCATIONS = "job.json", "allocations"
 _LAST_BYTES = 16384  # of a log, in which its last lines are looked for
-MOST_FRUITLESS = 3  # allocations in a row without a newer checkpoint
+MAX_FRUITLESS_ALLOCATIONS = 3  # allocations in a row without a newer checkpoint
 
 
 class JobRecord(BaseModel):
@@ -41,7 +41,7 @@ class JobRecord(BaseModel):
         """What the job carries: what it runs, and the token."""
         return f"{self.about} {self.token}"
 
-    def is_(self, job: Job) -> bool:
+    def matches(self, job: Job) -> bool:
         """A job of the queue is this one: ids alone begin again on a new cluster, comments are lost on some."""
         return job.comment == self.comment or (job.id == self.id and job.name == self.name)
 
@@ -49,8 +49,8 @@ class JobRecord(BaseModel):
         """This job among those that the controller knows; None where it knows it no more, or never did."""
         if self.id is not None:
             job = jobs.get(self.id)
-            return job if job is not None and self.is_(job) else None
-        return next((job for job in jobs.values() if self.is_(job)), None)
+            return job if job is not None and self.matches(job) else None
+        return next((job for job in jobs.values() if self.matches(job)), None)
 
     def last_lines(self, number: int = 5) -> list[str]:
         """The end of what the job said, without what submitit says about itself."""
@@ -76,7 +76,7 @@ def read_job(trial_folder: Path) -> JobRecord | None:
 def write_job(trial_folder: Path, record: JobRecord) -> None:
     """Keep the job of a trial."""
     trial_folder.mkdir(parents=True, exist_ok=True)
-    write_whole(trial_folder / JOB, record.model_dump_json())
+    write_text_atomic(trial_folder / JOB, record.model_dump_json())
 
 
 def forget_job(trial_folder: Path) -> None:

@@ -44,20 +44,20 @@ class Site(BaseModel):
             profile=profile,
             archive=source.freeze(code, write=write),
             python=python_command(profile, code, write=write),
-            variables=clean(os.environ),
+            variables=exportable_variables(os.environ),
             results=results,
             queue=scratch / "queue.json",
             leave=scratch / "stop",
         )
 
 
-def clean(names: Iterable[str]) -> list[str]:
+def exportable_variables(names: Iterable[str]) -> list[str]:
     """The names of an environment without those that tell about the job we are in, or a Ray of this machine alone."""
     return [name for name in names if name in _OF_THE_CLUSTER or not name.startswith((*_OF_A_JOB, *_OF_OUR_RAY))]
 
 
 @contextmanager
-def only(variables: list[str]) -> Iterator[None]:
+def restricted_environment(variables: list[str]) -> Iterator[None]:
     """An environment of these variables alone, while it is entered."""
     before = dict(os.environ)
     for name in before.keys() - set(variables):

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from suite.config import InputError
-from suite.records import write_whole
+from suite.records import write_text_atomic
 from suite.slurm import controller
 from suite.slurm.controller import GONE, Job
 from suite.slurm.record import JobRecord
@@ -15,16 +15,16 @@ from suite.slurm.record import JobRecord
 log = logging.getLogger(__name__)
 
 
-class Watch:
+class QueuePoller:
     """Asks the controller every ``seconds`` and keeps the answer in ``file``, with its number."""
 
     def __init__(self, file: Path, seconds: float) -> None:
         self._file, self._seconds = file, seconds
-        self._over = threading.Event()
+        self._stop_event = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.queries = self.answers = 0
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "QueuePoller":
         """Ask for the first time.
 
         Raises:
@@ -36,12 +36,12 @@ class Watch:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._over.set()
+        self._stop_event.set()
         self._thread.join()
 
     def _watch(self) -> None:
         silent = False
-        while not self._over.wait(self._seconds):
+        while not self._stop_event.wait(self._seconds):
             answered = self._ask()
             if not answered and not silent:
                 log.warning("squeue: the controller does not answer; jobs go on, and so does the sweep")
@@ -54,7 +54,7 @@ class Watch:
             return False
         text = json.dumps({"answer": self.answers + 1, "jobs": [asdict(job) for job in jobs.values()]})
         try:
-            write_whole(self._file, text)
+            write_text_atomic(self._file, text)
         except OSError as error:  # a full disk: the answer before stands
             log.warning("%s: %s", self._file, error.strerror)
             return False
@@ -62,7 +62,7 @@ class Watch:
         return True
 
 
-class Queue:
+class QueueSnapshot:
     """The newest answer of the watch, read from its file."""
 
     def __init__(self, file: Path) -> None:
@@ -75,7 +75,7 @@ class Queue:
         return self._look()[1]
 
     @property
-    def answer(self) -> int:
+    def poll_number(self) -> int:
         """The number of the newest answer."""
         return self._look()[0]
 
@@ -84,8 +84,8 @@ class Queue:
 
         A job of which the controller knows nothing any more is over.
         """
-        answer, jobs = self._look()
-        if answer < since + 2:  # the question of since + 1 may have been on its way already
+        poll_number, jobs = self._look()
+        if poll_number < since + 2:  # the question of since + 1 may have been on its way already
             return None
         return record.found_in(jobs) or Job(record.id or "", GONE, record.name, record.comment)
 

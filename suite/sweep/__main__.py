@@ -31,8 +31,8 @@ from suite.tracking import background, store
 STOPPED_STATUS = 130
 _FILE = "sweep.yaml"  # in the report: as it was when the sweep began
 _LEFT = (JOB, records.STOPPED)
-_LEFT_HERE = "running trials are saved; the same command goes on from here"
-_LEFT_THERE = "jobs go on; the same command follows them, `scancel` ends them: they carry the name {}.TRIAL_ID"
+_LOCAL_STOP_MESSAGE = "running trials are saved; the same command goes on from here"
+_SLURM_STOP_MESSAGE = "jobs go on; the same command follows them, `scancel` ends them: they carry the name {}.TRIAL_ID"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +71,7 @@ def _sweep(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Prof
         _check_cluster()
         plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
         driver.check_accepted(sweep, ledger, plan, profile)
-        if plan.to_run and driver.chosen(args.driver, profile, len(plan.to_run)) == "job":
+        if plan.to_run and driver.choose_driver(args.driver, profile, len(plan.to_run)) == "job":
             _prepare_data(plan, args)
             _keep_resolved(sweep, ledger)
             console.print(driver.submit(sweep, ledger, profile, args))
@@ -87,7 +87,7 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
     from suite.sweep import progress
     from suite.terminal import console
 
-    with ledger.running(wait=args.wait):
+    with ledger.locked(wait=args.wait):
         plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
         progress.show_counts(plan, ledger)
         _keep_resolved(sweep, ledger)
@@ -97,10 +97,10 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
         try:
             _run(plan, sweep, ledger, args, profile)
         except KeyboardInterrupt:
-            told = _LEFT_HERE if profile is None else _LEFT_THERE.format(sweep.name)
+            told = _LOCAL_STOP_MESSAGE if profile is None else _SLURM_STOP_MESSAGE.format(sweep.name)
             console.print(f"stopped: what is done is kept, {told}")
             return STOPPED_STATUS
-        except ray_monitor.NoRay as error:
+        except ray_monitor.RayStartError as error:
             console.print(f"Ray did not start: {error}: what is done is kept; the same command tries again")
             return 1
         ran, plan = plan.to_run, make_plan(sweep, ledger)
@@ -111,7 +111,7 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
         told, compared = cost.compared(estimated, summaries, time.monotonic() - start)
         console.print(told)
         files.append(cli.report_folder(sweep, ledger) / "cost.json")
-        records.write_whole(files[-1], json.dumps(compared, indent=1))
+        records.write_text_atomic(files[-1], json.dumps(compared, indent=1))
     _publish(sweep, ledger, args.tracking_uri, files)
     _show_failures(plan, ledger)
     return 0 if plan.complete else 1
@@ -119,7 +119,7 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
 
 def _estimate(plan: Plan, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> Cost:
     """What the trials that are to run will cost."""
-    trials, known = plan.to_run.values(), cost.paces(ledger) if plan.to_run else {}
+    trials, known = plan.to_run.values(), cost.cost_models(ledger) if plan.to_run else {}
     if args.calibrate:
         _prepare_data(plan, args)
         known = cost.calibrate(trials, known, args.data_dir)
@@ -174,7 +174,7 @@ def _profile(args: argparse.Namespace, sweep: Sweep, ledger: Ledger) -> Profile 
     profile.check_place(ledger.root)
     if args.calibrate:
         raise InputError("--calibrate: measures on this machine, not on the cluster: run one trial there with --only")
-    args.data_dir = data.folder(args.data_dir)  # jobs run in another folder
+    args.data_dir = data.resolve_data_dir(args.data_dir)  # jobs run in another folder
     if profile.pack > 1 and sweep.scheduler.name != "fifo":
         raise InputError(
             f"{args.profile_path}: pack: {profile.pack}: must be 1 for a sweep with scheduler: {sweep.scheduler.name}"
@@ -186,7 +186,7 @@ def _profile(args: argparse.Namespace, sweep: Sweep, ledger: Ledger) -> Profile 
 def _check_cluster() -> None:
     from suite.launch import submission
 
-    controller.check_here()
+    controller.check_slurm_available()
     submission.check_installed()
 
 
@@ -199,7 +199,7 @@ def _keep_resolved(sweep: Sweep, ledger: Ledger) -> None:
     """Keep the sweep file, and the trials as planned, each with all its settings: a sweep file too."""
     report = cli.report_folder(sweep, ledger)
     report.mkdir(parents=True, exist_ok=True)
-    records.write_whole(report / _FILE, sweep.path.read_text(encoding="utf-8"))
+    records.write_text_atomic(report / _FILE, sweep.path.read_text(encoding="utf-8"))
     trials = [trial.model_dump(mode="json") for trial in sweep.trials.values()]
     scheduler = sweep.scheduler.model_dump(mode="json")
     search = {"search": "grid"} if sweep.search else {}  # its draws stand in the trials
@@ -207,7 +207,7 @@ def _keep_resolved(sweep: Sweep, ledger: Ledger) -> None:
     file = {**named, **search, "scheduler": scheduler, "grid": trials}
     folder = ledger.root / "sweeps"
     folder.mkdir(parents=True, exist_ok=True)
-    records.write_whole(folder / f"{sweep.label}.yaml", yaml.safe_dump(file, sort_keys=False))
+    records.write_text_atomic(folder / f"{sweep.label}.yaml", yaml.safe_dump(file, sort_keys=False))
 
 
 def _run(plan: Plan, sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> None:
@@ -274,7 +274,7 @@ def _show_failures(plan: Plan, ledger: Ledger) -> None:
         elif state == "unfinished" and lease.is_running(folder):
             console.print(f"unfinished: {folder}: another process runs it; the same command looks again")
         elif state == "unfinished":
-            said = records.last_words(folder) or "its process was killed; the same command goes on with it"
+            said = records.last_log_line(folder) or "its process was killed; the same command goes on with it"
             console.print(f"unfinished: {folder}: {said}")
 
 

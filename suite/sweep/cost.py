@@ -27,7 +27,7 @@ _NOT_TIME = {"seed", "epochs", "schedule", "checkpoint", "resources", "method"}
 
 
 @dataclass(frozen=True)
-class Pace:
+class CostModel:
     """Of one kind of trial: seconds of an epoch and of the test, bytes of training state and of records."""
 
     epoch: float
@@ -78,24 +78,24 @@ def kind_of(settings: Mapping[str, Any]) -> str:
     return json.dumps([rest, method, gpu], sort_keys=True)
 
 
-def paces(ledger: Ledger) -> dict[str, Pace]:
+def cost_models(ledger: Ledger) -> dict[str, CostModel]:
     """By kind, what trials took whose records are there."""
     known: dict[str, list[Summary]] = defaultdict(list)
     for summary in Index(ledger.root).everything().values():
         if summary.num_epochs and "method" in summary.config:
             known[kind_of(summary.config)].append(summary)
-    return {kind: _pace(summaries) for kind, summaries in known.items()}
+    return {kind: _fit_cost_model(summaries) for kind, summaries in known.items()}
 
 
-def _pace(summaries: list[Summary]) -> Pace:
-    return Pace(
+def _fit_cost_model(summaries: list[Summary]) -> CostModel:
+    return CostModel(
         epoch=median(each.seconds / each.num_epochs for each in summaries),
         state_bytes=median(each.state_bytes_per_weight * each.params_total for each in summaries),
         record_bytes=median(each.record_bytes for each in summaries),
     )
 
 
-def estimate(trials: Iterable[Trial], known: Mapping[str, Pace], at_once: int | None = None) -> Cost:
+def estimate(trials: Iterable[Trial], known: Mapping[str, CostModel], at_once: int | None = None) -> Cost:
     """The cost of trials; ``at_once``: how many run at a time, by default as many as fit on this machine."""
     trials = list(trials)
     found = [(trial, known.get(kind_of(trial.model_dump(mode="json")))) for trial in trials]
@@ -126,7 +126,7 @@ def _fit_here(trial: Trial) -> int:
     return max(1, int(by_cpus))
 
 
-def calibrate(trials: Iterable[Trial], known: Mapping[str, Pace], data_dir: Path | None) -> dict[str, Pace]:
+def calibrate(trials: Iterable[Trial], known: Mapping[str, CostModel], data_dir: Path | None) -> dict[str, CostModel]:
     """``known``, with what some steps of each other kind took, measured one after the other on this machine.
 
     Raises:
@@ -144,7 +144,9 @@ def calibrate(trials: Iterable[Trial], known: Mapping[str, Pace], data_dir: Path
     if done.returncode:
         raise InputError(*(done.stderr.strip().splitlines()[-1:] or ["--calibrate: ended without a word"]))
     measured = [json.loads(line) for line in done.stdout.splitlines()]
-    fresh = {kind: Pace(each["epoch"], each["test"], each["bytes"]) for kind, each in zip(new, measured, strict=True)}
+    fresh = {
+        kind: CostModel(each["epoch"], each["test"], each["bytes"]) for kind, each in zip(new, measured, strict=True)
+    }
     return {**known, **fresh}
 
 

@@ -10,7 +10,7 @@ from suite.config import InputError
 from suite.config.sweep_file import Sweep
 from suite.launch import submission, sweep_job
 from suite.launch.packed import PACK
-from suite.records import write_whole
+from suite.records import write_text_atomic
 from suite.records.ledger import Ledger
 from suite.slurm import controller, request
 from suite.slurm.profile import Profile
@@ -22,7 +22,7 @@ from suite.sweep.plan import Plan
 MOST_JOBS_HERE = 16  # that a process on a login node follows, unless it is told to
 
 
-def chosen(asked: str | None, profile: Profile, num_trials: int) -> str:
+def choose_driver(asked: str | None, profile: Profile, num_trials: int) -> str:
     """``here`` or ``job``: what was asked for, else by the number of jobs that are alive at once."""
     if profile.environment.kind == "image" and asked is None:
         return "here"  # in a container there may be no sbatch
@@ -51,7 +51,7 @@ def preview(sweep: Sweep, ledger: Ledger, plan: Plan, profile: Profile) -> str:
     text = submission.script(site, record, _parameters(asked, profile, record))
     requests = [asked for _, asked in jobs]
     hours = sum(each.gpu_hours(profile) for each in requests)
-    lives = chosen(None, profile, len(plan.to_run))
+    lives = choose_driver(None, profile, len(plan.to_run))
     return (
         f"{text}\n{len(requests)} jobs, {min(len(requests), profile.max_live_jobs)} at once, "
         f"{hours:g} GPU-hours asked for in all (one allocation each, all its time); --driver {lives}"
@@ -88,8 +88,8 @@ def submit(sweep: Sweep, ledger: Ledger, profile: Profile, args: argparse.Namesp
         return f"the driver is there already: job {found.id}, {found.state}; {watch} shows how it goes"
     forget_job(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "sweep.yaml", text)
-    write_whole(folder / "profile.yaml", yaml.safe_dump(profile.model_dump(mode="json")))
+    write_text_atomic(folder / "sweep.yaml", text)
+    write_text_atomic(folder / "profile.yaml", yaml.safe_dump(profile.model_dump(mode="json")))
     record = JobRecord.new(f"{sweep.name}.driver", "driver", folder)
     write_job(folder, record)
     site = Site.prepare(sweep.name, profile, ledger.root, folder)
@@ -97,7 +97,7 @@ def submit(sweep: Sweep, ledger: Ledger, profile: Profile, args: argparse.Namesp
     call = (sweep_job.run_driver, _arguments(args, folder), str(Path.cwd()), profile.seconds_to_stop)
     try:
         job = submission.submit(site, record, parameters, *call)
-    except submission.NotNow as error:
+    except submission.TransientSubmitError as error:
         raise InputError(f"sbatch: {error}: repeat the command: it looks whether the job is there") from None
     write_job(folder, record.model_copy(update={"id": job}))
     return f"the driver is job {job}, its output in {record.folder}; {watch} shows how it goes"
@@ -128,7 +128,7 @@ def _live(folder: Path) -> controller.Job | None:
     if jobs is None:
         raise InputError("squeue: the controller does not answer: nothing was submitted; try again later")
     job = record.found_in(jobs)
-    if job is None or job.over:
+    if job is None or job.is_finished:
         return None
     if record.id is None:  # the answer of sbatch was lost
         submission.name_pickle(record, job.id)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from suite.config import InputError, Trial
 from suite.config.sweep_file import Sweep
-from suite.records.ledger import FINAL, Found, Ledger, State
+from suite.records.ledger import FINAL, Ledger, LedgerEntry, State
 
 
 @dataclass(frozen=True)
 class Plan:
     """What has become of the trials of a sweep, and those to run now."""
 
-    found: dict[str, Found]
+    found: dict[str, LedgerEntry]
     to_run: dict[str, Trial]
 
     @property
@@ -39,7 +39,7 @@ def make_plan(sweep: Sweep, ledger: Ledger, *, retry_failed: bool = False) -> Pl
     Raises:
         InputError: a result is garbled, or was made with other settings under the same trial_id.
     """
-    found = ledger.look(sweep.trials)
+    found = ledger.lookup(sweep.trials)
     if problems := [each.problem for each in found.values() if each.problem]:
         raise InputError(*problems)
     again: list[State] = ["missing", "unfinished"]

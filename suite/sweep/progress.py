@@ -55,7 +55,7 @@ class SweepDisplay:
     def __exit__(self, *error: object) -> None:
         self._panel.stop()
 
-    def lost(self) -> None:
+    def ray_died(self) -> None:
         """Ray is dead, and the sweep ends."""
         self._panel.stop()
         console.print(

@@ -20,12 +20,12 @@ _SAVE_SECONDS = 5.0  # for trials to save themselves: one that reports to a dead
 _SERVERS = ("gcs_server", "raylet")
 
 
-class NoRay(Exception):
+class RayStartError(Exception):
     """Ray did not start."""
 
 
 @contextlib.contextmanager
-def over(ray: Any, stop: Path, busy: Callable[[], bool], tell: Callable[[], None]) -> Iterator[None]:
+def exit_if_ray_dies(ray: Any, stop: Path, busy: Callable[[], bool], on_death: Callable[[], None]) -> Iterator[None]:
     """Watch the servers of a Ray that was started here, and end this process with status 1 where one is dead.
 
     Args:
@@ -56,7 +56,7 @@ def over(ray: Any, stop: Path, busy: Callable[[], bool], tell: Callable[[], None
             for pid in rest:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
-            tell()
+            on_death()
             scratch.remove_all()
             os._exit(1)  # the main thread waits in C++ for an answer that never comes
 

@@ -21,7 +21,7 @@ class Display(Protocol):
     def ended(self, trial_id: str) -> None:
         """A trial's attempt is over; the ledger knows how."""
 
-    def lost(self) -> None:
+    def ray_died(self) -> None:
         """Ray is dead: the process ends after this."""
 
 

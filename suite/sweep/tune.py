@@ -22,7 +22,7 @@ from suite.records import StoppedEarly, write_stopped
 from suite.records.ledger import Ledger
 from suite.slurm.profile import Profile
 from suite.slurm.site import Site
-from suite.slurm.watch import Queue, Watch
+from suite.slurm.watch import QueuePoller, QueueSnapshot
 from suite.sweep import early_stop, ray_monitor, worker
 from suite.sweep.run_state import Display, RunState
 
@@ -66,7 +66,7 @@ def run(
 
     Raises:
         InputError: ray is not installed, a trial asks for more than there is, or the launcher cannot run it.
-        NoRay: it did not start.
+        RayStartError: it did not start.
         KeyboardInterrupt: Ctrl-C; trials that ran here have saved themselves and stopped, jobs of a cluster go on.
     """
     for trial in trials.values():
@@ -85,14 +85,14 @@ def run(
             "site": site and site.model_dump(mode="json"),
             "every_epoch": ledger.scheduler.name != "fifo",
         }
-        offsets = worker.write_cells(folder / "cells", units, trials, shared)
+        offsets = worker.write_unit_specs(folder / "cells", units, trials, shared)
         asked = [_resources(trials[trial_ids[0]], site) for trial_ids, _ in units]
         configs = [
             {"unit": i, "file": str(folder / "cells"), "at": at, "resources": resources}
             for i, (at, resources) in enumerate(zip(offsets, asked, strict=True))
         ]
         most = site.profile.max_live_jobs if site else None
-        with ray_monitor.over(ray, state.stop_file, lambda: _any_runs(state, ledger), display.lost):
+        with ray_monitor.exit_if_ray_dies(ray, state.stop_file, lambda: _any_runs(state, ledger), display.ray_died):
             _fit(configs, _scheduler(state, trials, ledger), state, folder, most)
         if state.interrupted:  # Tune takes Ctrl-C as "start no more" and returns
             raise KeyboardInterrupt
@@ -178,7 +178,7 @@ def _site(sweep: str, profile: Profile | None, ledger: Ledger, scratch: Path) ->
         yield None
         return
     site = Site.prepare(sweep, profile, ledger.root, scratch)
-    with Watch(site.queue, profile.status_every_seconds):
+    with QueuePoller(site.queue, profile.status_every_seconds):
         yield site
 
 
@@ -188,7 +188,7 @@ def _units(trials: dict[str, Trial], ledger: Ledger, site: Site | None) -> list[
         return [([trial_id], False) for trial_id in trials]
     from suite.launch import packed
 
-    return packed.units(list(trials), ledger, Queue(site.queue).jobs(), site.profile.pack)
+    return packed.units(list(trials), ledger, QueueSnapshot(site.queue).jobs(), site.profile.pack)
 
 
 def _resources(trial: Trial, site: Site | None) -> dict[str, float]:
@@ -199,7 +199,7 @@ def _trainable(config: dict[str, Any]) -> None:
     """Runs in a worker process, which takes one unit after the other."""
     from ray import tune
 
-    worker.run(worker.read_cell(Path(config["file"]), config["at"]), tune.report)
+    worker.run(worker.read_unit_spec(Path(config["file"]), config["at"]), tune.report)
 
 
 def _callback(base: type, state: RunState) -> Any:
@@ -273,7 +273,7 @@ def _cluster(ray: Any) -> Iterator[Path]:
         try:
             ray.init(address=there or "local", log_to_driver=False, logging_level="CRITICAL", **rest)
         except Exception as error:  # of many kinds, as one of its servers dies
-            raise ray_monitor.NoRay(" ".join(str(error).split())[:200]) from None
+            raise ray_monitor.RayStartError(" ".join(str(error).split())[:200]) from None
         if threading.current_thread() is threading.main_thread():  # Ray's own answer to TERM is a stack trace
             signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         yield folder

@@ -15,13 +15,15 @@ from suite.slurm.site import Site
 from suite.stopping import Stopped
 from suite.sweep import early_stop
 
-Cell = dict[str, Any]  # a unit, in plain values
+UnitSpec = dict[str, Any]  # a unit, in plain values
 Report = Callable[[dict[str, Any]], object]
 _REPORT_SECONDS = 0.5
 _LOOK_SECONDS = 0.2  # between two looks whether to stop
 
 
-def write_cells(path: Path, units: Iterable[tuple[list[str], bool]], trials: dict[str, Trial], rest: Cell) -> list[int]:
+def write_unit_specs(
+    path: Path, units: Iterable[tuple[list[str], bool]], trials: dict[str, Trial], rest: UnitSpec
+) -> list[int]:
     """Write what workers need of each unit (its trials, and whether they are packed) into a file; where each begins.
 
     Tune is given the places alone: it keeps all it is given until the sweep ends.
@@ -35,15 +37,15 @@ def write_cells(path: Path, units: Iterable[tuple[list[str], bool]], trials: dic
     return places
 
 
-def read_cell(path: Path, at: int) -> Cell:
+def read_unit_spec(path: Path, at: int) -> UnitSpec:
     """What stands at a place of the file."""
     with path.open("rb") as file:
         file.seek(at)
-        cell: Cell = json.loads(file.readline())
+        cell: UnitSpec = json.loads(file.readline())
     return cell
 
 
-def run(cell: Cell, report: Report) -> None:
+def run(cell: UnitSpec, report: Report) -> None:
     """Run the trials of a unit, or go on with them; ``report`` is given their epochs, and waits for the driver."""
     if not Path(cell["stop"]).exists():
         trials = {trial_id: Trial.model_validate(settings) for trial_id, settings in cell["trials"].items()}
@@ -51,7 +53,7 @@ def run(cell: Cell, report: Report) -> None:
             (_run_pack if cell["packed"] else _run_one)(cell, trials, report)
 
 
-def _run_one(cell: Cell, trials: dict[str, Trial], report: Report) -> None:
+def _run_one(cell: UnitSpec, trials: dict[str, Trial], report: Report) -> None:
     [(trial_id, trial)] = trials.items()
     folder, stop = Ledger(Path(cell["root"])).folder(trial_id), Path(cell["stop"])
     (folder / STOPPED).unlink(missing_ok=True)
@@ -72,7 +74,7 @@ def _run_one(cell: Cell, trials: dict[str, Trial], report: Report) -> None:
     (folder / STOPPED).unlink(missing_ok=True)  # it was done before it could stop
 
 
-def _run_pack(cell: Cell, trials: dict[str, Trial], report: Report) -> None:
+def _run_pack(cell: UnitSpec, trials: dict[str, Trial], report: Report) -> None:
     from suite.launch import packed
 
     packed.run(
@@ -85,7 +87,7 @@ def _run_pack(cell: Cell, trials: dict[str, Trial], report: Report) -> None:
     )
 
 
-def _data_dir(cell: Cell) -> Path | None:
+def _data_dir(cell: UnitSpec) -> Path | None:
     return Path(cell["data_dir"]) if cell["data_dir"] else None
 
 

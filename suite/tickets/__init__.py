@@ -16,25 +16,25 @@ from torch.optim import Optimizer
 
 from suite.records import Stored
 from suite.tickets import dense, file, masked, networks
-from suite.tickets.dense import DenseAbout, DenseFile
+from suite.tickets.dense import DenseFile, DenseMetadata
 from suite.tickets.file import TicketFile
-from suite.tickets.header import MAGIC, About, Header, Network, TicketError
+from suite.tickets.header import MAGIC, Header, Network, NetworkMetadata, TicketError
 from suite.tickets.networks import MAX_WEIGHTS
 
-__all__ = ["MAX_WEIGHTS", "About", "Info", "Network", "TicketError", "info", "load", "save"]
+__all__ = ["MAX_WEIGHTS", "Info", "Network", "NetworkMetadata", "TicketError", "info", "load", "save"]
 
 
 @dataclass(frozen=True)
 class Info:
     """What a file says of itself: its header, and where its bytes go."""
 
-    header: Header | DenseAbout
+    header: Header | DenseMetadata
     stored: Stored
     num_weights: int
     entropy_bytes: float | None  # of masks and weights, each bit said without regard to the others
 
 
-def save(path: Path | str, model: nn.Module, optimizer: Optimizer, *, about: About | None = None) -> Stored:
+def save(path: Path | str, model: nn.Module, optimizer: Optimizer, *, about: NetworkMetadata | None = None) -> Stored:
     """Write the network that a masked optimizer trains, whole or not at all; returns where its bytes went.
 
     Args:
@@ -47,7 +47,9 @@ def save(path: Path | str, model: nn.Module, optimizer: Optimizer, *, about: Abo
         ValueError: the optimizer has no masks, or they are not of this network.
         OSError: the disk is full, say; a file that was there stays.
     """
-    header, sections = masked.parts_of(model, optimizer, networks.named(model, about or About()))
+    header, sections = masked.encode_network(
+        model, optimizer, networks.with_build_arguments(model, about or NetworkMetadata())
+    )
     size = file.write(Path(path), header, sections)
     return masked.sizes(header, size)
 
@@ -75,10 +77,10 @@ def load(
     with _named(path):
         found = _opened(Path(path))
         networks.check_size(found.num_weights, max_weights)
-        network = model if model is not None else networks.empty(found.header.network)
+        network = model if model is not None else networks.build_on_meta(found.header.network)
         networks.check_shapes(network, found.shapes)
-        state = masked.state_of(found) if isinstance(found, TicketFile) else found.state()
-        return networks.fill(network, state, device)
+        state = masked.decode_state(found) if isinstance(found, TicketFile) else found.state()
+        return networks.load_state(network, state, device)
 
 
 def info(path: Path | str) -> Info:

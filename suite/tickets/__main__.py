@@ -18,7 +18,7 @@ from torch import nn
 from suite import cli, tickets
 from suite.config import InputError, identity, sweep_file
 from suite.records import DENSE, TICKET, listed
-from suite.tickets import About, Info, dense, networks
+from suite.tickets import Info, NetworkMetadata, dense, networks
 from suite.tickets.verify import SPLITS, Check, Evaluator, check_fits, trial_of
 from suite.train import restore
 
@@ -147,9 +147,9 @@ def _export(args: argparse.Namespace) -> int:
 def _export_unfinished(args: argparse.Namespace, folder: Path) -> int:
     trial = sweep_file.find_trial(folder.absolute().name, folder.absolute().parent.parent / "sweeps")
     run = restore.from_checkpoint(trial, folder, args.data_dir)
-    about = About(trial_id=trial.trial_id, trial=identity(trial), data_id=run.data.data_id)
+    about = NetworkMetadata(trial_id=trial.trial_id, trial=identity(trial), data_id=run.data.data_id)
     if args.form != "ticket":
-        return _write(args, folder, run.model, trial.method.name, networks.named(run.model, about))
+        return _write(args, folder, run.model, trial.method.name, networks.with_build_arguments(run.model, about))
     if not run.optimizer.masked:
         raise InputError(
             f"{folder}: --form ticket: {trial.method.name} has no mask: must be one of fp32, bf16, int8, pt"
@@ -157,7 +157,7 @@ def _export_unfinished(args: argparse.Namespace, folder: Path) -> int:
     return tickets.save(args.to, run.model, run.optimizer, about=about).bytes
 
 
-def _write(args: argparse.Namespace, path: Path, model: nn.Module, method: str, about: About) -> int:
+def _write(args: argparse.Namespace, path: Path, model: nn.Module, method: str, about: NetworkMetadata) -> int:
     if args.form == "pt":
         content = io.BytesIO()
         torch.save(model.state_dict(), content)

@@ -23,7 +23,7 @@ _LAST_WORDS = 16  # bytes that the end of a section may take, or save
 _LOST_BITS = 0.006  # of a symbol, at most: -log2(1 - 2^-8)
 
 
-class Garbled(Exception):
+class CorruptData(Exception):
     """Bytes that no encoder here has written."""
 
 
@@ -36,7 +36,7 @@ def encode(symbols: Symbols, counts: Sequence[int]) -> tuple[Coding, bytes]:
     if is_plain(counts):
         return "none", b""
     raw = _packed(symbols, bits_of(counts))
-    coder = library().queue.RangeEncoder()
+    coder = import_constriction().queue.RangeEncoder()
     coder.encode(np.ascontiguousarray(symbols), _model(counts))
     words: bytes = coder.get_compressed().astype(_WORD).tobytes()
     return ("range", words) if len(words) < len(raw) else ("raw", raw)
@@ -54,7 +54,7 @@ def decode(coding: Coding, data: bytes, counts: Sequence[int]) -> Iterator[Symbo
         seen += np.bincount(chunk, minlength=len(counts))[: len(counts)]
         yield chunk
     if seen.tolist() != list(counts):
-        raise Garbled("its symbols are not as many as it says")
+        raise CorruptData("its symbols are not as many as it says")
 
 
 def inflated(data: bytes, most: int) -> bytes:
@@ -67,9 +67,9 @@ def inflated(data: bytes, most: int) -> bytes:
     try:
         out = unpacker.decompress(data, most + 1)
     except zlib.error as error:
-        raise Garbled(str(error)) from None
+        raise CorruptData(str(error)) from None
     if not unpacker.eof or unpacker.unused_data or len(out) > most:
-        raise Garbled(f"a compressed part of it is cut short, or more than {most} bytes")
+        raise CorruptData(f"a compressed part of it is cut short, or more than {most} bytes")
     return out
 
 
@@ -99,7 +99,7 @@ def check_length(coding: Coding, length: int, counts: Sequence[int]) -> None:
         bits = sum(count * (PRECISION - math.log2(width)) for count, width in zip(counts, _widths(counts), strict=True))
         fits = length % 4 == 0 and -_LAST_WORDS <= length - bits / 8 <= _LAST_WORDS + sum(counts) * _LOST_BITS / 8
     if not fits:
-        raise Garbled(f"{length} bytes cannot hold what it says they do")
+        raise CorruptData(f"{length} bytes cannot hold what it says they do")
 
 
 def _plain(data: bytes, counts: Sequence[int], num: int) -> Iterator[Symbols]:
@@ -116,18 +116,18 @@ def _unpacked(data: bytes, counts: Sequence[int], num: int) -> Iterator[Symbols]
         some = buffer[start * bits // 8 : -(-(start + size) * bits // 8)]
         chunk = np.unpackbits(some, count=size * bits, bitorder="little").reshape(size, bits) @ powers
         if chunk.max(initial=0) >= len(counts):
-            raise Garbled("it has a symbol out of range")
+            raise CorruptData("it has a symbol out of range")
         yield chunk.astype(np.int32)
 
 
 def _decoded(data: bytes, counts: Sequence[int], num: int) -> Iterator[Symbols]:
-    decoder = library().queue.RangeDecoder(np.frombuffer(data, dtype=_WORD).astype(np.uint32))
+    decoder = import_constriction().queue.RangeDecoder(np.frombuffer(data, dtype=_WORD).astype(np.uint32))
     model = _model(counts)
     for start in range(0, num, _CHUNK):
         try:
             yield decoder.decode(model, min(_CHUNK, num - start))
         except AssertionError as error:
-            raise Garbled(str(error)) from None
+            raise CorruptData(str(error)) from None
 
 
 _FORMS = {"none": _plain, "raw": _unpacked, "range": _decoded}
@@ -150,10 +150,10 @@ def _widths(counts: Sequence[int]) -> list[int]:
 
 
 def _model(counts: Sequence[int]) -> Any:
-    return library().model.Categorical(np.array(counts, dtype=np.float64), perfect=False)
+    return import_constriction().model.Categorical(np.array(counts, dtype=np.float64), perfect=False)
 
 
-def library() -> Any:
+def import_constriction() -> Any:
     """The range coder's library.
 
     Raises:

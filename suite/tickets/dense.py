@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from suite.config import InputError
-from suite.records import Stored, write_whole_bytes
+from suite.records import Stored, write_bytes_atomic
 from suite.tickets import networks
-from suite.tickets.header import About, TicketError
+from suite.tickets.header import NetworkMetadata, TicketError
 
 Form = Literal["fp32", "bf16", "int8"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -28,7 +28,7 @@ _LARGEST = 127
 _DTYPES = ("F32", "BF16", "I8", "I64", "I32", "I16", "U8", "BOOL")  # as safetensors names them
 
 
-class DenseAbout(About):
+class DenseMetadata(NetworkMetadata):
     """What stands in the metadata; ``digest`` is that of the tensors as they are stored."""
 
     form: Form
@@ -41,7 +41,7 @@ class DenseFile:
     """A dense network in a file."""
 
     path: Path
-    header: DenseAbout
+    header: DenseMetadata
     num_bytes: int
     shapes: dict[str, list[int]]  # of the network's tensors
     num_weights: int
@@ -49,20 +49,20 @@ class DenseFile:
     def state(self) -> dict[str, Tensor]:
         """The network's state, in float32, on the CPU."""
         try:
-            stored = library().torch.load_file(self.path)
-        except (library().SafetensorError, OSError, ValueError, RuntimeError) as error:
+            stored = import_safetensors().torch.load_file(self.path)
+        except (import_safetensors().SafetensorError, OSError, ValueError, RuntimeError) as error:
             raise TicketError(f"is garbled: {str(error).splitlines()[0]}") from None
         if networks.digest(stored) != self.header.digest:
             raise TicketError("is garbled: its checksum differs")
         return _restored(stored)
 
 
-def pack(state: Mapping[str, Tensor], form: Form, *, method: str, about: About) -> bytes:
+def pack(state: Mapping[str, Tensor], form: Form, *, method: str, about: NetworkMetadata) -> bytes:
     """The bytes of a file that holds a network's state in a form."""
     stored = _stored(state, form)
-    told = {key: getattr(about, key) for key in About.model_fields}  # a ticket's header has more
-    header = DenseAbout(**told, form=form, method=method, digest=networks.digest(stored))
-    content: bytes = library().torch.save(stored, {_KEY: header.model_dump_json(exclude_defaults=True)})
+    told = {key: getattr(about, key) for key in NetworkMetadata.model_fields}  # a ticket's header has more
+    header = DenseMetadata(**told, form=form, method=method, digest=networks.digest(stored))
+    content: bytes = import_safetensors().torch.save(stored, {_KEY: header.model_dump_json(exclude_defaults=True)})
     return content
 
 
@@ -94,7 +94,7 @@ def _sizes(num_bytes: int, entries: bytes, form: Form, metrics: Mapping[str, flo
 
 def write(path: Path, content: bytes) -> int:
     """Write what ``pack`` made whole or not at all; returns its bytes."""
-    write_whole_bytes(path, content)
+    write_bytes_atomic(path, content)
     return len(content)
 
 
@@ -110,15 +110,15 @@ def read(path: Path) -> DenseFile:
         TicketError: it is none of ours, or cut short.
     """
     try:
-        with library().safe_open(path, framework="pt") as file:
+        with import_safetensors().safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
             if text is None:
                 raise TicketError("is a safetensors file of another program: it does not say which network it holds")
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no dict
             shapes = {name: list(each.get_shape()) for name, each in slices.items()}
             dtypes = {name: str(each.get_dtype()) for name, each in slices.items()}
-        header = DenseAbout.model_validate_json(text)
-    except (library().SafetensorError, ValidationError, UnicodeDecodeError) as error:
+        header = DenseMetadata.model_validate_json(text)
+    except (import_safetensors().SafetensorError, ValidationError, UnicodeDecodeError) as error:
         raise TicketError(f"is garbled: {str(error).splitlines()[0]}") from None
     scales = {name for name in shapes if name.endswith(_SCALE) and name.removesuffix(_SCALE) in shapes}
     _check_dtypes(shapes, dtypes, scales)
@@ -171,7 +171,7 @@ def _quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (weight / safe).round_().to(torch.int8), scale
 
 
-def library() -> Any:
+def import_safetensors() -> Any:
     """The library of the format.
 
     Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from suite.records import write_whole_bytes
+from suite.records import write_bytes_atomic
 from suite.tickets.header import MAGIC, MOST_HEADER_BYTES, VERSION, Header, Layer, TicketError
 
 _HEAD = struct.Struct("<8sII")  # magic, version, bytes of the header
@@ -54,7 +54,7 @@ def write(path: Path, header: Header, sections: Sequence[bytes]) -> int:
     packed = header.packed()
     content = b"".join([_HEAD.pack(MAGIC, VERSION, len(packed)), packed, *sections])
     content += hashlib.sha256(content).digest()
-    write_whole_bytes(path, content)
+    write_bytes_atomic(path, content)
     return len(content)
 
 

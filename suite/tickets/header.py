@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from suite.config import Distribution, InputError
-from suite.tickets.coding import Coding, Garbled, inflated
+from suite.tickets.coding import Coding, CorruptData, inflated
 
 Dtype = Literal["float32", "float64", "float16", "bfloat16"]
 # Of the survivors' weights: as the seed has them, with some signs turned, of later draws, or as they are.
@@ -86,7 +86,7 @@ class Layer(_Part):
         return self
 
 
-class Tensor(_Part):
+class TensorEntry(_Part):
     """A tensor that is stored as it is."""
 
     name: str
@@ -103,7 +103,7 @@ _ITEM_BYTES = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2,
 _ITEM_BYTES |= {"int8": 1, "uint8": 1, "bool": 1}
 
 
-class About(_Part):
+class NetworkMetadata(_Part):
     """What is told of a network besides its weights: all of it may be missing."""
 
     network: Network | None = None
@@ -113,14 +113,14 @@ class About(_Part):
     metrics: dict[str, float | None] = {}  # accuracies in [0, 1] and losses
 
 
-class Header(About):
+class Header(NetworkMetadata):
     """All that is said of a ticket; ``digest`` is that of the network's state, in hex."""
 
     method: str
     num_updates: Whole
     sources: list[Source]
     layers: list[Layer]
-    tensors: list[Tensor]
+    tensors: list[TensorEntry]
     tensors_coding: Literal["raw", "zlib"]
     tensors_bytes: Whole
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -173,7 +173,7 @@ class Header(About):
         """
         try:
             return cls.model_validate_json(inflated(data, MOST_HEADER_BYTES))
-        except Garbled as error:
+        except CorruptData as error:
             raise TicketError(f"its header is garbled ({error})") from None
         except ValidationError as error:
             first = error.errors()[0]

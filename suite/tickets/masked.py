@@ -15,16 +15,15 @@ from suite import methods
 from suite.methods.groups import fan_in_of
 from suite.records import Stored
 from suite.tickets import coding, networks, theta
-from suite.tickets.coding import Garbled
+from suite.tickets.coding import CorruptData
 from suite.tickets.file import TicketFile
-from suite.tickets.header import MOST_DRAWS, About, Header, Layer, Source, TicketError
-from suite.tickets.header import Tensor as Entry
-from suite.tickets.theta import Draw
+from suite.tickets.header import MOST_DRAWS, Header, Layer, NetworkMetadata, Source, TensorEntry, TicketError
+from suite.tickets.theta import ValueSampler
 
-Place = tuple[int, int]  # of a masked parameter: which group, and its position in the optimizer
+ParamPosition = tuple[int, int]  # of a masked parameter: which group, and its position in the optimizer
 
 
-def parts_of(model: nn.Module, optimizer: Optimizer, about: About) -> tuple[Header, list[bytes]]:
+def encode_network(model: nn.Module, optimizer: Optimizer, about: NetworkMetadata) -> tuple[Header, list[bytes]]:
     """The header and the sections that say a network bit for bit.
 
     Raises:
@@ -54,7 +53,7 @@ def parts_of(model: nn.Module, optimizer: Optimizer, about: About) -> tuple[Head
         sources=[source or _NO_SOURCE for source in sources],
         layers=layers,
         tensors=[
-            Entry(name=name, shape=list(tensor.shape), dtype=networks.dtype_name(tensor.dtype))  # type: ignore[arg-type]
+            TensorEntry(name=name, shape=list(tensor.shape), dtype=networks.dtype_name(tensor.dtype))  # type: ignore[arg-type]
             for name, tensor in rest.items()
         ],
         tensors_coding="raw" if packed is raw else "zlib",
@@ -65,7 +64,7 @@ def parts_of(model: nn.Module, optimizer: Optimizer, about: About) -> tuple[Head
     return header, [*sections, packed]
 
 
-def state_of(ticket: TicketFile) -> dict[str, Tensor]:
+def decode_state(ticket: TicketFile) -> dict[str, Tensor]:
     """The state of a ticket's network, on the CPU; whoever asks has seen that its size is bearable.
 
     Raises:
@@ -114,8 +113,8 @@ def check_lengths(header: Header) -> None:
         try:
             coding.check_length(*layer.mask, (layer.num - layer.kept, layer.kept))
             theta.check_length(layer, header.sources[layer.source])
-        except Garbled as error:
-            raise Garbled(f"{layer.name}: {error}") from None
+        except CorruptData as error:
+            raise CorruptData(f"{layer.name}: {error}") from None
 
 
 def _layer(
@@ -128,8 +127,8 @@ def _layer(
         raise ValueError(f"{name}: does not hold theta * mask: it was changed since the optimizer's last step")
     symbols = mask.cpu().numpy().astype(np.int32)
     form, bits = coding.encode(symbols, (mask.numel() - len(kept), len(kept)))
-    draw = Draw(source, fan_in_of(param, optimizer.param_groups[number]), position, values.dtype)
-    said = theta.say(kept, values[kept], draw)
+    draw = ValueSampler(source, fan_in_of(param, optimizer.param_groups[number]), position, values.dtype)
+    said = theta.encode_theta(kept, values[kept], draw)
     layer = Layer(
         name=name,
         shape=list(param.shape),
@@ -147,12 +146,12 @@ def _layer(
 def _effective(layer: Layer, source: Source, mask: bytes, section: bytes) -> Tensor:
     dtype = getattr(torch, layer.dtype)
     fan_in = source.fan_in or max(math.prod(layer.shape[1:]), 1)
-    draw = Draw(source, fan_in, layer.position, torch.promote_types(dtype, torch.float32))
-    survivors, flat, start = theta.Survivors(layer, section, draw), torch.zeros(layer.num, dtype=dtype), 0
+    draw = ValueSampler(source, fan_in, layer.position, torch.promote_types(dtype, torch.float32))
+    survivors, flat, start = theta.ThetaDecoder(layer, section, draw), torch.zeros(layer.num, dtype=dtype), 0
     for chunk in coding.decode(layer.mask[0], mask, (layer.num - layer.kept, layer.kept)):
         index = torch.from_numpy(np.flatnonzero(chunk) + start)
         if survivors.taken + len(index) > layer.kept:
-            raise Garbled(f"{layer.name}: its mask keeps more weights than it says")
+            raise CorruptData(f"{layer.name}: its mask keeps more weights than it says")
         flat[index] = survivors.take(index).to(dtype)
         start += len(chunk)
     return flat.view(layer.shape)
@@ -162,7 +161,7 @@ def _effective(layer: Layer, source: Source, mask: bytes, section: bytes) -> Ten
 def _garbled() -> Iterator[None]:
     try:
         yield
-    except Garbled as error:
+    except CorruptData as error:
         raise TicketError(f"is garbled: {error}") from None
 
 
@@ -170,11 +169,11 @@ def _tensors(header: Header, packed: bytes) -> dict[str, Tensor]:
     total = sum(tensor.num_bytes for tensor in header.tensors)
     raw = coding.inflated(packed, total) if header.tensors_coding == "zlib" else packed
     if len(raw) != total:
-        raise Garbled(f"its tensors have {len(raw)} bytes: they must have {total}")
+        raise CorruptData(f"its tensors have {len(raw)} bytes: they must have {total}")
     return dict(_cut(header.tensors, raw))
 
 
-def _cut(tensors: list[Entry], raw: bytes) -> Iterator[tuple[str, Tensor]]:
+def _cut(tensors: list[TensorEntry], raw: bytes) -> Iterator[tuple[str, Tensor]]:
     start = 0
     for each in tensors:
         dtype, some = getattr(torch, each.dtype), bytearray(raw[start : start + each.num_bytes])
@@ -183,11 +182,11 @@ def _cut(tensors: list[Entry], raw: bytes) -> Iterator[tuple[str, Tensor]]:
         start += each.num_bytes
 
 
-def _masked(optimizer: Optimizer) -> dict[int, Place]:
+def _masked(optimizer: Optimizer) -> dict[int, ParamPosition]:
     """Where each masked parameter stands, by its id."""
     if not getattr(optimizer, "masked", False):
         raise ValueError(f"optimizer: {type(optimizer).__name__} has no masks: a ticket is of a masked network")
-    found: dict[int, Place] = {}
+    found: dict[int, ParamPosition] = {}
     position = 0
     for number, group in enumerate(optimizer.param_groups):
         for param in group["params"]:

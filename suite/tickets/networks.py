@@ -7,18 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from suite import models
-from suite.tickets.header import About, Network, TicketError
+from suite.tickets.header import Network, NetworkMetadata, TicketError
 
 MAX_WEIGHTS = 1 << 30  # of a network that is loaded, unless the caller allows more: 4 GiB in float32
 
 
-def named(model: nn.Module, about: About) -> About:
+def with_build_arguments(model: nn.Module, about: NetworkMetadata) -> NetworkMetadata:
     """``about``, with how ``models.build`` made the network, where it did."""
     settings = models.settings_of(model)
     return about if settings is None else about.model_copy(update={"network": Network.model_validate(settings)})
 
 
-def empty(network: Network | None) -> nn.Module:
+def build_on_meta(network: Network | None) -> nn.Module:
     """The network without memory for its numbers: on torch's meta device.
 
     Raises:
@@ -49,7 +49,7 @@ def check_size(num_weights: int, max_weights: int) -> None:
         raise TicketError(f"has {num_weights} weights: at most {max_weights} are loaded unless max_weights says more")
 
 
-def fill(model: nn.Module, state: Mapping[str, Tensor], device: torch.device | str | None) -> nn.Module:
+def load_state(model: nn.Module, state: Mapping[str, Tensor], device: torch.device | str | None) -> nn.Module:
     """Give a network its numbers: one on the meta device takes the tensors themselves, another one's are written.
 
     Raises:

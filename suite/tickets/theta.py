@@ -15,13 +15,13 @@ from torch import Tensor
 
 from suite.methods.random import values_at
 from suite.tickets import coding, networks
-from suite.tickets.coding import Coding, Garbled
+from suite.tickets.coding import Coding, CorruptData
 from suite.tickets.header import Layer, Source, Theta
 
 _COUNT = np.dtype("<u4")
 
 
-class Said(NamedTuple):
+class EncodedTheta(NamedTuple):
     """How a layer's survivors are said: the fields of its entry, and the section's bytes."""
 
     kind: Theta
@@ -30,7 +30,7 @@ class Said(NamedTuple):
     turned: int = 0
 
 
-class Draw(NamedTuple):
+class ValueSampler(NamedTuple):
     """Where the values of one layer come from."""
 
     source: Source
@@ -52,32 +52,32 @@ class Draw(NamedTuple):
         )
 
 
-def say(kept: Tensor, values: Tensor, draw: Draw) -> Said:
+def encode_theta(kept: Tensor, values: Tensor, draw: ValueSampler) -> EncodedTheta:
     """Say the weights ``values`` (k,) of the survivors at logical indices ``kept`` (k,), int64 and ascending."""
     if draw.source.distribution is None:
         return _stored(values)
     first = draw(kept, torch.zeros_like(kept))
     if networks.same_bits(first, values):
-        return Said("seed", "none", b"")
+        return EncodedTheta("seed", "none", b"")
     turned = first != values
     if draw.source.distribution == "signed_constant" and networks.same_bits(torch.where(turned, -first, first), values):
         symbols = turned.cpu().numpy().astype(np.int32)
         num = int(symbols.sum())
-        return Said("signs", *coding.encode(symbols, (len(symbols) - num, num)), turned=num)
+        return EncodedTheta("signs", *coding.encode(symbols, (len(symbols) - num, num)), turned=num)
     last = last_draws(kept, values, draw)
     return _stored(values) if last is None else _said_draws(last.cpu().numpy().astype(np.int32))
 
 
-class Survivors:
+class ThetaDecoder:
     """What a section says of a layer's survivors; their weights are made a part at a time, to save memory.
 
     ``taken`` counts those made so far.
 
     Raises:
-        Garbled: it is not what ``say`` writes.
+        Garbled: it is not what ``encode_theta`` writes.
     """
 
-    def __init__(self, layer: Layer, section: bytes, draw: Draw) -> None:
+    def __init__(self, layer: Layer, section: bytes, draw: ValueSampler) -> None:
         self._kind, self._draw, self.taken = layer.theta[0], draw, 0
         form, kept = layer.theta[1], layer.kept
         if self._kind == "values":
@@ -99,7 +99,7 @@ class Survivors:
         return torch.where(self._said[begin : self.taken], -first, first) if self._kind == "signs" else first
 
 
-def last_draws(kept: Tensor, values: Tensor, draw: Draw) -> Tensor | None:
+def last_draws(kept: Tensor, values: Tensor, draw: ValueSampler) -> Tensor | None:
     """The draw whose value equals each of ``values``: int64 (k,); None where one has no such draw.
 
     Draw 0 is tried first, since most were never drawn again; then the latest ones.
@@ -139,29 +139,29 @@ def check_length(layer: Layer, source: Source) -> None:
         coding.check_length(form, length, (layer.kept - layer.turned, layer.turned))
         fits = source.distribution == "signed_constant"
     if not fits:
-        raise Garbled(f"{length} bytes cannot be its weights ({kind}, {form})")
+        raise CorruptData(f"{length} bytes cannot be its weights ({kind}, {form})")
 
 
-def _stored(values: Tensor) -> Said:
-    return Said("values", "raw", values.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+def _stored(values: Tensor) -> EncodedTheta:
+    return EncodedTheta("values", "raw", values.cpu().contiguous().view(torch.uint8).numpy().tobytes())
 
 
-def _said_draws(last: coding.Symbols) -> Said:
+def _said_draws(last: coding.Symbols) -> EncodedTheta:
     """How often each draw is the last one, then which."""
     counts = np.bincount(last)
     head = zlib.compress(counts.astype(_COUNT).tobytes(), 9)
     form, data = coding.encode(last, counts.tolist())
-    return Said("draws", form, len(head).to_bytes(4, "little") + head + data)
+    return EncodedTheta("draws", form, len(head).to_bytes(4, "little") + head + data)
 
 
 def _read_counts(section: bytes, num: int, num_draws: int) -> tuple[list[int], bytes]:
     length = int.from_bytes(section[:4], "little")
     head = coding.inflated(section[4 : 4 + length], 4 * (num_draws + 1))
     if len(head) % 4 or len(section) < 4 + length:
-        raise Garbled("its count of draws is cut short")
+        raise CorruptData("its count of draws is cut short")
     counts: Sequence[int] = np.frombuffer(head, dtype=_COUNT).tolist()
     if sum(counts) != num:
-        raise Garbled("its draws are not as many as its weights")
+        raise CorruptData("its draws are not as many as its weights")
     return list(counts), section[4 + length :]
 
 

@@ -13,7 +13,7 @@ from suite import tickets
 from suite.config import InputError, Trial, sweep_file
 from suite.data.interface import Data, SplitName
 from suite.records import DENSE, TICKET, Result, read_result
-from suite.tickets import About, Info
+from suite.tickets import Info, NetworkMetadata
 from suite.train import restore
 
 SPLITS: tuple[SplitName, ...] = ("val", "test")
@@ -73,12 +73,12 @@ class Evaluator:
         """Accuracy and loss of a network on some splits of its trial's data."""
         found: dict[str, float] = {}
         for split in splits:
-            now = restore.evaluated(trial, model, self.images(trial), split, self.device)
+            now = restore.evaluate_network(trial, model, self.images(trial), split, self.device)
             found |= {f"{split}/top1": now.top1, f"{split}/loss": now.loss}
         return found
 
 
-def trial_of(path: Path, about: About, **changes: str) -> Trial:
+def trial_of(path: Path, about: NetworkMetadata, **changes: str) -> Trial:
     """What a network is evaluated as: the settings of the record beside it, else those that it carries.
 
     Raises:
@@ -100,7 +100,7 @@ def trial_of(path: Path, about: About, **changes: str) -> Trial:
     return trial.model_copy(update={"threads": min(trial.threads, os.cpu_count() or 1)})
 
 
-def check_fits(path: Path, about: About, images: Data) -> None:
+def check_fits(path: Path, about: NetworkMetadata, images: Data) -> None:
     """Raise InputError where a network takes other images, or tells other classes apart, than those of a data set."""
     for key in ("image_size", "in_channels", "num_classes") if about.network else ():
         if (own := getattr(about.network, key)) != (theirs := getattr(images, key)):

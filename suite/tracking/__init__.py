@@ -73,7 +73,7 @@ def _make(mlflow: Any, path: Path) -> None:
 
 def _publish(client: Any, sweep: Sweep, ledger: Ledger, report: Sequence[Path], known: set[str]) -> tuple[int, str]:
     experiment = _experiment(client, sweep, ledger)
-    found = ledger.look({i: trial for i, trial in sweep.trials.items() if i not in known})
+    found = ledger.lookup({i: trial for i, trial in sweep.trials.items() if i not in known})
     final = {trial_id: each.summary for trial_id, each in found.items() if each.summary is not None}
     there = _runs(client, experiment, list(final))
     new = 0

@@ -92,7 +92,7 @@ def _publish(sweep: Sweep, ledger: Ledger, uri: str | None) -> None:
 def _others(ledger: Ledger, known: set[str]) -> Iterator[tuple[str, Trial]]:
     """Final trials that no sweep names, as far as their settings are still ones."""
     folders = {path.name for path in records.listed(ledger.root / "trials")} - known
-    for trial_id, summary in Index(ledger.root).look(folders)[0].items():
+    for trial_id, summary in Index(ledger.root).lookup(folders)[0].items():
         try:
             yield trial_id, Trial.model_validate(summary.config)
         except ValidationError:

@@ -18,9 +18,9 @@ from suite import cli, launch
 from suite.config import InputError, Trial, sweep_file
 from suite.launch import inline
 from suite.launch.lease import TakenOver, is_running, remove_attempts
-from suite.records import FAILURE, Line, Result, line_text, read_result
+from suite.records import FAILURE, EpochMetrics, Result, line_text, read_result
 from suite.records.ledger import Ledger, same_settings
-from suite.stopping import TAKEN_OVER, UNFINISHED, Stopped
+from suite.stopping import EXIT_TAKEN_OVER, EXIT_UNFINISHED, Stopped
 from suite.train import distributed
 
 
@@ -30,21 +30,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     trial = _trial(args)
     folder = args.folder or Ledger(args.results).folder(trial.trial_id)
     if distributed.RENDEZVOUS in os.environ:
-        _end_with_our_launcher()
+        _stop_when_launcher_exits()
     result = _finished(folder, trial)
     if result is None:
         try:
             result = _run(args, trial, folder)
         except (Stopped, distributed.PeerLost) as error:
-            return _say(error, UNFINISHED)
+            return _say(error, EXIT_UNFINISHED)
         except TakenOver as error:
-            return _say(error, TAKEN_OVER)
+            return _say(error, EXIT_TAKEN_OVER)
         except (InputError, OSError):
             raise
         except Exception as error:
             where = f"; {folder / FAILURE} says where" if (folder / FAILURE).exists() else ""
             return _say(f"failed: {type(error).__name__}: {error}{where}", 1)
-    if not _is_member(trial) or distributed.started_as().rank == 0:
+    if not _is_member(trial) or distributed.rank_info_from_env().rank == 0:
         _print_result(result, folder)
     return 0
 
@@ -63,7 +63,7 @@ def _run(args: argparse.Namespace, trial: Trial, folder: Path) -> Result:
 
 def _is_member(trial: Trial) -> bool:
     """This process is one of a group that is there already."""
-    return trial.processes > 1 and distributed.started_as().world_size > 1
+    return trial.processes > 1 and distributed.rank_info_from_env().world_size > 1
 
 
 def _finished(folder: Path, trial: Trial) -> Result | None:
@@ -94,7 +94,7 @@ def _trial(args: argparse.Namespace) -> Trial:
     return sweep_file.find_trial(args.trial, args.results / "sweeps")
 
 
-def _print_line(line: Line) -> None:
+def _print_line(line: EpochMetrics) -> None:
     _print(line_text(line).rstrip())
 
 
@@ -116,7 +116,7 @@ def _say(what: object, status: int) -> int:
     return status
 
 
-def _end_with_our_launcher() -> None:
+def _stop_when_launcher_exits() -> None:
     """Whoever started us holds our standard input open: when he is gone, save and leave."""
 
     def watch() -> None:

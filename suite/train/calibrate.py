@@ -20,7 +20,7 @@ from suite.config import Trial
 from suite.data.interface import SplitName
 from suite.train.evaluate import evaluate
 from suite.train.loop import state_bytes
-from suite.train.setup import Run, build, settle
+from suite.train.setup import Run, build, configure_torch
 from suite.train.step import train_step
 
 _STEP_SECONDS, _EVALUATION_SECONDS = 4.0, 2.0  # looked at, at most
@@ -33,10 +33,10 @@ class _Enough(Exception):
 
 def measure(trial: Trial, data_dir: Path | None) -> dict[str, float]:
     """Of a trial of one process: seconds of an epoch with its validation, and of the test; bytes of training state."""
-    device = settle(trial)
+    device = configure_torch(trial)
     images = data.load(trial.dataset, data_dir=data_dir, device=device, channels_last=trial.channels_last)
     run = build(trial, images, device)
-    num_steps = math.ceil(images.epoch_images(trial.global_batch_size) / trial.global_batch_size)
+    num_steps = math.ceil(images.num_epoch_images(trial.global_batch_size) / trial.global_batch_size)
     epoch = num_steps * _step_seconds(run) + _evaluation_seconds(run, "val")
     test = _evaluation_seconds(run, "test") if trial.evaluate_test else 0.0
     return {"epoch": epoch, "test": test, "bytes": float(state_bytes(run))}
@@ -44,7 +44,7 @@ def measure(trial: Trial, data_dir: Path | None) -> dict[str, float]:
 
 def _step_seconds(run: Run) -> float:
     size = run.trial.global_batch_size
-    run.network.train()
+    run.ddp_model.train()
     some = partial(run.data.train_batches, run.trial.seed, first=0, rank=0, world_size=1)
     batches = itertools.chain.from_iterable(some(i, size) for i in itertools.count())  # one may be all warm-up
     num, start = 0, time.perf_counter()
@@ -63,7 +63,7 @@ def _evaluation_seconds(run: Run, split: SplitName) -> float:
     total = math.ceil(run.data.num_images(split) / run.data.eval_batch_size)
     seen, start = 0, time.perf_counter()
 
-    def between() -> None:
+    def after_batch() -> None:
         nonlocal seen
         _wait_for(run.device)
         seen += 1
@@ -72,7 +72,7 @@ def _evaluation_seconds(run: Run, split: SplitName) -> float:
 
     run.model.eval()
     with suppress(_Enough):
-        evaluate(run.predict, run.data, split, between=between)
+        evaluate(run.predict, run.data, split, after_batch=after_batch)
     return (time.perf_counter() - start) / max(seen, 1) * total
 
 

@@ -62,7 +62,7 @@ def save(
     step: int,
     identity: Mapping[str, str],
     stream: Mapping[str, str] | None = None,
-    border: bool = False,
+    epoch_boundary: bool = False,
 ) -> int:
     """Write ``state`` as the checkpoint of ``step``, into a folder that exists; returns its bytes.
 
@@ -76,7 +76,7 @@ def save(
     Raises:
         OSError: the disk is full, say. Earlier checkpoints are untouched.
     """
-    path = folder / f"checkpoint-{step:010d}{_BORDER if border else ''}.pt"
+    path = folder / f"checkpoint-{step:010d}{_BORDER if epoch_boundary else ''}.pt"
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -87,7 +87,7 @@ def save(
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync(folder)
+    _fsync_dir(folder)
     for old in _superfluous(_newest_first(folder)):
         old.unlink(missing_ok=True)
     return size
@@ -100,7 +100,11 @@ def newest_step(folder: Path | None) -> int:
 
 
 def read(
-    folder: Path, identity: Mapping[str, str], *, stream: Mapping[str, str] | None = None, else_border: bool = False
+    folder: Path,
+    identity: Mapping[str, str],
+    *,
+    stream: Mapping[str, str] | None = None,
+    fall_back_to_boundary: bool = False,
 ) -> bytes | None:
     """The state of the newest checkpoint that is whole and of this identity, for ``unpack``; None without one.
 
@@ -110,7 +114,7 @@ def read(
         folder: where they are.
         identity: as in ``save``.
         stream: that of the images now.
-        else_border: whether to go back to the border of an epoch where only the stream is another.
+        fall_back_to_boundary: whether to go back to the border of an epoch where only the stream is another.
 
     Raises:
         InputError: only the stream is another, and nobody asked to go back.
@@ -120,7 +124,7 @@ def read(
     rejected = False
     for path in _newest_first(folder):
         try:
-            state = _checked(path, identity, stream or {}, else_border)
+            state = _checked(path, identity, stream or {}, fall_back_to_boundary)
         except (_Unusable, OSError) as error:
             log.warning("%s: %s: not used", path, error)
             path.replace(path.with_suffix(".unusable"))
@@ -133,7 +137,7 @@ def read(
     return None
 
 
-def look(folder: Path) -> dict[str, Any] | None:
+def load_newest(folder: Path) -> dict[str, Any] | None:
     """The newest state in a folder that is whole, whoever made it, its tensors on the CPU; nothing is changed."""
     for path in _newest_first(folder):
         try:
@@ -162,7 +166,9 @@ def _write(file: io.BufferedWriter, state: Mapping[str, Any], header: Mapping[st
     file.write(hashing.digest())
 
 
-def _checked(path: Path, identity: Mapping[str, str], stream: Mapping[str, str] | None, else_border: bool) -> bytes:
+def _checked(
+    path: Path, identity: Mapping[str, str], stream: Mapping[str, str] | None, fall_back_to_boundary: bool
+) -> bytes:
     data = path.read_bytes()
     if not data.startswith(_MAGIC):
         raise _Unusable("is no checkpoint")
@@ -177,7 +183,7 @@ def _checked(path: Path, identity: Mapping[str, str], stream: Mapping[str, str] 
         and (saved := theirs.get("stream"))
         and (other := _differences(saved, {**dict.fromkeys(saved), **stream}))
     ):
-        if else_border:
+        if fall_back_to_boundary:
             raise _Unusable(f"images cannot go on inside its epoch ({other}): going back to the border of one")
         borders = [_step(path) for path in _newest_first(path.parent) if path.stem.endswith(_BORDER)]
         raise InputError(
@@ -192,8 +198,8 @@ def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
 
 
 def _superfluous(newest_first: list[Path]) -> list[Path]:
-    border = next((path for path in newest_first if path.stem.endswith(_BORDER)), None)
-    return [path for path in newest_first[_NUM_KEPT:] if path != border]
+    epoch_boundary = next((path for path in newest_first if path.stem.endswith(_BORDER)), None)
+    return [path for path in newest_first[_NUM_KEPT:] if path != epoch_boundary]
 
 
 def _newest_first(folder: Path) -> list[Path]:
@@ -205,7 +211,7 @@ def _step(path: Path) -> int:
     return int(path.stem.removesuffix(_BORDER).rpartition("-")[2])
 
 
-def _sync(folder: Path) -> None:
+def _fsync_dir(folder: Path) -> None:
     """Make the names in a folder last, as fsync does for what is in a file."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

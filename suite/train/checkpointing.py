@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.records import Line, source
+from suite.records import EpochMetrics, source
 from suite.stopping import Stopped
 from suite.train import checkpoint
 from suite.train.setup import Run
@@ -29,7 +29,7 @@ class Progress:
     """
 
     loss_sum: Tensor
-    lines: list[Line] = field(default_factory=list)
+    lines: list[EpochMetrics] = field(default_factory=list)
     batch: int = 0
     num_updates: int = 0
     train_seconds: float = 0.0  # of this epoch
@@ -38,7 +38,7 @@ class Progress:
     started_at: float = field(default_factory=time.time)  # of the first one
 
 
-class Keeper:
+class CheckpointManager:
     """Saves a trial and ends it when asked; every method is called on all ranks alike."""
 
     def __init__(self, run: Run, folder: Path, should_stop: Callable[[], bool]) -> None:
@@ -51,7 +51,7 @@ class Keeper:
     def resume(self) -> Progress:
         """Go on from the newest checkpoint that can be used, else from the beginning."""
         run = self._run
-        state = run.group.from_first(self._read() if run.group.rank == 0 else None)
+        state = run.group.broadcast_bytes(self._read() if run.group.rank == 0 else None)
         zero = torch.zeros((), dtype=torch.float64, device=run.device)
         if state is None:
             return Progress(zero)
@@ -67,11 +67,11 @@ class Keeper:
         """Save or stop here, if it is time; ranks ask each other so rarely that it costs nothing."""
         self._left -= 1
         if self._left <= 0:
-            self._act(self._agree(_MOST_SECONDS), progress)
+            self._act(self._all_reduce_action(_MOST_SECONDS), progress)
 
-    def in_evaluation(self, progress: Progress) -> None:
+    def after_eval_batch(self, progress: Progress) -> None:
         """Stop here, if asked; the evaluation is made again."""
-        if self._agree(0) == _STOP:
+        if self._all_reduce_action(0) == _STOP:
             self._act(_STOP, progress)
 
     def after_epoch(self, progress: Progress) -> None:
@@ -79,27 +79,27 @@ class Keeper:
 
         Where images cannot go on inside an epoch under all conditions, this border is always saved, to go back to.
         """
-        self._act(self._agree(0, border=bool(self._stream())), progress)
+        self._act(self._all_reduce_action(0, epoch_boundary=bool(self._stream())), progress)
 
     def seconds(self, progress: Progress) -> float:
         """How long the trial has been running, over all its attempts."""
         return progress.seconds + time.monotonic() - self._began
 
-    def _agree(self, most_seconds: float, *, border: bool = False) -> int:
+    def _all_reduce_action(self, most_seconds: float, *, epoch_boundary: bool = False) -> int:
         """The same answer on all ranks: the strongest wish of any; clocks are only read on rank 0."""
         now = time.monotonic()
-        wish = _STOP if self._should_stop() else self._due(now, border) if self._run.group.rank == 0 else _GO
+        wish = _STOP if self._should_stop() else self._due(now, epoch_boundary) if self._run.group.rank == 0 else _GO
         stride = 1
         if most_seconds and self._run.group.rank == 0 and self._run.group.world_size > 1:
             pace = self._stride / max(now - self._agreed, 1e-9)  # steps a second
             stride = max(1, min(2 * self._stride, int(pace * most_seconds)))
         self._agreed = now
-        wish, self._stride = self._run.group.max_([wish, stride])
+        wish, self._stride = self._run.group.all_reduce_max([wish, stride])
         self._left = self._stride
         return wish
 
-    def _due(self, now: float, border: bool) -> int:
-        if border or now - self._saved >= self._interval:
+    def _due(self, now: float, epoch_boundary: bool) -> int:
+        if epoch_boundary or now - self._saved >= self._interval:
             return _SAVE
         return _COMPARE if now - self._compared >= _CHECK_SECONDS else _GO
 
@@ -116,8 +116,8 @@ class Keeper:
             raise Stopped(f"stopped at step {progress.num_updates}; the same command goes on from there")
 
     def _save(self, progress: Progress) -> None:
-        sums = self._run.group.gather(progress.loss_sum)
-        images = self._run.group.gather_bytes(self._run.data.state())
+        sums = self._run.group.all_gather_tensor(progress.loss_sum)
+        images = self._run.group.all_gather_bytes(self._run.data.state())
         if self._run.group.rank == 0:
             try:
                 checkpoint.save(
@@ -126,7 +126,7 @@ class Keeper:
                     step=progress.num_updates,
                     identity=self._identity(),
                     stream=self._stream() if len(images[0]) else None,
-                    border=bool(self._stream()) and progress.batch == 0,
+                    epoch_boundary=bool(self._stream()) and progress.batch == 0,
                 )
             except FileNotFoundError:
                 raise
@@ -139,11 +139,11 @@ class Keeper:
 
     def _read(self) -> bytes | None:
         back = self._run.trial.checkpoint.on_other_stream == "epoch"
-        return checkpoint.read(self._folder, self._identity(), stream=self._stream(), else_border=back)
+        return checkpoint.read(self._folder, self._identity(), stream=self._stream(), fall_back_to_boundary=back)
 
     def _stream(self) -> Mapping[str, str]:
         trial = self._run.trial
-        return self._run.data.stream(trial.seed, trial.global_batch_size, trial.processes)
+        return self._run.data.resume_conditions(trial.seed, trial.global_batch_size, trial.processes)
 
     def _state(self, progress: Progress, sums: Tensor, images: list[Tensor]) -> dict[str, Any]:
         run = self._run

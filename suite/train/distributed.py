@@ -40,7 +40,7 @@ class RanksDiffer(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class RankInfo:
     """Which process of a trial this is; ``local_rank`` counts on this machine."""
 
     rank: int = 0
@@ -48,33 +48,33 @@ class Place:
     world_size: int = 1
 
 
-def place(processes: int, environ: Mapping[str, str] = os.environ) -> Place:
+def rank_info(processes: int, environ: Mapping[str, str] = os.environ) -> RankInfo:
     """The place of this process in a trial of ``processes``, from torchrun, the local launcher, or a SLURM step.
 
     Raises:
         InputError: it was not started as one of that many.
     """
-    found = started_as(environ)
+    found = rank_info_from_env(environ)
     if found.world_size == processes:
         return found
     if processes == 1 and "RANK" not in environ:
-        return Place()  # a single process among the tasks of a SLURM step
+        return RankInfo()  # a single process among the tasks of a SLURM step
     raise InputError(
         f"processes: {processes}: this is one of {found.world_size}: "
         "start as many with --launcher local, torchrun or srun"
     )
 
 
-def started_as(environ: Mapping[str, str] = os.environ) -> Place:
+def rank_info_from_env(environ: Mapping[str, str] = os.environ) -> RankInfo:
     """What the environment says about this process, whatever the trial wants."""
     if "RANK" in environ:
         names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
     elif "SLURM_STEP_NUM_TASKS" in environ:
         names = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS")
     else:
-        return Place()
+        return RankInfo()
     try:
-        return Place(*(int(environ[name]) for name in names))
+        return RankInfo(*(int(environ[name]) for name in names))
     except (KeyError, ValueError):
         told = ", ".join(f"{name}={environ.get(name, '(unset)')}" for name in names)
         raise InputError(f"environment: {told}: all of them must be whole numbers, or none be set") from None
@@ -83,10 +83,10 @@ def started_as(environ: Mapping[str, str] = os.environ) -> Place:
 class Group:
     """The ranks of a trial. With one process every exchange gives back what it was given."""
 
-    def __init__(self, place: Place) -> None:
-        self.rank, self.world_size = place.rank, place.world_size
+    def __init__(self, rank_info: RankInfo) -> None:
+        self.rank, self.world_size = rank_info.rank, rank_info.world_size
 
-    def max_(self, values: list[int]) -> list[int]:
+    def all_reduce_max(self, values: list[int]) -> list[int]:
         """The largest of each of some numbers, over the ranks."""
         if self.world_size == 1:
             return values
@@ -94,14 +94,14 @@ class Group:
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return [int(value) for value in tensor]
 
-    def sum_(self, tensor: Tensor) -> Tensor:
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """The sum over the ranks: a new tensor, on the CPU."""
         tensor = tensor.to("cpu", copy=True)
         if self.world_size > 1:
             dist.all_reduce(tensor)
         return tensor
 
-    def gather(self, tensor: Tensor) -> Tensor:
+    def all_gather_tensor(self, tensor: Tensor) -> Tensor:
         """The tensors of all ranks, stacked in their order: (world_size, ...), on the CPU."""
         parts = [torch.empty_like(tensor, device="cpu") for _ in range(self.world_size)]
         if self.world_size == 1:
@@ -109,16 +109,16 @@ class Group:
         dist.all_gather(parts, tensor.cpu())
         return torch.stack(parts)
 
-    def gather_bytes(self, data: bytes) -> list[Tensor]:
+    def all_gather_bytes(self, data: bytes) -> list[Tensor]:
         """What each rank has, in their order: uint8 (n,), on the CPU."""
         tensor = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
         if self.world_size == 1:
             return [tensor]
-        lengths = self.gather(torch.tensor(len(data))).tolist()
+        lengths = self.all_gather_tensor(torch.tensor(len(data))).tolist()
         padded = torch.nn.functional.pad(tensor, (0, max(lengths) - len(tensor)))
-        return [row[:length].clone() for row, length in zip(self.gather(padded), lengths, strict=True)]
+        return [row[:length].clone() for row, length in zip(self.all_gather_tensor(padded), lengths, strict=True)]
 
-    def from_first(self, data: bytes | None) -> bytes | None:
+    def broadcast_bytes(self, data: bytes | None) -> bytes | None:
         """What rank 0 has: the others give None."""
         if self.world_size == 1:
             return data
@@ -134,9 +134,9 @@ class Group:
 
     def barrier(self) -> None:
         """Wait for all ranks."""
-        self.max_([0])
+        self.all_reduce_max([0])
 
-    def wrap(self, model: nn.Module, forward: Callable[[nn.Module], Tensor]) -> nn.Module:
+    def wrap_ddp(self, model: nn.Module, forward: Callable[[nn.Module], Tensor]) -> nn.Module:
         """The model with averaged gradients; its buffers are those of rank 0 at the beginning of every step.
 
         ``forward`` puts a batch through it once, and back: from then on gradients travel in the order in which they
@@ -161,7 +161,7 @@ class Group:
         """A backward in which gradients stay on their rank, if ``wanted``: for parts of a batch before the last."""
         return model.no_sync() if wanted and isinstance(model, DistributedDataParallel) else nullcontext()
 
-    def share_buffers(self, model: nn.Module) -> None:
+    def broadcast_buffers(self, model: nn.Module) -> None:
         """Give all ranks the buffers (statistics of batch norm) of rank 0."""
         if self.world_size > 1:
             for buffer in model.buffers():
@@ -175,7 +175,7 @@ class Group:
         """
         if self.world_size == 1 or not tensors:
             return
-        hashes = self.gather(torch.stack([_hash(tensor) for tensor in tensors.values()]))
+        hashes = self.all_gather_tensor(torch.stack([_hash(tensor) for tensor in tensors.values()]))
         different = (hashes != hashes[0]).nonzero()
         if len(different):
             rank, position = different[0].tolist()
@@ -183,47 +183,51 @@ class Group:
             raise RanksDiffer(f"rank {rank}: {name}: differs from rank 0's; {len(different)} differ in all")
 
 
-ALONE = Group(Place())
+SINGLE_PROCESS = Group(RankInfo())
 
 
 @contextlib.contextmanager
-def join(place: Place, device: torch.device, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Group]:
+def process_group(
+    rank_info: RankInfo, device: torch.device, should_stop: Callable[[], bool] = lambda: False
+) -> Iterator[Group]:
     """Be one of the ranks of a trial.
 
     Raises:
         PeerLost: another rank ended before its time, or did not come.
         Stopped: asked to, while the others were not there yet.
     """
-    if place.world_size == 1:
-        yield Group(place)
+    if rank_info.world_size == 1:
+        yield Group(rank_info)
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        store = _met(place, should_stop)
-        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world_size)
-        yield Group(place)
+        store = _rendezvous(rank_info, should_stop)
+        dist.init_process_group(backend, store=store, rank=rank_info.rank, world_size=rank_info.world_size)
+        yield Group(rank_info)
         gc.collect()  # a network that outlives its group keeps torch waiting, now and then for ever
         dist.barrier()  # a rank that closes its connections early looks like a dead one
     except RuntimeError as error:  # gloo and NCCL raise no class of their own
         if isinstance(error, dist.DistError) or re.search(r"gloo|NCCL|Connection (reset|closed)", str(error)):
-            raise PeerLost(f"rank {place.rank}: lost another rank: {str(error).splitlines()[0]}") from error
+            raise PeerLost(f"rank {rank_info.rank}: lost another rank: {str(error).splitlines()[0]}") from error
         raise
     dist.destroy_process_group()  # not after an error: it would wait for those who are gone
 
 
-def _met(place: Place, should_stop: Callable[[], bool]) -> Store:
+def _rendezvous(rank_info: RankInfo, should_stop: Callable[[], bool]) -> Store:
     """A store that all ranks have come to. Waiting is done here, where a signal is heard, not inside of torch."""
     end = time.monotonic() + _MEETING_SECONDS
     store, arrived = None, 0
-    while arrived < place.world_size:
+    while arrived < rank_info.world_size:
         if should_stop():
             raise Stopped("stopped before all ranks were there; the same command goes on")
         if time.monotonic() > end:
-            raise PeerLost(f"rank {place.rank}: {arrived} of {place.world_size} ranks came in {_MEETING_SECONDS:.0f} s")
+            raise PeerLost(
+                f"rank {rank_info.rank}: {arrived} of {rank_info.world_size} ranks came in {_MEETING_SECONDS:.0f} s"
+            )
         if store is None:
-            store = _store(place)
+            store = _store(rank_info)
             arrived = store.add("arrived", 1) if store else 0
         else:
             arrived = store.add("arrived", 0)
@@ -232,21 +236,21 @@ def _met(place: Place, should_stop: Callable[[], bool]) -> Store:
     return PrefixStore("group", store)
 
 
-def _store(place: Place, environ: Mapping[str, str] = os.environ) -> Store | None:
+def _store(rank_info: RankInfo, environ: Mapping[str, str] = os.environ) -> Store | None:
     """Where ranks meet: a file, torchrun's store, or a port of the SLURM step's first node; None: not there yet."""
     if RENDEZVOUS in environ:
-        return FileStore(environ[RENDEZVOUS], place.world_size)
+        return FileStore(environ[RENDEZVOUS], rank_info.world_size)
     if "MASTER_ADDR" in environ:
         host, port = environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
-        serves = place.rank == 0 and environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        serves = rank_info.rank == 0 and environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     else:
         host = first_host(environ["SLURM_STEP_NODELIST"])
         port = _FIRST_PORT + (int(environ["SLURM_JOB_ID"]) * 31 + int(environ["SLURM_STEP_ID"])) % _NUM_PORTS
-        serves = place.rank == 0
+        serves = rank_info.rank == 0
     try:
         if not serves:  # TCPStore itself prints a stack trace where nobody listens yet
             socket.create_connection((host, port), timeout=_CONNECT.seconds).close()
-        store = TCPStore(host, port, place.world_size, serves, timeout=_CONNECT, wait_for_workers=False)
+        store = TCPStore(host, port, rank_info.world_size, serves, timeout=_CONNECT, wait_for_workers=False)
     except (dist.DistError, OSError):
         if serves:
             raise

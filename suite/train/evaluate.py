@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from suite.data.arrays import share_of
+from suite.data.arrays import shard_range
 from suite.data.interface import Data, SplitName
-from suite.train.distributed import ALONE, Group
+from suite.train.distributed import SINGLE_PROCESS, Group
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ def evaluate(
     data: Data,
     split: SplitName,
     *,
-    group: Group = ALONE,
-    between: Callable[[], None] = lambda: None,
+    group: Group = SINGLE_PROCESS,
+    after_batch: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Evaluate a network on a split, every image once whatever the number of ranks.
 
@@ -43,7 +43,7 @@ def evaluate(
     num = data.num_images(split)
     of_images = torch.zeros((2, num), dtype=torch.int64)  # predicted classes, and whether they are right
     loss = torch.zeros((), dtype=torch.float64)
-    start, _ = share_of(num, rank=group.rank, world_size=group.world_size)
+    start, _ = shard_range(num, rank=group.rank, world_size=group.world_size)
     found, losses = [], []
     for images, labels in data.batches(split, data.eval_batch_size, rank=group.rank, world_size=group.world_size):
         if len(labels):
@@ -51,15 +51,15 @@ def evaluate(
             losses.append(functional.cross_entropy(logits, labels, reduction="sum").double())
             predicted = logits.argmax(dim=1)
             found.append(torch.stack([predicted, predicted == labels]))
-        between()
+        after_batch()
     if found:
         mine = torch.cat(found, dim=1).cpu()
         of_images[:, start : start + mine.shape[1]] = mine
         loss = torch.stack(losses).sum()
-    predictions, correct = group.sum_(of_images)
+    predictions, correct = group.all_reduce_sum(of_images)
     return Evaluation(
         top1=int(correct.sum()) / num,
-        loss=float(group.sum_(loss)) / num,
+        loss=float(group.all_reduce_sum(loss)) / num,
         predictions=predictions.tolist(),
         correct=correct.bool().tolist(),
     )

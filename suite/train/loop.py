@@ -14,11 +14,11 @@ from suite import data
 from suite.config import Trial
 from suite.data.interface import SplitName
 from suite.methods.update.signs import Signs, storage_of
-from suite.records import SMALL_TEST, Line, Result, Stored, Writer, finite, provenance, source
+from suite.records import SMALL_TEST, EpochMetrics, Result, Stored, Writer, non_finite_to_none, provenance, source
 from suite.train import distributed, network_files
-from suite.train.checkpointing import Keeper, Progress
+from suite.train.checkpointing import CheckpointManager, Progress
 from suite.train.evaluate import Evaluation, evaluate
-from suite.train.setup import Run, build, settle
+from suite.train.setup import Run, build, configure_torch
 from suite.train.step import train_step
 
 _Batch = tuple[Tensor, Tensor]
@@ -29,7 +29,7 @@ def train(
     folder: Path,
     *,
     data_dir: Path | None = None,
-    on_epoch: Callable[[Line], None] = lambda line: None,
+    on_epoch: Callable[[EpochMetrics], None] = lambda line: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Train and evaluate one trial, or go on with it, writing its records and checkpoints into ``folder``.
@@ -49,8 +49,8 @@ def train(
         PeerLost: another rank ended before its time; the same call goes on from the newest checkpoint.
         RanksDiffer: ranks do not have the same weights any more.
     """
-    place = distributed.place(trial.processes)
-    device = settle(trial, place)
+    rank_info = distributed.rank_info(trial.processes)
+    device = configure_torch(trial, rank_info)
     provenance.reset_peak_memory(device)  # a worker process may have had other trials before
     images = data.load(
         trial.dataset,
@@ -60,12 +60,12 @@ def train(
         cpus=trial.resources.cpus and trial.resources.cpus / trial.processes,
         should_stop=should_stop,
     )
-    with distributed.join(place, device, should_stop) as group:
+    with distributed.process_group(rank_info, device, should_stop) as group:
         return _train(build(trial, images, device, group), folder, on_epoch, should_stop)
 
 
-def _train(run: Run, folder: Path, on_epoch: Callable[[Line], None], should_stop: Callable[[], bool]) -> Result:
-    trial, keeper = run.trial, Keeper(run, folder, should_stop)
+def _train(run: Run, folder: Path, on_epoch: Callable[[EpochMetrics], None], should_stop: Callable[[], bool]) -> Result:
+    trial, keeper = run.trial, CheckpointManager(run, folder, should_stop)
     if trial.keep_network:
         network_files.check(run)
     progress = keeper.resume()
@@ -81,7 +81,9 @@ def _train(run: Run, folder: Path, on_epoch: Callable[[Line], None], should_stop
     metrics = _metrics(progress, test)
     stored: list[Stored] = []
     if _finished(run, progress) and trial.keep_network:
-        stored = network_files.keep(run, folder, metrics, lambda run, split: _evaluate(run, split, progress, keeper))
+        stored = network_files.save_network(
+            run, folder, metrics, lambda run, split: _evaluate(run, split, progress, keeper)
+        )
     result = _result(run, progress, metrics, test, stored, keeper.seconds(progress))
     if writer:
         writer.finish(result)
@@ -99,13 +101,13 @@ def lr_at(trial: Trial, epoch: int) -> float:
     return lr / 2 * (1 + math.cos(math.pi * (epoch - schedule.warmup_epochs) / length))
 
 
-def _train_epoch(run: Run, progress: Progress, keeper: Keeper) -> None:
+def _train_epoch(run: Run, progress: Progress, keeper: CheckpointManager) -> None:
     """What is left of one pass over the training split."""
     epoch, size = len(progress.lines), run.trial.global_batch_size
-    num = run.data.epoch_images(size)
+    num = run.data.num_epoch_images(size)
     for group in run.optimizer.param_groups:
         group["lr"] = lr_at(run.trial, epoch)
-    run.network.train()
+    run.ddp_model.train()
     clock = time.perf_counter()
     ranks = {"rank": run.group.rank, "world_size": run.group.world_size}
     batches = run.data.train_batches(run.trial.seed, epoch, size, first=progress.batch, **ranks)
@@ -130,16 +132,16 @@ def _waiting(batches: Iterator[_Batch], progress: Progress) -> Iterator[_Batch]:
         yield batch
 
 
-def _end_epoch(run: Run, progress: Progress, keeper: Keeper) -> Line:
+def _end_epoch(run: Run, progress: Progress, keeper: CheckpointManager) -> EpochMetrics:
     """Evaluate, and write the epoch down; ``progress`` then stands before the next one."""
     val = _evaluate(run, "val", progress, keeper)
-    epoch, num_images = len(progress.lines), run.data.epoch_images(run.trial.global_batch_size)
-    line: Line = {
+    epoch, num_images = len(progress.lines), run.data.num_epoch_images(run.trial.global_batch_size)
+    line: EpochMetrics = {
         "epoch": epoch,
         "step": progress.num_updates,
         "timestamp": time.time(),
         "lr": lr_at(run.trial, epoch),
-        "train/loss": float(run.group.sum_(progress.loss_sum)) / num_images,
+        "train/loss": float(run.group.all_reduce_sum(progress.loss_sum)) / num_images,
         "val/loss": val.loss,
         "val/top1": val.top1,
         "sparsity": _num_removed(run) / max(sum(param.numel() for param in _masked(run)), 1),
@@ -152,17 +154,19 @@ def _end_epoch(run: Run, progress: Progress, keeper: Keeper) -> Line:
     return line
 
 
-def _evaluate(run: Run, split: SplitName, progress: Progress, keeper: Keeper) -> Evaluation:
-    run.group.share_buffers(run.model)
+def _evaluate(run: Run, split: SplitName, progress: Progress, keeper: CheckpointManager) -> Evaluation:
+    run.group.broadcast_buffers(run.model)
     run.model.eval()
-    return evaluate(run.predict, run.data, split, group=run.group, between=lambda: keeper.in_evaluation(progress))
+    return evaluate(
+        run.predict, run.data, split, group=run.group, after_batch=lambda: keeper.after_eval_batch(progress)
+    )
 
 
 def _finished(run: Run, progress: Progress) -> bool:
     return len(progress.lines) == run.trial.epochs and _is_finite(progress.lines)
 
 
-def _is_finite(lines: list[Line]) -> bool:
+def _is_finite(lines: list[EpochMetrics]) -> bool:
     return not lines or (math.isfinite(lines[-1]["train/loss"]) and math.isfinite(lines[-1]["val/loss"]))
 
 
@@ -191,7 +195,7 @@ def state_bytes(run: Run) -> int:
 
 def _metrics(progress: Progress, test: Evaluation | None) -> dict[str, float | None]:
     last = {key: value for key, value in progress.lines[-1].items() if "/" in key}
-    return finite(last | ({"test/top1": test.top1, "test/loss": test.loss} if test else {}))
+    return non_finite_to_none(last | ({"test/top1": test.top1, "test/loss": test.loss} if test else {}))
 
 
 def _bits(correct: list[bool]) -> str:

@@ -11,8 +11,8 @@ from torch import Tensor
 from suite import tickets
 from suite.config import identity
 from suite.data.interface import SplitName
-from suite.records import DENSE, TICKET, Stored, finite
-from suite.tickets import About, coding, dense, networks
+from suite.records import DENSE, TICKET, Stored, non_finite_to_none
+from suite.tickets import NetworkMetadata, coding, dense, networks
 from suite.train.evaluate import Evaluation
 from suite.train.setup import Run
 
@@ -22,12 +22,12 @@ Evaluate = Callable[[Run, SplitName], Evaluation]
 
 def check(run: Run) -> None:
     """Raise InputError where a library is missing: before the training, not after it."""
-    dense.library()
+    dense.import_safetensors()
     if run.optimizer.masked:
-        coding.library()
+        coding.import_constriction()
 
 
-def keep(run: Run, folder: Path, metrics: Metrics, evaluate: Evaluate) -> list[Stored]:
+def save_network(run: Run, folder: Path, metrics: Metrics, evaluate: Evaluate) -> list[Stored]:
     """Write the network into ``folder``, and say in which forms it can be stored; called on all ranks alike.
 
     A masked network becomes a ticket. A dense one becomes safetensors in float32, and is evaluated in the smaller
@@ -38,12 +38,12 @@ def keep(run: Run, folder: Path, metrics: Metrics, evaluate: Evaluate) -> list[S
     """
     found = {key: value for key, value in metrics.items() if not key.startswith("train/")}
     settings = identity(run.trial)
-    about = About(trial_id=run.trial.trial_id, trial=settings, data_id=run.data.data_id, metrics=found)
-    about = networks.named(run.model, about)
+    about = NetworkMetadata(trial_id=run.trial.trial_id, trial=settings, data_id=run.data.data_id, metrics=found)
+    about = networks.with_build_arguments(run.model, about)
     return _keep_ticket(run, folder, about) if run.optimizer.masked else _keep_dense(run, folder, about, evaluate)
 
 
-def _keep_ticket(run: Run, folder: Path, about: About) -> list[Stored]:
+def _keep_ticket(run: Run, folder: Path, about: NetworkMetadata) -> list[Stored]:
     if run.group.rank != 0:
         return []
     plain = dense.pack(run.model.state_dict(), "fp32", method=run.trial.method.name, about=about)
@@ -51,7 +51,7 @@ def _keep_ticket(run: Run, folder: Path, about: About) -> list[Stored]:
     return [ticket, dense.sizes(plain, "fp32", about.metrics if run.trial.precision != "fp64" else {})]
 
 
-def _keep_dense(run: Run, folder: Path, about: About, evaluate: Evaluate) -> list[Stored]:
+def _keep_dense(run: Run, folder: Path, about: NetworkMetadata, evaluate: Evaluate) -> list[Stored]:
     state, stored = run.model.state_dict(), []
     for form in dense.FORMS:
         rounded = dense.rounded(state, form)
@@ -69,11 +69,13 @@ def _keep_dense(run: Run, folder: Path, about: About, evaluate: Evaluate) -> lis
 def _evaluated(run: Run, metrics: Metrics, evaluate: Evaluate) -> dict[str, float | None]:
     splits: list[SplitName] = ["val", "test"] if "test/top1" in metrics else ["val"]
     found = {split: evaluate(run, split) for split in splits}
-    return finite({f"{split}/{key}": getattr(each, key) for split, each in found.items() for key in ("top1", "loss")})
+    return non_finite_to_none(
+        {f"{split}/{key}": getattr(each, key) for split, each in found.items() for key in ("top1", "loss")}
+    )
 
 
 def _with(run: Run, state: Mapping[str, Tensor]) -> Run:
     """The trial with a network of its own: one that is stopped meanwhile saves the trained one."""
     model = copy.deepcopy(run.model)
     model.load_state_dict(state)
-    return replace(run, model=model, forward=model, network=model)
+    return replace(run, model=model, compiled_model=model, ddp_model=model)

@@ -10,9 +10,9 @@ from suite.config import InputError, Trial
 from suite.data.interface import Data, SplitName
 from suite.records import newest_attempt
 from suite.train import checkpoint
-from suite.train.distributed import ALONE
+from suite.train.distributed import SINGLE_PROCESS
 from suite.train.evaluate import Evaluation, evaluate
-from suite.train.setup import DTYPES, Run, build, settle
+from suite.train.setup import DTYPES, Run, build, configure_torch
 
 
 def load_data(trial: Trial, data_dir: Path | None, device: torch.device) -> Data:
@@ -20,13 +20,15 @@ def load_data(trial: Trial, data_dir: Path | None, device: torch.device) -> Data
     return data.load(trial.dataset, data_dir=data_dir, device=device, channels_last=trial.channels_last)
 
 
-def evaluated(trial: Trial, model: nn.Module, images: Data, split: SplitName, device: torch.device) -> Evaluation:
+def evaluate_network(
+    trial: Trial, model: nn.Module, images: Data, split: SplitName, device: torch.device
+) -> Evaluation:
     """How good a network is on a split, in the precision, memory format and number of threads of its trial."""
-    settle(trial)
+    configure_torch(trial)
     model.to(device, DTYPES[trial.precision])
     if trial.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing in torch's own types
-    run = Run(trial, images, model.eval(), model, model, None, device, ALONE)
+    run = Run(trial, images, model.eval(), model, model, None, device, SINGLE_PROCESS)
     return evaluate(run.predict, images, split)
 
 
@@ -37,7 +39,7 @@ def from_checkpoint(trial: Trial, folder: Path, data_dir: Path | None) -> Run:
         InputError: there is none.
     """
     attempt = newest_attempt(folder)
-    state = checkpoint.look(attempt) if attempt else None
+    state = checkpoint.load_newest(attempt) if attempt else None
     if state is None:
         raise InputError(f"{folder}: has neither a network nor a whole checkpoint: run its sweep first")
     cpu = torch.device("cpu")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from suite import methods, models
 from suite.config import InputError, Trial
 from suite.data.interface import Data
-from suite.train.distributed import ALONE, Group, Place
+from suite.train.distributed import SINGLE_PROCESS, Group, RankInfo
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of parameters and images
 _MOST_SHAPES = 64  # of batches that a compiled network meets: full and short ones, of three splits
@@ -22,23 +22,23 @@ _MOST_SHAPES = 64  # of batches that a compiled network meets: full and short on
 class Run:
     """What one process of a trial trains.
 
-    ``forward`` is the model, compiled where the trial says so; ``network`` is that with averaged gradients.
+    ``compiled_model`` is the model, compiled where the trial says so; ``ddp_model`` is that with averaged gradients.
     """
 
     trial: Trial
     data: Data
     model: nn.Module
-    forward: nn.Module
-    network: nn.Module
+    compiled_model: nn.Module
+    ddp_model: nn.Module
     optimizer: Any
     device: torch.device
     group: Group
 
     def predict(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, C, H, W), without an exchange between ranks."""
-        return self.through(self.forward, images)
+        return self.compute_logits(self.compiled_model, images)
 
-    def through(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    def compute_logits(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """What a network makes of images, in the trial's precision and memory format; float32 at least."""
         images = self.prepared(images)
         with self._autocast():
@@ -51,7 +51,7 @@ class Run:
             images = images.to(DTYPES[self.trial.precision])
         return images.contiguous(memory_format=torch.channels_last) if self.trial.channels_last else images
 
-    def zeros(self, num: int) -> Tensor:
+    def dummy_images(self, num: int) -> Tensor:
         """As many images that show nothing."""
         size = self.data.image_size
         return torch.zeros((num, self.data.in_channels, size, size), device=self.device)
@@ -62,7 +62,7 @@ class Run:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
 
-def settle(trial: Trial, place: Place | None = None) -> torch.device:
+def configure_torch(trial: Trial, rank_info: RankInfo | None = None) -> torch.device:
     """Set threads, seed, determinism and rounding; nothing is inherited from the process. Returns the device.
 
     Raises:
@@ -84,21 +84,21 @@ def settle(trial: Trial, place: Place | None = None) -> torch.device:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
     if not torch.cuda.is_available():
         raise InputError(f"resources.gpus: {trial.resources.gpus}: torch {torch.__version__} sees no GPU here; set 0")
-    return torch.device("cuda", _device_number(place or Place()))
+    return torch.device("cuda", _device_number(rank_info or RankInfo()))
 
 
-def _device_number(place: Place) -> int:
+def _device_number(rank_info: RankInfo) -> int:
     num = torch.cuda.device_count()
     if num == 1 and "RANK" not in os.environ:
         return 0  # a task of a SLURM step may see no GPU but its own
-    if place.local_rank >= num:
+    if rank_info.local_rank >= num:
         raise InputError(
-            f"resources.gpus: {place.local_rank + 1} processes on this machine need one each, it has {num}"
+            f"resources.gpus: {rank_info.local_rank + 1} processes on this machine need one each, it has {num}"
         )
-    return place.local_rank
+    return rank_info.local_rank
 
 
-def build(trial: Trial, images: Data, device: torch.device, group: Group = ALONE) -> Run:
+def build(trial: Trial, images: Data, device: torch.device, group: Group = SINGLE_PROCESS) -> Run:
     """The model and optimizer of a trial, drawn from its seed: equal on all ranks."""
     cls = methods.get(trial.method.name)
     affine = trial.model.norm_affine
@@ -123,11 +123,11 @@ def build(trial: Trial, images: Data, device: torch.device, group: Group = ALONE
     run = Run(trial, images, model, model, model, optimizer, device, group)
     _check_smallest_part(run)
     if trial.compile:  # each shape for itself: what is compiled does not depend on which came first
-        run.forward = run.network = torch.compile(model, dynamic=False)  # type: ignore[assignment]
+        run.compiled_model = run.ddp_model = torch.compile(model, dynamic=False)  # type: ignore[assignment]
     if group.world_size > 1:
-        size = min(trial.global_batch_size, images.epoch_images(trial.global_batch_size))
-        part = run.zeros(max(1, -(-size // group.world_size) // trial.accumulation_steps))
-        run.network = group.wrap(run.forward, lambda network: run.through(network, part))
+        size = min(trial.global_batch_size, images.num_epoch_images(trial.global_batch_size))
+        part = run.dummy_images(max(1, -(-size // group.world_size) // trial.accumulation_steps))
+        run.ddp_model = group.wrap_ddp(run.compiled_model, lambda network: run.compute_logits(network, part))
     return run
 
 
@@ -150,18 +150,18 @@ def _groups(model: nn.Module, trained: set[str]) -> list[dict[str, Any]]:
 
 def _check_smallest_part(run: Run) -> None:
     """Raise InputError where a last batch is dealt out so small that batch norm has one value per channel."""
-    trial, num = run.trial, run.data.epoch_images(run.trial.global_batch_size)
+    trial, num = run.trial, run.data.num_epoch_images(run.trial.global_batch_size)
     if num == 0:
         there = run.data.num_images("train")
         raise InputError(f"global_batch_size: {trial.global_batch_size}: must be at most the {there} training images")
     last = num % trial.global_batch_size or min(num, trial.global_batch_size)
-    parts = num_parts(trial, last)
+    parts = num_micro_batches(trial, last)
     if 1 not in {size for share in _dealt(last, trial.processes) for size in _dealt(share, parts)}:
         return
     before = [buffer.clone() for buffer in run.model.buffers()]
     try:
         with torch.no_grad():
-            run.predict(run.zeros(1))
+            run.predict(run.dummy_images(1))
     except ValueError as error:
         raise InputError(
             f"global_batch_size: {trial.global_batch_size}: the last of {num} images come to a process one alone, "
@@ -171,7 +171,7 @@ def _check_smallest_part(run: Run) -> None:
         buffer.copy_(value)
 
 
-def num_parts(trial: Trial, count: int) -> int:
+def num_micro_batches(trial: Trial, count: int) -> int:
     """In how many parts each rank goes through its share of a batch of ``count`` images: the same on all ranks."""
     share = -(-count // trial.processes)
     return -(-share // (trial.global_batch_size // (trial.processes * trial.accumulation_steps)))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from suite.train.setup import Run, num_parts
+from suite.train.setup import Run, num_micro_batches
 
 
 def train_step(run: Run, images: Tensor, labels: Tensor, count: int) -> Tensor:
@@ -18,10 +18,10 @@ def train_step(run: Run, images: Tensor, labels: Tensor, count: int) -> Tensor:
     """
     run.optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), dtype=torch.float64, device=run.device)
-    num = num_parts(run.trial, count)
+    num = num_micro_batches(run.trial, count)
     parts = list(zip(torch.tensor_split(images, num), torch.tensor_split(labels, num), strict=True))
     for number, (some, theirs) in enumerate(parts, start=1):
-        with run.group.without_sync(run.network, number < len(parts)):
+        with run.group.without_sync(run.ddp_model, number < len(parts)):
             loss = _loss(run, some, theirs)
             (loss * (run.group.world_size * len(theirs) / count)).backward()  # type: ignore[no-untyped-call]
         total += loss.detach() * len(theirs)
@@ -32,7 +32,7 @@ def train_step(run: Run, images: Tensor, labels: Tensor, count: int) -> Tensor:
 def _loss(run: Run, images: Tensor, labels: Tensor) -> Tensor:
     """The mean loss; of no images, a zero that takes part in the exchange of gradients all the same."""
     if len(labels):
-        return functional.cross_entropy(run.through(run.network, images), labels)
+        return functional.cross_entropy(run.compute_logits(run.ddp_model, images), labels)
     # Batch norm takes no empty batch, and its synchronized form no image that is not there.
     stand_in = images.new_zeros((0 if run.trial.sync_batch_norm else 2, *images.shape[1:]))
-    return run.through(run.network, stand_in).sum() * 0
+    return run.compute_logits(run.ddp_model, stand_in).sum() * 0

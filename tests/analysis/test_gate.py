@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from analysis import gate
-from analysis.gate import METRICS, Kept
+from analysis.gate import METRICS, ReferenceTrial
 from suite.config import InputError, Trial
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.records.ledger import Ledger
@@ -32,7 +32,7 @@ def kept(sweep: Callable[..., Sweep], fill: Callable[..., Ledger], tmp_path: Pat
     sweep(("[1, 2, 3]", str(FRESH)))
     path, reference = tmp_path / "sweep.yaml", tmp_path / "reference.json"
     seeds = f"seed={[1, *KEPT]}"
-    fill(load_sweep(path, sets=[seeds]), metrics)
+    fill(load_sweep(path, overrides=[seeds]), metrics)
     assert gate.main([str(path), "--set", seeds, "--results", str(tmp_path / "results"), *at(reference), "--keep"]) == 0
     return path, reference
 
@@ -126,13 +126,13 @@ def test_results_without_a_test_are_an_error(judged: Callable[..., Any]) -> None
 def test_other_settings_than_those_of_the_reference_are_an_error(
     kept: tuple[Path, Path], fill: Callable[..., Ledger]
 ) -> None:
-    changed = load_sweep(kept[0], sets=["epochs=2"])
+    changed = load_sweep(kept[0], overrides=["epochs=2"])
     with pytest.raises(InputError, match=r"weights, conv2 x0.5, digits: the reference has no trial .* other settings"):
         gate.judge(changed, fill(changed, metrics), gate.read(kept[1]))
 
 
 def test_only_what_is_done_is_kept(kept: tuple[Path, Path], tmp_path: Path) -> None:
-    sweep = load_sweep(kept[0], sets=["epochs=2"])
+    sweep = load_sweep(kept[0], overrides=["epochs=2"])
     with pytest.raises(InputError, match="20 of 20 trials are not done"):
         gate.keep(sweep, Ledger(tmp_path / "results"), tmp_path / "other.json")
 
@@ -140,7 +140,7 @@ def test_only_what_is_done_is_kept(kept: tuple[Path, Path], tmp_path: Path) -> N
 def test_results_of_two_codes_are_not_kept(
     kept: tuple[Path, Path], fill: Callable[..., Ledger], tmp_path: Path
 ) -> None:
-    sweep = load_sweep(kept[0], sets=["epochs=3"])
+    sweep = load_sweep(kept[0], overrides=["epochs=3"])
     ledger = fill(sweep, lambda trial: metrics(trial) | {"code_id": f"code{trial.seed % 2}"})
     with pytest.raises(InputError, match="more than one code"):
         gate.keep(sweep, ledger, tmp_path / "other.json")
@@ -179,5 +179,5 @@ def test_the_kept_reference_is_of_the_default_sweep(repository: Path) -> None:
 
 def test_a_reference_comes_back_as_it_was_kept(kept: tuple[Path, Path]) -> None:
     found = json.loads(kept[1].read_text())
-    assert {name: Kept(*trial) for name, trial in found["trials"].items()} == gate.read(kept[1]).trials
+    assert {name: ReferenceTrial(*trial) for name, trial in found["trials"].items()} == gate.read(kept[1]).trials
     assert (found["code_id"], found["data_id"]) == ("code", "data")

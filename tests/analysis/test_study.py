@@ -28,7 +28,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
 def test_every_row_of_the_page_is_that_of_the_records(ledger: Ledger, name: str) -> None:
     page, (stems, target) = (ROOT / "docs" / "study.md").read_text(), SHOWN[name]
     sweep = load_sweep(ROOT / "sweeps" / "study" / f"{name}.yaml")
-    made = [part for part in tables.parts(sweep, ledger, target) if part.stem in stems]
+    made = [part for part in tables.build_tables(sweep, ledger, target) if part.stem in stems]
     assert tuple(part.stem for part in made) == stems
     rows = [row for part in made for row in markdown(part.shown).splitlines()]
     assert len(rows) > 10
@@ -38,7 +38,7 @@ def test_every_row_of_the_page_is_that_of_the_records(ledger: Ledger, name: str)
 @pytest.mark.parametrize("name", ["fashion_tuning", *SHOWN])
 def test_every_trial_is_there_and_of_one_code(ledger: Ledger, name: str) -> None:
     sweep = load_sweep(ROOT / "sweeps" / "study" / f"{name}.yaml")
-    found = ledger.look(sweep.trials)
+    found = ledger.lookup(sweep.trials)
     assert {each.state for each in found.values()} == {"done"}
     assert len({each.summary.code_id for each in found.values() if each.summary}) == 1
 

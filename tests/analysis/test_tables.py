@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support.fake_results import made
+from support.fake_results import create_trial_folder
 
 from analysis import tables
 from analysis.parts.cells import metric_of
@@ -174,7 +174,7 @@ def test_a_stopped_trial_is_named(sweep: Any, fill: Any) -> None:
     for trial in planned.trials.values():
         if trial.seed == 2:
             stopped = StoppedEarly(scheduler=planned.scheduler.model_dump(), epochs=1)
-            write_stopped(made(ledger, trial.trial_id), stopped)
+            write_stopped(create_trial_folder(ledger, trial.trial_id), stopped)
     text, _ = tables.make(planned, ledger)
     assert "- stopped: weights, conv2 x0.25, digits, seeds 2." in text
     assert [row[2] for row in shown(text)[1:]] == ["2 of 3"] * 2

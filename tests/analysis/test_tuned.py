@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fake_results import made
+from support.fake_results import create_trial_folder
 
 from analysis import tuned
 from suite.config import InputError, SchedulerSettings, Trial
@@ -146,7 +146,7 @@ def test_a_trial_that_is_not_done_takes_its_setting_out(
     results = {"diverged": {"status": "diverged", **peak(bad)}, "differs": other, "without val/top1": {"metrics": {}}}
     ledger = fill(planned, lambda t: results.get(reason) if t == bad else peak(t))
     if reason in ("failed", "stopped", "unfinished"):
-        folder = made(ledger, bad.trial_id)
+        folder = create_trial_folder(ledger, bad.trial_id)
         if reason == "failed":
             write_failure(folder, bad.trial_id, ValueError("x"))
         if reason == "stopped":

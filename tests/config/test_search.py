@@ -57,8 +57,8 @@ def test_the_trials_of_a_search_by_a_slow_reference(load: Load) -> None:
     assert set(rows) == expected and len(rows) == len(expected) == 48
     assert sweep.search == SearchSettings(name="random", num_trials=4, seed=7)
     assert sweep.searched == ("method.lr", "method.weight_decay", "method.sparsity")
-    assert {tuple(ranges) for ranges in sweep.drawn.values()} == {sweep.searched[:2], sweep.searched[::2]}
-    assert sweep.drawn.keys() == sweep.trials.keys()
+    assert {tuple(ranges) for ranges in sweep.ranges_by_trial.values()} == {sweep.searched[:2], sweep.searched[::2]}
+    assert sweep.ranges_by_trial.keys() == sweep.trials.keys()
 
 
 def test_draws_are_written_down_here(load: Load) -> None:
@@ -294,7 +294,7 @@ def test_a_search_looks_at_no_test_image(load: Load, problems: Problems, search:
     assert load(given).trials == load(text).trials
     rule = "true: must be false: no test image is looked at in a search"
     assert problems(given.replace("false", "true")) == [f"s.yaml: base.evaluate_test: {rule}"]
-    assert problems(text, sets=["evaluate_test=true"]) == [f"s.yaml: --set evaluate_test: {rule}"]
+    assert problems(text, overrides=["evaluate_test=true"]) == [f"s.yaml: --set evaluate_test: {rule}"]
     assert problems(text.replace("seed: 1", "seed: 1\n  evaluate_test: [false, true]")) == [
         f"s.yaml: grid.evaluate_test[1]: {rule}"
     ]
@@ -302,7 +302,7 @@ def test_a_search_looks_at_no_test_image(load: Load, problems: Problems, search:
 
 def test_without_a_search_nothing_changes(load: Load) -> None:
     sweep = load(GOOD)
-    assert (sweep.search, sweep.searched, sweep.drawn) == (None, (), {})
+    assert (sweep.search, sweep.searched, sweep.ranges_by_trial) == (None, (), {})
     assert only(sweep).evaluate_test
 
 

@@ -86,7 +86,7 @@ def test_a_setting_goes_over_a_name_alone_as_over_its_block(load: Load, how: str
     if how == "grid":
         sweep = load(text.replace("seed: 1", "seed: 1\n  dataset: {augment: crop}"))
     else:
-        sweep = load(text, sets=["dataset.augment=crop"])
+        sweep = load(text, overrides=["dataset.augment=crop"])
     assert (only(sweep).dataset.name, only(sweep).dataset.augment) == ("cifar10", "crop")
 
 

@@ -308,7 +308,7 @@ def test_a_missing_key_names_its_block(problems: Problems, text: str, places: li
     [
         (GOOD.replace("seed: 1", f"seed: {list(range(51))}\n  threads: [1, 2]"), {}, 102),
         (GOOD.replace("seed: 1", f"seed: [{list(range(51))}, {list(range(51, 102))}]"), {}, 102),
-        (GOOD.replace("seed: 1", f"seed: {list(range(51))}"), {"sets": ["threads=[1, 2]"]}, 102),
+        (GOOD.replace("seed: 1", f"seed: {list(range(51))}"), {"overrides": ["threads=[1, 2]"]}, 102),
         (GOOD.replace(GRID, "grid:\n" + "".join(f"  - {{seed: {seeds}, {BLOCK}}}\n" for seeds in SEEDS)), {}, 120),
         (GOOD.replace("seed: 1", "".join(f"k{i}: {list(range(100))}\n  " for i in range(20))), {}, 100**20),
     ],

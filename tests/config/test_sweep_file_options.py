@@ -63,34 +63,34 @@ def test_only_a_method(repository: Path) -> None:
 def test_set_goes_over_every_trial(
     load: Load, sets: list[str], count: int, get: Callable[[Trial], Any], expected: set[Any]
 ) -> None:
-    sweep = load(AXES, sets=sets)
+    sweep = load(AXES, overrides=sets)
     assert len(sweep.trials) == count
     assert set(values(sweep, get)) == expected
 
 
 def test_set_for_the_trials_that_only_keeps(load: Load) -> None:
-    sweep = load(AXES, only=["method=edge_popup"], sets=["method.sparsity=[0.1, 0.2]"])  # no setting of weights
+    sweep = load(AXES, only=["method=edge_popup"], overrides=["method.sparsity=[0.1, 0.2]"])  # no setting of weights
     assert values(sweep, lambda t: (t.seed, t.method.sparsity)) == [(1, 0.1), (1, 0.2), (2, 0.1), (2, 0.2)]
-    assert len(load(AXES, only=["seed=9"], sets=["seed=[8, 9]"]).trials) == 3  # only looks at what set has made
+    assert len(load(AXES, only=["seed=9"], overrides=["seed=[8, 9]"]).trials) == 3  # only looks at what set has made
 
 
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
         ({"only": ["seed"]}, "--only: seed: must be KEY=VALUE, as in --only model.width_mult=0.25"),
-        ({"sets": ["=3"]}, "--set: =3: must be KEY=VALUE, as in --set model.width_mult=0.25"),
+        ({"overrides": ["=3"]}, "--set: =3: must be KEY=VALUE, as in --set model.width_mult=0.25"),
         ({"only": ["seed=[1"]}, "--only seed: line 1, column 3: not YAML: expected ',' or ']', but got '<stream end>'"),
         ({"only": ["method.momentum=0.8"]}, "--only method.momentum: [0.8]: matches no trial; values there: 0.9"),
-        ({"sets": ["epochs=abc"]}, 's.yaml: --set epochs: "abc": must be a valid integer'),
-        ({"sets": ["epochs=[1, 0]"]}, "s.yaml: --set epochs: 0: must be greater than or equal to 1"),
-        ({"sets": ["epocs=3"]}, f"s.yaml: --set epocs: 3: not a setting; did you mean epochs? {valid(Trial)}"),
+        ({"overrides": ["epochs=abc"]}, 's.yaml: --set epochs: "abc": must be a valid integer'),
+        ({"overrides": ["epochs=[1, 0]"]}, "s.yaml: --set epochs: 0: must be greater than or equal to 1"),
+        ({"overrides": ["epocs=3"]}, f"s.yaml: --set epocs: 3: not a setting; did you mean epochs? {valid(Trial)}"),
         (
-            {"sets": ["method.sparsity=0.5"]},
+            {"overrides": ["method.sparsity=0.5"]},
             f"s.yaml: --set method.sparsity: 0.5: not a setting of weights; {valid(WeightsSettings)}",
         ),
-        ({"sets": ["model=conv4"]}, 's.yaml: --set model: "conv4": must be a block, as {name: ...}'),
+        ({"overrides": ["model=conv4"]}, 's.yaml: --set model: "conv4": must be a block, as {name: ...}'),
         (
-            {"sets": ["schedule.warmup_epochs=3"]},
+            {"overrides": ["schedule.warmup_epochs=3"]},
             's.yaml: --set schedule: {"warmup_epochs": 3}: warmup_epochs + constant_epochs must be at most epochs (2)',
         ),
     ],
@@ -127,7 +127,7 @@ def test_only_with_an_unknown_key_tells_the_nearest(problems: Problems, key: str
     assert problems(AXES, only=[f"{key}=2"]) == [f"--only {key}: [2]: matches no trial; {hint}valid: {KEYS}"]
 
 
-@pytest.mark.parametrize("flag", ["only", "sets"])
+@pytest.mark.parametrize("flag", ["only", "overrides"])
 def test_an_option_with_an_empty_list(problems: Problems, flag: str) -> None:
     name = flag.removesuffix("s")
     assert problems(AXES, **{flag: ["seed=[]"]}) == [f"--{name} seed: []: must have at least one value"]
@@ -137,9 +137,9 @@ def test_an_option_with_an_empty_list(problems: Problems, flag: str) -> None:
 
 
 def test_set_and_only(load: Load) -> None:
-    assert values(load(RANGE, sets=["method.lr=0.3"]), lambda t: t.method.lr) == [0.3]
-    assert load(RANGE, sets=["method.lr=0.3"]).searched == ()
-    assert len(load(RANGE, sets=["method.lr=[0.3, 0.4]"]).trials) == 2
+    assert values(load(RANGE, overrides=["method.lr=0.3"]), lambda t: t.method.lr) == [0.3]
+    assert load(RANGE, overrides=["method.lr=0.3"]).searched == ()
+    assert len(load(RANGE, overrides=["method.lr=[0.3, 0.4]"]).trials) == 2
     lrs = values(load(RANGE), lambda t: t.method.lr)
     assert values(load(RANGE, only=[f"method.lr={lrs[2]}"]), lambda t: t.method.lr) == [lrs[2]]
     kept = load(DRAWN, only=["method=weights", "seed=2"])
@@ -149,14 +149,14 @@ def test_set_and_only(load: Load) -> None:
 
 def test_set_may_be_a_range(load: Load, problems: Problems) -> None:
     plain = RANGE.replace("{loguniform: [0.01, 1]}", "0.1")
-    sweep = load(plain, sets=["method.lr={loguniform: [0.01, 1]}"])
+    sweep = load(plain, overrides=["method.lr={loguniform: [0.01, 1]}"])
     assert sweep.trials.keys() == load(RANGE).trials.keys() and sweep.searched == ("method.lr",)
-    told = problems(plain, sets=["method.lr={loguniform: [1, 0]}"])
+    told = problems(plain, overrides=["method.lr={loguniform: [1, 0]}"])
     rule = "loguniform must be two numbers, the first less than the second"
     assert told == [f's.yaml: --set method.lr: {{"loguniform": [1, 0]}}: {rule}']
-    (told,) = problems(RANGE, sets=["method={name: weights, lr: {uniform: [1, 2]}}"])
+    (told,) = problems(RANGE, overrides=["method={name: weights, lr: {uniform: [1, 2]}}"])
     assert told.endswith("has a range in it: set it alone, by its own key")
-    (told,) = problems(GOOD, sets=["method.lr={uniform: [1, 2]}"])
+    (told,) = problems(GOOD, overrides=["method.lr={uniform: [1, 2]}"])
     assert "search: random" in told
 
 
@@ -168,9 +168,12 @@ def test_set_may_be_a_range(load: Load, problems: Problems) -> None:
     [
         ({}, "t"),
         ({"only": ["seed=1"]}, "t-only-seed=1"),
-        ({"sets": ["epochs=3"], "only": ["seed=1"]}, "t-only-seed=1-set-epochs=3"),
+        ({"overrides": ["epochs=3"], "only": ["seed=1"]}, "t-only-seed=1-set-epochs=3"),
         ({"only": ["method=[weights, edge_popup]"]}, "t-only-method=weights,edge_popup-a70d03"),
-        ({"only": ["dataset=  digits"], "sets": ["method.lr=1e-4"]}, "t-only-dataset=digits-set-method.lr=1e-4-c90f5e"),
+        (
+            {"only": ["dataset=  digits"], "overrides": ["method.lr=1e-4"]},
+            "t-only-dataset=digits-set-method.lr=1e-4-c90f5e",
+        ),
     ],
 )
 def test_the_label_names_the_options_and_the_report_folder(
@@ -182,12 +185,16 @@ def test_the_label_names_the_options_and_the_report_folder(
 
 
 def test_a_long_label_is_cut(load: Load) -> None:
-    label = load(AXES, sets=[f"seed={list(range(100))}"]).label
+    label = load(AXES, overrides=[f"seed={list(range(100))}"]).label
     assert len(label) == 107
     assert label.startswith("t-set-seed=0,1,2,")
-    assert label != load(AXES, sets=[f"seed={list(range(101))}"]).label
+    assert label != load(AXES, overrides=[f"seed={list(range(101))}"]).label
 
 
 def test_other_options_other_label(load: Load) -> None:
-    sweeps = [load(AXES, only=["seed=1"]), load(AXES, sets=["seed=1", "method.lr=0.1"]), load(AXES, sets=["seed=1"])]
+    sweeps = [
+        load(AXES, only=["seed=1"]),
+        load(AXES, overrides=["seed=1", "method.lr=0.1"]),
+        load(AXES, overrides=["seed=1"]),
+    ]
     assert len({sweep.label for sweep in sweeps}) == 3

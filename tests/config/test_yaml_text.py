@@ -71,7 +71,10 @@ def bomb(levels: int) -> str:
 def test_an_alias_bomb_is_refused_at_once(load: Load, place: str) -> None:
     text = GOOD.replace("seed: 1", f"seed: {bomb(12)}") if place == "axis" else GOOD + f"x: {bomb(12)}\n"
     Path("bomb.yaml").write_text(text)
-    command = "import sys; from suite import cli; from suite.config.sweep_file import load_sweep; sys.exit(cli.run(lambda: load_sweep('bomb.yaml')))"
+    command = (
+        "import sys; from suite import cli; from suite.config.sweep_file import load_sweep; "
+        "sys.exit(cli.run(lambda: load_sweep('bomb.yaml')))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", command],
         env={"PYTHONPATH": str(Path(__file__).parents[2])},

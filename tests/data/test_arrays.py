@@ -17,19 +17,19 @@ from torch import Tensor
 from suite import data
 from suite.config import Dataset
 from suite.data.arrays import ArrayData, SplitName, batch_order, channel_statistics, data_id
-from suite.data.sources import Source
+from suite.data.sources import RawDataset
 
 NUM_TRAIN = 50
 DIGITS_ID = "e12a3fbdcab3941f"  # golden: if it changes, so does every published number
 
 
-def toy_source() -> Source:
+def toy_source() -> RawDataset:
     """70 images 3x8x8: image i is filled with value i in channel 0, so that it can be told from its pixels."""
     images = np.random.default_rng(0).integers(0, 256, (70, 3, 8, 8), dtype=np.uint8)
     images[:, 0] = np.arange(70, dtype=np.uint8)[:, None, None]
     index = np.arange(70)
     splits = {"train": index[:NUM_TRAIN], "val": index[NUM_TRAIN:60], "test": index[60:]}
-    return Source(images, index % 7, splits, num_classes=7)
+    return RawDataset(images, index % 7, splits, num_classes=7)
 
 
 def toy(augment: str = "none") -> ArrayData:

@@ -191,7 +191,7 @@ def test_tries_are_taken_in_order_and_end_with_the_whole_image() -> None:
     never[1, 8], never[1, 9] = 2**31, 2**31  # the fifth try of image 1 fits: area 0.54, ratio 1
     never[2, 8], never[2, 9] = 2**31, 2**31  # as does that of image 2, but its second comes first
     never[2, 2], never[2, 3] = 0, 2**32 - 1  # area 0.08, ratio 4/3: wider than high
-    boxes = augment.protocol_boxes(never, SIZE)
+    boxes = augment.random_resized_crop_boxes(never, SIZE)
     side = round(math.sqrt(0.54) * PADDED)
     assert boxes.height.tolist() == [PADDED, side, round(math.sqrt(0.08 * 3 / 4) * PADDED)]
     assert boxes.width.tolist() == [PADDED, side, round(math.sqrt(0.08 * 4 / 3) * PADDED)]

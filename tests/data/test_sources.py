@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from suite import data
 from suite.config import Dataset, InputError
 from suite.data import sources
-from suite.data.sources import Source
+from suite.data.sources import RawDataset
 
 Array = NDArray[Any]
 CURES = ("--data-dir", "$SUITE_DATA", "--download")
@@ -34,7 +34,7 @@ def idx_bytes(array: Array) -> bytes:
     return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
-def write_idx(folder: Path, *, zipped: bool = False) -> Source:
+def write_idx(folder: Path, *, zipped: bool = False) -> RawDataset:
     """200 training and 50 test images as the four files of MNIST; what a reader should find."""
     folder.mkdir(parents=True)
     parts = [random_set(200, (28, 28), 10, seed=0), random_set(50, (28, 28), 10, seed=1)]
@@ -44,7 +44,7 @@ def write_idx(folder: Path, *, zipped: bool = False) -> Source:
             path = folder / (f"{name}.gz" if zipped else name)
             path.write_bytes(gzip.compress(content, mtime=0) if zipped else content)
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return Source(images[:, None], labels, {}, 10)
+    return RawDataset(images[:, None], labels, {}, 10)
 
 
 def text(string: bytes) -> bytes:
@@ -73,7 +73,7 @@ def opcodes(item: object) -> bytes:
     return empty + b"(" + number(1) + shape + dtype + b"\x89" + text(item.tobytes()) + b"tb"
 
 
-def write_cifar(cls: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+def write_cifar(cls: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> RawDataset:
     """Training batches of 1,000 images and a test batch of 200; torchvision's list of MD5 sums is made to fit."""
     is_ten = cls.__name__ == "CIFAR10"
     num_classes, key = (10, "labels") if is_ten else (100, "fine_labels")
@@ -98,7 +98,7 @@ def write_cifar(cls: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Sour
     meta = write(cls.meta["filename"], {cls.meta["key"]: [f"class {i}" for i in range(num_classes)]})
     monkeypatch.setattr(cls, "meta", cls.meta | {"md5": meta[1]})
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return Source(images, labels, {}, num_classes)
+    return RawDataset(images, labels, {}, num_classes)
 
 
 def torchvision_class(name: str) -> Any:
@@ -125,7 +125,7 @@ def no_debian_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: py
 # Splits
 
 
-def check_splits(source: Source, sizes: tuple[int, int, int]) -> None:
+def check_splits(source: RawDataset, sizes: tuple[int, int, int]) -> None:
     """Sizes; every image in one split; ascending; each class in each split as often as its share allows."""
     splits = [source.splits[name] for name in ("train", "val", "test")]
     assert tuple(map(len, splits)) == sizes

@@ -25,9 +25,9 @@ POINTS: dict[str, Death] = {
     "last step of an epoch": ("suite.train.loop", "train_step", 20, ""),  # 1,257 images in batches of 64
     "a step": ("suite.train.loop", "train_step", 33, ""),
     "last step of all": ("suite.train.loop", "train_step", 40, ""),
-    "evaluation": ("suite.train.checkpointing", "Keeper.in_evaluation", 1, ""),
-    "second evaluation": ("suite.train.checkpointing", "Keeper.in_evaluation", 2, ""),
-    "evaluation of the test split": ("suite.train.checkpointing", "Keeper.in_evaluation", 3, ""),
+    "evaluation": ("suite.train.checkpointing", "CheckpointManager.after_eval_batch", 1, ""),
+    "second evaluation": ("suite.train.checkpointing", "CheckpointManager.after_eval_batch", 2, ""),
+    "evaluation of the test split": ("suite.train.checkpointing", "CheckpointManager.after_eval_batch", 3, ""),
     "epoch written": ("suite.records", "Writer.epoch", 1, ""),
     "last epoch written": ("suite.records", "Writer.epoch", 2, ""),
     "first checkpoint in writing": ("suite.train.checkpoint", "_write", 1, ""),
@@ -37,7 +37,7 @@ POINTS: dict[str, Death] = {
     "result written": ("suite.records", "Writer.finish", 1, ""),
     "epochs published": ("suite.launch.lease", "Path.replace", 1, "trial/metrics.jsonl"),
     "result published": ("suite.launch.lease", "Path.replace", 1, "trial/result.json"),
-    "lease taken": ("suite.launch.lease", "Lease.take", 1, ""),
+    "lease taken": ("suite.launch.lease", "Lease.acquire", 1, ""),
     "lease half taken": ("suite.launch.lease", "Owner.here", 1, ""),
     "attempt not yet removed": ("suite.launch.lease", "remove_attempts", 0, ""),
 }
@@ -102,7 +102,7 @@ def test_a_trial_that_dies_at_a_point_ends_as_if_it_had_not(quiet: dict[str, Any
     assert run_apart(trial, folder, POINTS[point]) == -signal.SIGKILL
     assert run_apart(trial, folder) == 0
     assert trial_processes.records_of(folder) == quiet[method]
-    assert trial_processes.left_over(folder) == []
+    assert trial_processes.unexpected_files(folder) == []
 
 
 @pytest.mark.long
@@ -115,4 +115,4 @@ def test_a_trial_that_dies_again_and_again(quiet: dict[str, Any], tmp_path: Path
         assert deaths < 10
     assert deaths == 6  # each goes 6 steps further: the 7th dies unsaved
     assert trial_processes.records_of(folder) == quiet[method]
-    assert trial_processes.left_over(folder) == []
+    assert trial_processes.unexpected_files(folder) == []

@@ -19,7 +19,7 @@ from support import trial_processes
 from suite import methods
 from suite.config import Trial
 from suite.records import newest_attempt
-from suite.stopping import TAKEN_OVER, UNFINISHED
+from suite.stopping import EXIT_TAKEN_OVER, EXIT_UNFINISHED
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
 TARGETS = ("all", "one rank", "launcher")
@@ -28,7 +28,7 @@ EPOCHS = 12
 
 
 @dataclass
-class Fire:
+class TrialFaultInjector:
     """Runs one trial to its end while hitting its processes; each hit is drawn from ``chance``."""
 
     trial: Trial
@@ -50,7 +50,7 @@ class Fire:
                 code = process.wait(120)
             finally:
                 process.kill()
-            assert code in (0, UNFINISHED, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGUSR1), self.said()
+            assert code in (0, EXIT_UNFINISHED, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGUSR1), self.said()
 
     @property
     def folder(self) -> Path:
@@ -62,14 +62,14 @@ class Fire:
     def _hit(self, pid: int, ended: Callable[[], int | None]) -> None:
         moment, number, target = (self.chance.choice(kinds) for kinds in (MOMENTS, SIGNALS, TARGETS))
         self._wait_for(moment, ended)
-        ranks = trial_processes.children(pid)[: self.trial.processes] if self.trial.processes > 1 else [pid]
+        ranks = trial_processes.descendants(pid)[: self.trial.processes] if self.trial.processes > 1 else [pid]
         if ended() is not None or not ranks:
             return
         victims = {"all": [pid, *ranks], "one rank": [self.chance.choice(ranks)], "launcher": [pid]}[target]
-        trial_processes.hit(victims, number)
+        trial_processes.signal_processes(victims, number)
         if moment == "stopping":  # a second one, while it is about to leave
             time.sleep(self.chance.uniform(0, 0.05))
-            trial_processes.hit(victims, self.chance.choice(SIGNALS))
+            trial_processes.signal_processes(victims, self.chance.choice(SIGNALS))
         self.hits.append(f"{number.name} to {target} while {moment}")
         doomed = [*ranks, pid] if pid in victims else ranks  # what is left of a group does not stay
         took = trial_processes.wait_for(
@@ -122,7 +122,7 @@ def test_a_trial_under_fire_ends_with_the_bits_of_the_quiet_run(
     if num_hits == 1 and (method, processes) not in (("iterand", 2), ("edge_popup", 1)):
         pytest.skip("with --hits above 1")
     trial = trial_of(method, processes)
-    fire = Fire(trial, tmp_path, random.Random(f"{method} {processes}"))
+    fire = TrialFaultInjector(trial, tmp_path, random.Random(f"{method} {processes}"))
     fire.run(num_hits if num_hits > 1 else 3)
     for hit, count in sorted(Counter(fire.hits).items()):
         print(f"{method}, {processes} processes: {count} x {hit}")
@@ -130,7 +130,7 @@ def test_a_trial_under_fire_ends_with_the_bits_of_the_quiet_run(
     result, lines = trial_processes.records_of(fire.folder)
     assert (result, lines) == quiet(trial), fire.said()
     assert [line["epoch"] for line in lines] == list(range(EPOCHS))
-    assert not trial_processes.left_over(fire.folder)
+    assert not trial_processes.unexpected_files(fire.folder)
 
 
 def test_a_trial_that_two_owners_claim_has_one_result(quiet: Callable[[Trial], Any], tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_trial_that_two_owners_claim_has_one_result(quiet: Callable[[Trial], A
         try:
             trial_processes.wait_for(lambda: newest_attempt(folder) != attempt)
             first.send_signal(signal.SIGCONT)
-            assert first.wait(trial_processes.LONGEST_SECONDS) == TAKEN_OVER
+            assert first.wait(trial_processes.LONGEST_SECONDS) == EXIT_TAKEN_OVER
             assert second.wait(60) == 0
         finally:
             second.kill()
@@ -155,7 +155,7 @@ def test_a_trial_that_two_owners_claim_has_one_result(quiet: Callable[[Trial], A
         first.kill()
     assert "another process has taken this trial over: this attempt ends" in (tmp_path / "said.txt").read_text()
     assert trial_processes.records_of(folder) == quiet(trial)
-    assert not trial_processes.left_over(folder)
+    assert not trial_processes.unexpected_files(folder)
 
 
 def written(folder: Path) -> dict[str, int]:
@@ -173,11 +173,11 @@ def test_an_owner_that_wakes_when_all_is_over_touches_no_record(quiet: Callable[
         assert trial_processes.start(trial, tmp_path, "--take-over").wait(60) == 0
         before = written(folder)
         first.send_signal(signal.SIGCONT)
-        assert first.wait(trial_processes.LONGEST_SECONDS) == TAKEN_OVER
+        assert first.wait(trial_processes.LONGEST_SECONDS) == EXIT_TAKEN_OVER
     finally:
         first.kill()
     assert written(folder) == before
-    assert not trial_processes.left_over(folder)
+    assert not trial_processes.unexpected_files(folder)
     assert trial_processes.records_of(folder) == quiet(trial)
 
 
@@ -192,5 +192,5 @@ def test_a_trial_that_somebody_runs_is_not_run_twice(tmp_path: Path) -> None:
     finally:
         first.kill()
     folder = trial_processes.folder_of(trial, tmp_path)
-    assert not trial_processes.left_over(folder)
+    assert not trial_processes.unexpected_files(folder)
     assert json.loads((folder / "result.json").read_text())["num_epochs"] == EPOCHS

@@ -79,7 +79,7 @@ def test_refused_for_now(site: Site, sbatch: Path, text: str) -> None:
     says(sbatch, text, 1)
     record = JobRecord.new("s.1", "1", site.results)
     asked = parameters(Request(1, 1, 1, 0), site.profile, name="s.1", comment="1")
-    with pytest.raises(submission.NotNow):
+    with pytest.raises(submission.TransientSubmitError):
         submission.submit(site, record, asked, print)
     submission.check_accepted(site, record, asked)
 
@@ -87,7 +87,7 @@ def test_refused_for_now(site: Site, sbatch: Path, text: str) -> None:
 def test_an_answer_without_an_id(site: Site, sbatch: Path) -> None:
     says(sbatch, "something of the site", 0)
     record = JobRecord.new("s.1", "1", site.results)
-    with pytest.raises(submission.NotNow):
+    with pytest.raises(submission.TransientSubmitError):
         submission.submit(site, record, parameters(Request(1, 1, 1, 0), site.profile, name="s.1", comment="1"), print)
 
 
@@ -96,7 +96,7 @@ def test_what_a_job_is_to_run_gets_its_name_once_the_id_is_known(site: Site, sba
     record = JobRecord.new("s.1", "1", site.results)
     asked = parameters(Request(1, 1, 1, 0), site.profile, name="s.1", comment="1")
     for _ in range(2):
-        with pytest.raises(submission.NotNow):
+        with pytest.raises(submission.TransientSubmitError):
             submission.submit(site, record, asked, print)
     submission.name_pickle(record, "17")
     submission.name_pickle(record, "17")

@@ -10,17 +10,17 @@ from support.method_contract import (
     DTYPES,
     NUM_STEPS,
     advance,
-    bits,
     build,
     check_effective,
     each_masked,
     each_method,
-    everything,
+    fingerprint,
+    full_state,
     groups,
+    model_and_optimizer,
     net,
-    numbers,
-    pair,
     params_of,
+    tensor_state,
 )
 from torch import nn
 from torch.optim import SGD
@@ -34,7 +34,7 @@ from suite.methods.random import draw_scores_, draw_values_
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_draws_depend_on_seed_and_position_alone(name: str, dtype: torch.dtype, distribution: str) -> None:
     """Whatever the parameters held, however they are grouped, whatever torch's own generator says."""
-    model, optimizer = pair(name, dtype, distribution=distribution, seed=3)
+    model, optimizer = model_and_optimizer(name, dtype, distribution=distribution, seed=3)
     wide = torch.promote_types(dtype, torch.float32)
     for position, param in enumerate(params_of(optimizer)):
         if param.ndim < 2:
@@ -43,11 +43,11 @@ def test_draws_depend_on_seed_and_position_alone(name: str, dtype: torch.dtype, 
         values = draw_values_(torch.empty(param.shape, dtype=wide), distribution, draw=0, **where)
         state = optimizer.state[param]
         if methods.get(name).masked:
-            assert bits(state["theta"]) == bits(values)
-            assert bits(state["scores"]) == bits(draw_scores_(values, "kaiming_uniform", **where))
+            assert fingerprint(state["theta"]) == fingerprint(values)
+            assert fingerprint(state["scores"]) == fingerprint(draw_scores_(values, "kaiming_uniform", **where))
             assert not state["momentum_buffer"].any()
         else:
-            assert bits(param) == bits(values.to(dtype))
+            assert fingerprint(param) == fingerprint(values.to(dtype))
     assert torch.equal(model[0].bias, net(dtype)[0].bias)  # parameters with one dimension stay
 
 
@@ -56,7 +56,7 @@ def test_score_init_fan_in_uniform(name: str) -> None:
     weight = nn.Parameter(torch.zeros(50, 7, 3))
     optimizer = build(name, [weight], score_init="fan_in_uniform", seed=2)
     expected = draw_scores_(torch.empty(50, 7, 3), "fan_in_uniform", fan_in=21, seed=2, parameter=0)
-    assert bits(optimizer.state[weight]["scores"]) == bits(expected)
+    assert fingerprint(optimizer.state[weight]["scores"]) == fingerprint(expected)
 
 
 @each_method
@@ -72,7 +72,7 @@ def test_fan_in_may_be_set_per_group(name: str) -> None:
 @each_method
 def test_torchs_generator_is_neither_read_nor_moved(name: str) -> None:
     before = torch.get_rng_state()
-    first = pair(name)[1]
+    first = model_and_optimizer(name)[1]
     before = torch.get_rng_state()
     advance(first, range(4))
     assert torch.equal(torch.get_rng_state(), before)
@@ -80,16 +80,16 @@ def test_torchs_generator_is_neither_read_nor_moved(name: str) -> None:
     torch.manual_seed(99)
     second = build(name, groups(name, model))
     advance(second, range(4))
-    assert everything(first) == everything(second)
+    assert full_state(first) == full_state(second)
 
 
 @each_method
 def test_equal_seeds_and_gradients_give_equal_bits(name: str) -> None:
-    runs = [pair(name, seed=seed)[1] for seed in (5, 5, 6)]
+    runs = [model_and_optimizer(name, seed=seed)[1] for seed in (5, 5, 6)]
     for optimizer in runs:
         advance(optimizer, range(NUM_STEPS))
-    assert everything(runs[0]) == everything(runs[1])
-    assert numbers(runs[0]) != numbers(runs[2])
+    assert full_state(runs[0]) == full_state(runs[1])
+    assert tensor_state(runs[0]) != tensor_state(runs[2])
 
 
 def test_present_values_are_kept_without_a_distribution() -> None:
@@ -110,5 +110,5 @@ def test_weights_is_torch_sgd(slow: SimpleNamespace) -> None:
     for step in range(20):
         losses = [slow.train_step(m, o, step, torch.float32) for m, o in ((model, optimizer), (twin, sgd))]
         assert slow.equal_bits(*losses)
-    assert numbers(optimizer) == numbers(sgd)
+    assert tensor_state(optimizer) == tensor_state(sgd)
     assert isinstance(optimizer, SGD)

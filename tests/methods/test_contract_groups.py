@@ -7,11 +7,11 @@ import torch
 from support.method_contract import (
     NUM_STEPS,
     advance,
-    bits,
     build,
     check_effective,
     each_masked,
-    everything,
+    fingerprint,
+    full_state,
     give_grads,
     groups,
     net,
@@ -50,8 +50,8 @@ def test_a_dense_group_is_trained_by_sgd_in_the_same_step(name: str) -> None:
             other.grad = param.grad.clone()
         optimizer.step()
         sgd.step()
-        assert bits(ours) == bits(dense)
-    assert [bits(optimizer.state[param]) for param in ours] == [bits(sgd.state[param]) for param in dense]
+        assert fingerprint(ours) == fingerprint(dense)
+    assert [fingerprint(optimizer.state[param]) for param in ours] == [fingerprint(sgd.state[param]) for param in dense]
 
 
 @each_masked
@@ -62,7 +62,7 @@ def test_all_groups_may_be_dense(name: str) -> None:
     resumed = restore_dense(name, optimizer)
     advance(optimizer, range(2, 5))
     advance(resumed, range(2, 5))
-    assert everything(optimizer) == everything(resumed)
+    assert full_state(optimizer) == full_state(resumed)
 
 
 def restore_dense(name: str, optimizer: Any) -> Any:

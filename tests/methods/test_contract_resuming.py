@@ -16,18 +16,18 @@ from support.method_contract import (
     NUM_STEPS,
     STATE,
     advance,
-    bits,
     build,
     check_effective,
     each_masked,
     each_method,
-    everything,
+    fingerprint,
+    full_state,
     groups,
+    model_and_optimizer,
     net,
-    numbers,
-    pair,
     params_of,
     restore,
+    tensor_state,
     through_file,
 )
 from torch import nn
@@ -40,14 +40,14 @@ from suite import config, methods
 @pytest.mark.parametrize("transport", [lambda state: state, through_file], ids=["direct", "file"])
 @pytest.mark.parametrize("interruption", INTERRUPTIONS)
 def test_a_resumed_run_equals_an_uninterrupted_one(name: str, interruption: int, transport: Callable[..., Any]) -> None:
-    _, whole = pair(name)
+    _, whole = model_and_optimizer(name)
     advance(whole, range(NUM_STEPS))
-    _, first = pair(name)
+    _, first = model_and_optimizer(name)
     advance(first, range(interruption))
     second = restore(name, first, transport(first.state_dict()))
-    assert everything(second) == everything(first)
+    assert full_state(second) == full_state(first)
     advance(second, range(interruption, NUM_STEPS))
-    assert everything(second) == everything(whole)
+    assert full_state(second) == full_state(whole)
 
 
 @each_method
@@ -55,15 +55,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name: str, interruption: int,
     "clone", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))], ids=["deepcopy", "pickle"]
 )
 def test_copies_go_on_equally_and_apart(name: str, clone: Callable[..., Any]) -> None:
-    model, optimizer = pair(name)
+    model, optimizer = model_and_optimizer(name)
     advance(optimizer, range(3))
-    before = everything(optimizer)
+    before = full_state(optimizer)
     model_2, optimizer_2 = clone((model, optimizer))
     assert all(a is b for a, b in zip(params_of(optimizer_2), params_in_order(name, model_2), strict=True))
     advance(optimizer_2, range(3, NUM_STEPS))
-    assert everything(optimizer) == before
+    assert full_state(optimizer) == before
     advance(optimizer, range(3, NUM_STEPS))
-    assert everything(optimizer_2) == everything(optimizer)
+    assert full_state(optimizer_2) == full_state(optimizer)
 
 
 def params_in_order(name: str, model: nn.Module) -> list[nn.Parameter]:
@@ -72,15 +72,15 @@ def params_in_order(name: str, model: nn.Module) -> list[nn.Parameter]:
 
 @each_method
 def test_load_state_dict_pre_hook_may_replace_the_state(name: str) -> None:
-    _, wanted = pair(name, seed=5)
+    _, wanted = model_and_optimizer(name, seed=5)
     advance(wanted, range(3))
-    _, other = pair(name, seed=6)
+    _, other = model_and_optimizer(name, seed=6)
     advance(other, range(2))
     given = other.state_dict()
-    _, optimizer = pair(name, seed=7)
+    _, optimizer = model_and_optimizer(name, seed=7)
     optimizer.register_load_state_dict_pre_hook(lambda _, state: wanted.state_dict() if state is not None else None)
     optimizer.load_state_dict(given)
-    assert everything(optimizer)[0] == everything(wanted)[0]
+    assert full_state(optimizer)[0] == full_state(wanted)[0]
     if methods.get(name).masked:
         check_effective(optimizer)
 
@@ -88,15 +88,15 @@ def test_load_state_dict_pre_hook_may_replace_the_state(name: str) -> None:
 @each_method
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_load_state_dict_post_hook_sees_what_was_restored(name: str, dtype: torch.dtype) -> None:
-    _, saved = pair(name, dtype, seed=5)
+    _, saved = model_and_optimizer(name, dtype, seed=5)
     advance(saved, range(3))
-    _, optimizer = pair(name, dtype, seed=6)
+    _, optimizer = model_and_optimizer(name, dtype, seed=6)
     seen: list[Any] = []
-    optimizer.register_load_state_dict_post_hook(lambda opt: seen.append(everything(opt)))
-    optimizer.register_load_state_dict_post_hook(lambda opt: seen.append(everything(opt)), prepend=True)
+    optimizer.register_load_state_dict_post_hook(lambda opt: seen.append(full_state(opt)))
+    optimizer.register_load_state_dict_post_hook(lambda opt: seen.append(full_state(opt)), prepend=True)
     optimizer.load_state_dict(saved.state_dict())
-    assert seen == [everything(optimizer)] * 2
-    assert everything(optimizer)[0] == everything(saved)[0]
+    assert seen == [full_state(optimizer)] * 2
+    assert full_state(optimizer)[0] == full_state(saved)[0]
     num_hooks = (
         len(optimizer._optimizer_load_state_dict_post_hooks),
         len(optimizer._optimizer_load_state_dict_pre_hooks),
@@ -106,15 +106,15 @@ def test_load_state_dict_post_hook_sees_what_was_restored(name: str, dtype: torc
 
 @each_method
 def test_loading_changes_neither_the_given_dict_nor_hangs_on_to_it(name: str) -> None:
-    _, saved = pair(name)
+    _, saved = model_and_optimizer(name)
     advance(saved, range(3))
     given = copy.deepcopy(saved.state_dict())
-    _, optimizer = pair(name, seed=6)
+    _, optimizer = model_and_optimizer(name, seed=6)
     optimizer.load_state_dict(given)
-    assert bits(given) == bits(saved.state_dict())
+    assert fingerprint(given) == fingerprint(saved.state_dict())
     if methods.get(name).masked:  # torch's SGD does share its buffers with the dict
         advance(optimizer, range(2))
-        assert bits(given) == bits(saved.state_dict())
+        assert fingerprint(given) == fingerprint(saved.state_dict())
 
 
 def foreign_states() -> list[Any]:
@@ -142,7 +142,7 @@ def test_the_state_of_another_method_is_an_error(name: str, source: str) -> None
 @each_masked
 @pytest.mark.parametrize("key", sorted(STATE))
 def test_a_state_without_a_part_is_an_error(name: str, key: str) -> None:
-    _, optimizer = pair(name)
+    _, optimizer = model_and_optimizer(name)
     given = copy.deepcopy(optimizer.state_dict())
     del given["state"][1][key]
     with pytest.raises(ValueError, match=f"saved state of parameter 1: {key} is missing"):
@@ -175,21 +175,21 @@ def test_distributed_checkpoint_round_trip(name: str, num_steps: int, flatten: b
     for target, source in dense:
         target.data.copy_(source)
     dcp.set_optimizer_state_dict(models[1], second, saved, options=options)
-    assert numbers(second) == numbers(first)
+    assert tensor_state(second) == tensor_state(first)
     for optimizer in (first, second):
         advance(optimizer, range(num_steps, NUM_STEPS))
-    assert numbers(second) == numbers(first)
+    assert tensor_state(second) == tensor_state(first)
 
 
 @each_method
 def test_step_hooks(name: str) -> None:
-    model, optimizer = pair(name)
-    twin_model, twin = pair(name)
+    model, optimizer = model_and_optimizer(name)
+    twin_model, twin = model_and_optimizer(name)
     seen: list[Any] = []
-    optimizer.register_step_pre_hook(lambda opt, args, kwargs: seen.append(("pre", bits(params_of(opt)))))
-    optimizer.register_step_post_hook(lambda opt, args, kwargs: seen.append(("post", bits(params_of(opt)))))
-    before = bits(params_of(optimizer))
+    optimizer.register_step_pre_hook(lambda opt, args, kwargs: seen.append(("pre", fingerprint(params_of(opt)))))
+    optimizer.register_step_post_hook(lambda opt, args, kwargs: seen.append(("post", fingerprint(params_of(opt)))))
+    before = fingerprint(params_of(optimizer))
     advance(optimizer, [0])
     advance(twin, [0])
-    assert seen == [("pre", before), ("post", bits(params_of(twin)))]
-    assert bits(model.state_dict()) == bits(twin_model.state_dict())
+    assert seen == [("pre", before), ("post", fingerprint(params_of(twin)))]
+    assert fingerprint(model.state_dict()) == fingerprint(twin_model.state_dict())

@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import pytest
 import torch
 from pydantic import ValidationError
-from support.method_contract import NAMES, build, each_method, everything, settings_of
+from support.method_contract import NAMES, build, each_method, full_state, settings_of
 from torch import nn
 from torch.optim import Optimizer
 
@@ -95,10 +95,10 @@ def test_fan_in_out_of_range_is_an_error(name: str, fan_in: int) -> None:
 @each_method
 def test_a_refused_group_leaves_the_optimizer_as_it_was(name: str) -> None:
     optimizer = build(name, [nn.Parameter(torch.ones(3, 4))])
-    before, weight = everything(optimizer), nn.Parameter(torch.ones(3, 4))
+    before, weight = full_state(optimizer), nn.Parameter(torch.ones(3, 4))
     with pytest.raises(ValueError, match="distribution: 'no_such_choice'"):
         optimizer.add_param_group({"params": [weight], "distribution": "no_such_choice"})
-    assert everything(optimizer) == before
+    assert full_state(optimizer) == before
     assert torch.equal(weight, torch.ones(3, 4))
 
 

@@ -12,13 +12,13 @@ from support.method_contract import (
     NUM_STEPS,
     STATE,
     advance,
-    bits,
     check_effective,
     each_masked,
     each_method,
-    everything,
+    fingerprint,
+    full_state,
     masked_params,
-    pair,
+    model_and_optimizer,
     params_of,
 )
 from torch import Tensor, nn
@@ -30,20 +30,20 @@ from suite import config, tickets
 @pytest.mark.parametrize("rank_by", get_args(config.RankBy))
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_parameters_hold_effective_weights_at_all_times(name: str, dtype: torch.dtype, rank_by: str) -> None:
-    _, optimizer = pair(name, dtype, rank_by=rank_by, distribution="kaiming_uniform")
+    _, optimizer = model_and_optimizer(name, dtype, rank_by=rank_by, distribution="kaiming_uniform")
     check_effective(optimizer)
     for step in range(NUM_STEPS):
         advance(optimizer, [step])
         check_effective(optimizer)
-    other = pair(name, dtype, seed=9)[1]
+    other = model_and_optimizer(name, dtype, seed=9)[1]
     other.load_state_dict(optimizer.state_dict())
     check_effective(other)
-    assert bits(params_of(other)[:2]) == bits(params_of(optimizer)[:2])
+    assert fingerprint(params_of(other)[:2]) == fingerprint(params_of(optimizer)[:2])
 
 
 @each_masked
 def test_the_mask_follows_the_scores(name: str, slow: SimpleNamespace) -> None:
-    _, optimizer = pair(name)
+    _, optimizer = model_and_optimizer(name)
     for step in range(4):
         advance(optimizer, [step])
         for param, group in masked_params(optimizer):
@@ -54,8 +54,8 @@ def test_the_mask_follows_the_scores(name: str, slow: SimpleNamespace) -> None:
 @each_masked
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_state_names_shapes_and_dtypes(name: str, dtype: torch.dtype) -> None:
-    _, optimizer = pair(name, dtype)
-    other = pair(name, dtype, seed=9)[1]
+    _, optimizer = model_and_optimizer(name, dtype)
+    other = model_and_optimizer(name, dtype, seed=9)[1]
 
     def check(optimizer: Any) -> None:
         for param, _ in masked_params(optimizer):
@@ -79,27 +79,27 @@ def test_state_names_shapes_and_dtypes(name: str, dtype: torch.dtype) -> None:
 @each_method
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_state_is_restored_in_its_own_dtypes(name: str, dtype: torch.dtype) -> None:
-    _, optimizer = pair(name, dtype)
+    _, optimizer = model_and_optimizer(name, dtype)
     advance(optimizer, range(3))
-    other = pair(name, dtype, seed=9)[1]
+    other = model_and_optimizer(name, dtype, seed=9)[1]
     other.load_state_dict(optimizer.state_dict())
-    assert everything(other)[0] == everything(optimizer)[0]
+    assert full_state(other)[0] == full_state(optimizer)[0]
 
 
 @each_masked
 def test_a_checkpoint_may_go_to_parameters_of_another_dtype(name: str) -> None:
-    _, optimizer = pair(name, torch.float32)
+    _, optimizer = model_and_optimizer(name, torch.float32)
     advance(optimizer, range(3))
-    other = pair(name, torch.bfloat16, seed=9)[1]
+    other = model_and_optimizer(name, torch.bfloat16, seed=9)[1]
     other.load_state_dict(optimizer.state_dict())
-    assert bits(other.state_dict()["state"]) == bits(optimizer.state_dict()["state"])
+    assert fingerprint(other.state_dict()["state"]) == fingerprint(optimizer.state_dict()["state"])
     check_effective(other)
 
 
 @each_method
 def test_parameters_keep_their_storage(name: str) -> None:
     """DDP buckets, compiled graphs and fused kernels hold on to it."""
-    _, optimizer = pair(name)
+    _, optimizer = model_and_optimizer(name)
     params = params_of(optimizer)
     places = [param.data_ptr() for param in params]
     advance(optimizer, range(3))
@@ -111,7 +111,7 @@ def test_parameters_keep_their_storage(name: str) -> None:
 @each_method
 def test_a_saved_state_holds_plain_values_only(name: str) -> None:
     """No generator's state, no object of ours: numbers, strings, lists and tensors."""
-    _, optimizer = pair(name)
+    _, optimizer = model_and_optimizer(name)
     advance(optimizer, range(2))
     plain = (int, float, str, bool, type(None), Tensor)
     saved = optimizer.state_dict()
@@ -123,7 +123,7 @@ def test_a_saved_state_holds_plain_values_only(name: str) -> None:
 
 @each_masked
 def test_mask_of_an_unmasked_parameter_is_an_error(name: str) -> None:
-    model, optimizer = pair(name)
+    model, optimizer = model_and_optimizer(name)
     for param in (model[0].bias, nn.Parameter(torch.zeros(5, 3))):
         with pytest.raises(ValueError, match="not in a masked group"):
             optimizer.mask(param)
@@ -133,9 +133,9 @@ def test_mask_of_an_unmasked_parameter_is_an_error(name: str) -> None:
 @pytest.mark.parametrize("distribution", get_args(config.Distribution))
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_ticket_gives_the_network_back(name: str, dtype: torch.dtype, distribution: str, tmp_path: Path) -> None:
-    model, optimizer = pair(name, dtype, distribution=distribution)
+    model, optimizer = model_and_optimizer(name, dtype, distribution=distribution)
     for step in range(NUM_STEPS):
         advance(optimizer, [step])
     tickets.save(tmp_path / "ticket", model, optimizer)
-    other = tickets.load(tmp_path / "ticket", model=pair(name, dtype, seed=9)[0])
-    assert bits(dict(other.state_dict())) == bits(dict(model.state_dict()))
+    other = tickets.load(tmp_path / "ticket", model=model_and_optimizer(name, dtype, seed=9)[0])
+    assert fingerprint(dict(other.state_dict())) == fingerprint(dict(model.state_dict()))

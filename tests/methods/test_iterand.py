@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from suite.methods import prunable
 from suite.methods.edge_popup import EdgePopup
 from suite.methods.iterand import IteRand
-from suite.methods.random import Stream, words
+from suite.methods.random import Stream, random_words
 
 SGD = {"momentum": 0.9, "weight_decay": 1e-3}
 UNLIKELY = 1e-4  # each statistical bound fails by chance this often; seeds are fixed, so in fact never
@@ -40,8 +40,8 @@ def test_probability_zero_is_edge_popup(slow: SimpleNamespace, rank_by: str) -> 
 def slow_redraw(layer: Any, position: int, *, seed: int, draw: int, prob: float, distribution: str) -> None:
     """Draw pruned weights again, one at a time, from the words that DESIGN names."""
     where = {"seed": seed, "draw": draw, "parameter": position}
-    choice = words(layer.theta.numel(), stream=Stream.REDRAW, **where).tolist()
-    value = words(layer.theta.numel(), stream=Stream.VALUES, **where).tolist()
+    choice = random_words(layer.theta.numel(), stream=Stream.REDRAW, **where).tolist()
+    value = random_words(layer.theta.numel(), stream=Stream.VALUES, **where).tolist()
     keep, theta = layer.mask().flatten().tolist(), layer.theta.view(-1)
     fan_in = layer.theta[0].numel()
     for i, kept in enumerate(keep):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from suite.methods.random import Stream, words
+from suite.methods.random import Stream, random_words
 from suite.methods.update.plain import (
     RANKINGS,
     Redraw,
@@ -205,8 +205,8 @@ def test_redraw_touches_the_chosen_pruned_ones_before_the_gradient_is_formed(slo
         thetas, scores, grads, redraw.fan_ins, redraw.parameters, strict=True
     ):
         where = {"seed": 8, "draw": 3, "parameter": parameter}
-        touched = words(theta.numel(), stream=Stream.REDRAW, **where) < 0.4 * 2**32
-        sign = torch.where(words(theta.numel(), stream=Stream.VALUES, **where) >= 2**31, 1.0, -1.0)
+        touched = random_words(theta.numel(), stream=Stream.REDRAW, **where) < 0.4 * 2**32
+        sign = torch.where(random_words(theta.numel(), stream=Stream.VALUES, **where) >= 2**31, 1.0, -1.0)
         fresh = (sign * math.sqrt(2 / fan_in)).view(theta.shape)
         new = torch.where(~slow.keep(score, 0.5) & touched.view(theta.shape), fresh, theta)
         expected_thetas.append(new)

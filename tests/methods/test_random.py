@@ -15,7 +15,16 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from suite.methods.random import DISTRIBUTIONS, SCORE_INITS, Stream, chosen, draw_scores_, draw_values_, philox, words
+from suite.methods.random import (
+    DISTRIBUTIONS,
+    SCORE_INITS,
+    Stream,
+    draw_scores_,
+    draw_values_,
+    philox,
+    random_words,
+    redraw_mask,
+)
 
 GOLDEN = Path(__file__).with_name("golden_streams.json")
 UNLIKELY = 1e-4  # each statistical bound fails by chance this often; seeds are fixed, so in fact never
@@ -73,7 +82,7 @@ def test_known_answers(counter: str, key: str, answer: str) -> None:
 def test_words_equal_a_second_philox(seed: int, stream: Stream, draw: int, parameter: int, start: int) -> None:
     where = {"seed": seed, "stream": stream, "draw": draw, "parameter": parameter}
     for num in (0, 1, 2, 3, 4, 5, 9):
-        got = words(num, **where, start=start)
+        got = random_words(num, **where, start=start)
         assert got.dtype == torch.int64
         assert got.tolist() == [slow_word(start + i, **where) for i in range(num)]
 
@@ -81,7 +90,7 @@ def test_words_equal_a_second_philox(seed: int, stream: Stream, draw: int, param
 def test_streams_draws_parameters_and_seeds_share_nothing() -> None:
     base: dict[str, Any] = {"seed": 5, "stream": Stream.VALUES, "draw": 1, "parameter": 2}
     others = [{"seed": 6}, {"draw": 2}, {"parameter": 3}, *({"stream": s} for s in Stream if s is not Stream.VALUES)]
-    drawn = [words(MANY, **{**base, **other}).double() for other in ({}, *others)]
+    drawn = [random_words(MANY, **{**base, **other}).double() for other in ({}, *others)]
     correlations = torch.corrcoef(torch.stack(drawn))
     correlations.fill_diagonal_(0)
     assert correlations.abs().max() < 5 / math.sqrt(MANY)  # five standard errors
@@ -91,7 +100,7 @@ def test_streams_draws_parameters_and_seeds_share_nothing() -> None:
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_seed_out_of_range(seed: int) -> None:
     with pytest.raises(ValueError, match=rf"seed: {seed}: must be at least 0 and below 2\^32"):
-        words(1, seed=seed, stream=Stream.VALUES, draw=0, parameter=0)
+        random_words(1, seed=seed, stream=Stream.VALUES, draw=0, parameter=0)
 
 
 def values(distribution: str, *, num: int = MANY, dtype: torch.dtype = torch.float32, **where: int) -> Tensor:
@@ -106,14 +115,14 @@ def scores(init: str, *, num: int = MANY, dtype: torch.dtype = torch.float32, **
 def golden() -> Iterator[tuple[str, str]]:
     """Every kept line: a name and hexadecimal bytes (little-endian float32) or words."""
     for stream in Stream:
-        kept = words(10, seed=11, stream=stream, draw=2, parameter=3, start=2**34 - 5)
+        kept = random_words(10, seed=11, stream=stream, draw=2, parameter=3, start=2**34 - 5)
         yield f"words {stream.name}", " ".join(f"{word:08x}" for word in kept.tolist())
     for distribution in DISTRIBUTIONS:
         kept = values(distribution, num=12, seed=11, draw=2, parameter=3)
         yield f"values {distribution}", kept.numpy().astype("<f4").tobytes().hex()
     for init in SCORE_INITS:
         yield f"scores {init}", scores(init, num=12, seed=11, parameter=3).numpy().astype("<f4").tobytes().hex()
-    touched = chosen(64, 0.3, seed=11, draw=2, parameter=3, device=None)
+    touched = redraw_mask(64, 0.3, seed=11, draw=2, parameter=3, device=None)
     yield "chosen 0.3", "".join(str(int(bit)) for bit in touched)
 
 
@@ -181,7 +190,7 @@ LONG: dict[str, Tensor] = {}
 @pytest.mark.parametrize("num", [65_535, 65_536, 65_537, 131_072 + 3])
 def test_values_past_a_chunk_border_are_their_words(num: int) -> None:
     """The comparison above could share a fault at a border; this one takes the words at once."""
-    word = words(num, seed=1, stream=Stream.VALUES, draw=1, parameter=2)
+    word = random_words(num, seed=1, stream=Stream.VALUES, draw=1, parameter=2)
     sign = torch.where(word >= 2**31, 1.0, -1.0)
     assert torch.equal(values("signed_constant", num=num, seed=1, draw=1, parameter=2).sign(), sign)
 
@@ -217,8 +226,8 @@ def check_moments(sample: Tensor, *, variance: float, fourth: float) -> None:
 
 @pytest.mark.parametrize("prob", [0.0, 2**-32, 0.1, 0.5, 1.0])
 def test_chosen_is_the_comparison_with_the_word(prob: float) -> None:
-    word = words(MANY, seed=1, stream=Stream.REDRAW, draw=2, parameter=3)
-    got = chosen(MANY, prob, seed=1, draw=2, parameter=3, device=None)
+    word = random_words(MANY, seed=1, stream=Stream.REDRAW, draw=2, parameter=3)
+    got = redraw_mask(MANY, prob, seed=1, draw=2, parameter=3, device=None)
     assert got.dtype == torch.bool
     assert torch.equal(got, word.double() < prob * 2.0**32)
     assert stats.binomtest(int(got.sum()), MANY, prob).pvalue > UNLIKELY
@@ -226,10 +235,10 @@ def test_chosen_is_the_comparison_with_the_word(prob: float) -> None:
 
 def test_chosen_at_the_border() -> None:
     """A word is below the next number and not below itself: both are exact as probabilities."""
-    word = words(20, seed=1, stream=Stream.REDRAW, draw=2, parameter=3).tolist()
+    word = random_words(20, seed=1, stream=Stream.REDRAW, draw=2, parameter=3).tolist()
     for i, number in enumerate(word):
         for border, expected in ((number, False), (number + 0.5, True), (number + 1, True)):
-            assert chosen(20, border / 2**32, seed=1, draw=2, parameter=3, device=None)[i].item() is expected
+            assert redraw_mask(20, border / 2**32, seed=1, draw=2, parameter=3, device=None)[i].item() is expected
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)

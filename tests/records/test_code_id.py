@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from suite.records import code_id
-from suite.records.code_id import code_id_of, counted_files, essential
+from suite.records.code_id import code_id_of, hashed_files, normalize_source
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -89,11 +89,11 @@ async def i():
 
 def test_comments_docstrings_and_blank_lines_are_left_out() -> None:
     """Written out by hand: so each version of Python that runs this test must agree with it."""
-    assert essential(SOURCE.encode()).decode() == ESSENCE
+    assert normalize_source(SOURCE.encode()).decode() == ESSENCE
 
 
 def test_line_ends_of_another_system_change_nothing() -> None:
-    assert essential(SOURCE.replace("\n", "\r\n").encode()) == essential(SOURCE.encode())
+    assert normalize_source(SOURCE.replace("\n", "\r\n").encode()) == normalize_source(SOURCE.encode())
 
 
 def words(source: bytes, docstrings: set[tuple[int, int]]) -> list[str]:
@@ -103,14 +103,14 @@ def words(source: bytes, docstrings: set[tuple[int, int]]) -> list[str]:
     return [each.string for each in found if each.type not in unread and each.start not in docstrings]
 
 
-@pytest.mark.parametrize("file", counted_files(ROOT / "suite"), ids=lambda file: str(file.relative_to(ROOT)))
+@pytest.mark.parametrize("file", hashed_files(ROOT / "suite"), ids=lambda file: str(file.relative_to(ROOT)))
 def test_what_is_left_of_each_module_are_its_words(file: Path) -> None:
     source = file.read_bytes()
     documented = [node for node in ast.walk(ast.parse(source)) if isinstance(node, DOCUMENTED)]
     docstrings = {
         (node.body[0].lineno, node.body[0].col_offset) for node in documented if ast.get_docstring(node) is not None
     }
-    left = essential(source)
+    left = normalize_source(source)
     assert words(left, set()) == words(source, docstrings)
     assert all(line.strip() for line in left.splitlines()) and len(left) < len(source)
 
@@ -191,9 +191,9 @@ def test_a_new_method_counts_at_once(suite: Path) -> None:
 
 
 def test_every_module_that_is_named_is_there() -> None:
-    for name in (*code_id.COUNTED, *code_id.NOT_COUNTED):
+    for name in (*code_id.HASHED_PATHS, *code_id.UNHASHED_PATHS):
         assert (ROOT / "suite" / name).exists(), name
-    counted = {file.relative_to(ROOT / "suite").as_posix() for file in counted_files(ROOT / "suite")}
+    counted = {file.relative_to(ROOT / "suite").as_posix() for file in hashed_files(ROOT / "suite")}
     assert {
         "methods/edge_popup.py",
         "models/resnet.py",
@@ -201,7 +201,7 @@ def test_every_module_that_is_named_is_there() -> None:
         "train/loop.py",
         "config/trial.py",
     } <= counted
-    assert not counted & set(code_id.NOT_COUNTED)
+    assert not counted & set(code_id.UNHASHED_PATHS)
 
 
 @pytest.mark.long

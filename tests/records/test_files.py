@@ -10,7 +10,7 @@ import pytest
 
 from suite import records
 from suite.config import InputError
-from suite.records import Result, Writer, read_failure, read_metrics, read_result, write_failure, write_whole
+from suite.records import Result, Writer, read_failure, read_metrics, read_result, write_failure, write_text_atomic
 
 
 @pytest.fixture
@@ -162,14 +162,14 @@ def test_a_file_is_written_whole_or_not_at_all(
 ) -> None:
     file = tmp_path / "file.txt"
     if before:
-        write_whole(file, before)
+        write_text_atomic(file, before)
     with monkeypatch.context() as patch:
         patch.setattr(*{"fsync": (os, "fsync"), "replace": (Path, "replace")}[call], full_disk)
         with pytest.raises(OSError, match="No space left"):
-            write_whole(file, "new")
+            write_text_atomic(file, "new")
     assert names(file.parent) == (["file.txt"] if before else [])
     assert not before or file.read_text() == before
-    write_whole(file, "neü")
+    write_text_atomic(file, "neü")
     assert file.read_bytes() == "neü".encode()
     assert names(file.parent) == ["file.txt"]
 
@@ -182,7 +182,7 @@ def test_the_bytes_are_on_disk_before_the_name(tmp_path: Path, monkeypatch: pyte
         seen.append(os.fstat(descriptor).st_size)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    write_whole(tmp_path / "file", "12345")
+    write_text_atomic(tmp_path / "file", "12345")
     assert seen == [5]
 
 

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.fake_results import made, result_of
+from support.fake_results import create_trial_folder, fake_result
 from support.index_cases import (
     KINDS,
     TRIALS,
     filled,
     is_right,
-    leave,
     reference,
     states,
     trial_of,
+    write_trial_state,
 )
 
 from suite.records import Result, Summary, index, read_result
@@ -83,9 +83,9 @@ def test_a_history(ledger: Ledger, seed: int, request: pytest.FixtureRequest) ->
             folder.rename(elsewhere)
         else:
             shutil.rmtree(folder, ignore_errors=True)
-            index.begun(made(ledger, trial.trial_id))
+            index.invalidate(create_trial_folder(ledger, trial.trial_id))
             folder.rmdir()
-            leave(ledger, trial, chance.choice(KINDS))
+            write_trial_state(ledger, trial, chance.choice(KINDS))
         if chance.random() < 0.3:
             assert is_right(ledger)
         if chance.random() < 0.05:
@@ -96,12 +96,12 @@ def test_a_history(ledger: Ledger, seed: int, request: pytest.FixtureRequest) ->
 
 def test_a_changed_default_is_seen_though_nothing_is_opened(ledger: Ledger, opened: list[str]) -> None:
     trial = trial_of(1)
-    leave(ledger, trial, "fewer")
-    assert ledger.look({trial.trial_id: trial})[trial.trial_id].state == "done"
+    write_trial_state(ledger, trial, "fewer")
+    assert ledger.lookup({trial.trial_id: trial})[trial.trial_id].state == "done"
     entry = json.loads(lines(ledger)[0].split(b" ", 2)[2])
     assert "threads" not in entry["summary"]["config"]
     later = trial.model_copy(update={"threads": 2})  # what this trial_id would mean with another default
-    found = ledger.look({trial.trial_id: later})[trial.trial_id]
+    found = ledger.lookup({trial.trial_id: later})[trial.trial_id]
     assert found.state == "differs" and found.problem and str(ledger.folder(trial.trial_id)) in found.problem
     assert opened == [trial.trial_id]
 
@@ -117,7 +117,7 @@ def test_what_one_look_found_the_next_one_does_not_open(ledger: Ledger, opened: 
         result.write_text("{") if i % 2 else result.unlink()
     opened.clear()
     size = (ledger.root / "index.jsonl").stat().st_size
-    assert {i: each.state for i, each in ledger.look(TRIALS).items()} == first
+    assert {i: each.state for i, each in ledger.lookup(TRIALS).items()} == first
     assert opened == []
     assert (ledger.root / "index.jsonl").stat().st_size == size
     (ledger.root / "index.jsonl").unlink()
@@ -130,7 +130,7 @@ def test_only_what_is_asked_for_is_opened(ledger: Ledger, opened: list[str]) -> 
     (ledger.root / "index.jsonl").unlink()
     opened.clear()
     some = dict(list(TRIALS.items())[:3])
-    assert ledger.look(some).keys() == some.keys()
+    assert ledger.lookup(some).keys() == some.keys()
     assert set(opened) == some.keys()
 
 
@@ -139,9 +139,9 @@ def test_a_new_attempt_in_a_folder_of_the_same_inode(ledger: Ledger, one_inode: 
     filled(ledger)
     trial = trial_of(3)
     shutil.rmtree(ledger.folder(trial.trial_id))
-    index.begun(made(ledger, trial.trial_id))
+    index.invalidate(create_trial_folder(ledger, trial.trial_id))
     assert states(ledger)[trial.trial_id] == "unfinished"
-    leave(ledger, trial, begin)
+    write_trial_state(ledger, trial, begin)
     assert states(ledger)[trial.trial_id] == {"left": "unfinished"}.get(begin, begin)
     assert is_right(ledger)
 
@@ -152,9 +152,9 @@ def test_a_trial_that_was_seen_missing_is_not_known_any_more(ledger: Ledger, one
     trial = trial_of(3)
     shutil.rmtree(ledger.folder(trial.trial_id))
     assert states(ledger)[trial.trial_id] == "missing"
-    (made(ledger, trial.trial_id) / "job.json").write_text("{}")
+    (create_trial_folder(ledger, trial.trial_id) / "job.json").write_text("{}")
     assert states(ledger)[trial.trial_id] == "unfinished"
-    leave(ledger, trial, "diverged")
+    write_trial_state(ledger, trial, "diverged")
     assert is_right(ledger)
 
 
@@ -162,7 +162,7 @@ def test_a_whole_copy(ledger: Ledger, tmp_path: Path, opened: list[str]) -> None
     filled(ledger)
     shutil.copytree(ledger.root, tmp_path / "copy")
     copy = Ledger(tmp_path / "copy")
-    leave(copy, trial_of(1), "diverged")
+    write_trial_state(copy, trial_of(1), "diverged")
     opened.clear()
     assert is_right(copy)
     assert len(opened) == len(TRIALS)  # once: other inodes
@@ -199,7 +199,7 @@ def test_a_line_that_cannot_be_used(ledger: Ledger, damage: str, opened: list[st
     trial_id = first[9:21].decode()
     (ledger.root / "index.jsonl").write_bytes(b"\n".join([DAMAGES[damage](first), *rest]) + b"\n")
     shutil.rmtree(ledger.folder(trial_id))
-    leave(ledger, TRIALS[trial_id], "diverged")
+    write_trial_state(ledger, TRIALS[trial_id], "diverged")
     opened.clear()
     assert is_right(ledger)
     assert opened == [trial_id]  # and it is known from then on
@@ -211,12 +211,12 @@ def test_a_line_cut_short_and_others_behind_it(ledger: Ledger, opened: list[str]
     os.truncate(path, path.stat().st_size - 50)  # as a full disk leaves it
     last = lines(ledger)[-1][9:21].decode()
     later = trial_of(99)
-    leave(ledger, later, "done")
+    write_trial_state(ledger, later, "done")
     opened.clear()
-    assert ledger.look({later.trial_id: later})[later.trial_id].state == "done"
+    assert ledger.lookup({later.trial_id: later})[later.trial_id].state == "done"
     assert is_right(ledger)
     assert opened == [later.trial_id, last]
-    assert ledger.look({later.trial_id: later})[later.trial_id].state == "done"
+    assert ledger.lookup({later.trial_id: later})[later.trial_id].state == "done"
     assert len(opened) == 2
 
 
@@ -225,7 +225,7 @@ def test_random_damage(ledger: Ledger, seed: int) -> None:
     chance = random.Random(seed)
     path = ledger.root / "index.jsonl"
     for trial in TRIALS.values():
-        leave(ledger, trial, chance.choice(KINDS))
+        write_trial_state(ledger, trial, chance.choice(KINDS))
     for _ in range(30):
         assert is_right(ledger)
         content = bytearray(path.read_bytes())
@@ -251,14 +251,14 @@ def test_a_full_disk_keeps_no_old_answer(
     shutil.rmtree(ledger.folder(trial.trial_id))
     with monkeypatch.context() as patch:
         patch.setattr(index.os, "write", full)
-        index.begun(made(ledger, trial.trial_id))
-    leave(ledger, trial, "diverged")
+        index.invalidate(create_trial_folder(ledger, trial.trial_id))
+    write_trial_state(ledger, trial, "diverged")
     assert is_right(ledger)
 
 
 def test_an_entry_is_one_line(ledger: Ledger) -> None:
     trial = trial_of(1)
-    result = result_of(trial, versions={"torch": 'a\nb\u2028"\x00'}, device="Gerät\r\n")
+    result = fake_result(trial, versions={"torch": 'a\nb\u2028"\x00'}, device="Gerät\r\n")
     summary = Summary.model_validate({**result.model_dump(), "num_test_images": 360, "record_bytes": 5})
     text = index._line(Entry(trial_id=trial.trial_id, inode=1, summary=summary)).encode()
     assert text.count(b"\n") == 1 and text.endswith(b"\n")

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fake_results import made, result_of, write_result
-from support.index_cases import KINDS, TRIALS, filled, is_right, leave
+from support.fake_results import create_trial_folder, fake_result, write_result
+from support.index_cases import KINDS, TRIALS, filled, is_right, write_trial_state
 
 from suite.config import InputError, Trial
 from suite.config.sweep_file import Sweep
@@ -53,7 +53,7 @@ def test_states(ledger: Ledger) -> None:
     folder = ledger.folder(trial.trial_id)
     assert folder == ledger.root / "trials" / trial.trial_id
     assert ledger.state(trial) == "missing"
-    Writer(made(ledger, trial.trial_id)).epoch({"epoch": 0})
+    Writer(create_trial_folder(ledger, trial.trial_id)).epoch({"epoch": 0})
     assert ledger.state(trial) == "unfinished"
     write_failure(folder, trial.trial_id, ValueError("x"))
     assert ledger.state(trial) == "failed"
@@ -113,8 +113,8 @@ def mixed(ledger: Ledger) -> Sweep:
     trials = [trial_of(seed) for seed in (5, 4, 3, 2, 1)]
     write_result(ledger, trials[4])
     write_result(ledger, trials[3], status="diverged")
-    write_failure(made(ledger, trials[2].trial_id), trials[2].trial_id, ValueError("x"))
-    Writer(made(ledger, trials[1].trial_id)).epoch({"epoch": 0})
+    write_failure(create_trial_folder(ledger, trials[2].trial_id), trials[2].trial_id, ValueError("x"))
+    Writer(create_trial_folder(ledger, trials[1].trial_id)).epoch({"epoch": 0})
     return sweep_of(*trials)
 
 
@@ -139,7 +139,7 @@ def test_a_sweep_is_complete_when_every_trial_is_final(ledger: Ledger) -> None:
     assert plan.complete
     assert not plan.to_run
     failed = trial_of(3)
-    write_failure(made(ledger, failed.trial_id), failed.trial_id, ValueError("x"))
+    write_failure(create_trial_folder(ledger, failed.trial_id), failed.trial_id, ValueError("x"))
     plan = make_plan(sweep_of(trial_of(1), failed), ledger)
     assert not plan.complete  # though nothing is to run
     assert not plan.to_run
@@ -147,7 +147,7 @@ def test_a_sweep_is_complete_when_every_trial_is_final(ledger: Ledger) -> None:
 
 def test_all_records_that_cannot_be_used_are_told_at_once(ledger: Ledger, mixed: Sweep) -> None:
     garbled, other, second = trial_of(5), trial_of(4), trial_of(3)
-    Writer(made(ledger, garbled.trial_id))
+    Writer(create_trial_folder(ledger, garbled.trial_id))
     (ledger.folder(garbled.trial_id) / "result.json").write_text('{"trial_')
     for trial in (other, second):
         write_result(ledger, trial, config={**trial.model_dump(mode="json"), "threads": 3})
@@ -180,14 +180,14 @@ ledger = Ledger(Path(sys.argv[1]))
 for seed in map(int, sys.argv[2:]):
     trial = trial_of(seed)
     assert ledger.look({trial.trial_id: trial})[trial.trial_id].state == "done"
-    index.begun(ledger.folder(f"{seed:012x}"))
+    index.invalidate(ledger.folder(f"{seed:012x}"))
 """
 
 
 def test_processes_that_append_at_once_lose_nothing(ledger: Ledger) -> None:
     trials = {trial.trial_id: trial for trial in map(trial_of, range(1, 301))}
     for trial in trials.values():
-        (made(ledger, trial.trial_id) / "result.json").write_text(result_of(trial).model_dump_json())
+        (create_trial_folder(ledger, trial.trial_id) / "result.json").write_text(fake_result(trial).model_dump_json())
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))}
     with ExitStack() as stack:
         processes = [
@@ -214,7 +214,7 @@ def test_processes_that_append_at_once_lose_nothing(ledger: Ledger) -> None:
     assert all(index._parsed(line) for line in lines)
     for trial_id in trials:
         (ledger.folder(trial_id) / "result.json").unlink()  # nothing is opened
-    assert {each.state for each in ledger.look(trials).values()} == {"done"}
+    assert {each.state for each in ledger.lookup(trials).values()} == {"done"}
 
 
 # An index that is of no use, or of another machine -----------------------------------------------------------------
@@ -234,8 +234,8 @@ def test_a_file_that_cannot_be_used(ledger: Ledger, what: str) -> None:
     filled(ledger)
     FILES[what](ledger.root / "index.jsonl")
     shutil.rmtree(ledger.folder(trial_of(1).trial_id))
-    leave(ledger, trial_of(1), "diverged")
-    index.begun(made(ledger, trial_of(2).trial_id))
+    write_trial_state(ledger, trial_of(1), "diverged")
+    index.invalidate(create_trial_folder(ledger, trial_of(2).trial_id))
     assert is_right(ledger)
 
 
@@ -245,7 +245,7 @@ def test_an_index_that_cannot_be_written(ledger: Ledger, monkeypatch: pytest.Mon
         raise error
 
     monkeypatch.setattr(index.os, "open", refuse)
-    index.begun(made(ledger, trial_of(1).trial_id))
+    index.invalidate(create_trial_folder(ledger, trial_of(1).trial_id))
     filled(ledger)
     assert is_right(ledger)
     assert not (ledger.root / "index.jsonl").exists()
@@ -268,9 +268,9 @@ def test_an_index_that_cannot_be_read(ledger: Ledger, monkeypatch: pytest.Monkey
 def test_records_of_two_machines_in_one_folder(ledger: Ledger, tmp_path: Path, with_index: bool) -> None:
     other = Ledger(tmp_path / "other")
     for i, (trial_id, trial) in enumerate(TRIALS.items()):
-        leave(ledger if i % 2 else other, trial, KINDS[i % 10])
+        write_trial_state(ledger if i % 2 else other, trial, KINDS[i % 10])
         if i % 5 == 0 and i % 2:
-            leave(other, trial, "diverged")
+            write_trial_state(other, trial, "diverged")
             shutil.rmtree(ledger.folder(trial_id))
     assert is_right(ledger) and is_right(other)
     for folder in (other.root / "trials").iterdir():
@@ -315,7 +315,7 @@ def holder(root: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_second_sweep_is_told_who_holds_the_folder(ledger: Ledger, end: str) -> None:
     with holder(ledger.root) as process:
         for _ in range(2):  # the first one to be refused does not break the lock
-            with pytest.raises(InputError) as caught, ledger.running():
+            with pytest.raises(InputError) as caught, ledger.locked():
                 pytest.fail("two sweeps hold the folder")
             assert str(caught.value).startswith(f"{ledger.root}: in use by a sweep on ")
             assert f"process {process.pid}: wait for it, or give --results another folder" in str(caught.value)
@@ -326,15 +326,15 @@ def test_a_second_sweep_is_told_who_holds_the_folder(ledger: Ledger, end: str) -
         else:
             process.communicate("")
             assert process.returncode == 0
-        with ledger.running():
+        with ledger.locked():
             assert f"process {os.getpid()}\n" in (ledger.root / ".lock").read_text()
 
 
 def test_the_lock_is_given_back_whatever_happens(ledger: Ledger) -> None:
-    with pytest.raises(KeyboardInterrupt), ledger.running():
+    with pytest.raises(KeyboardInterrupt), ledger.locked():
         raise KeyboardInterrupt
     for _ in range(2):
-        with ledger.running():
+        with ledger.locked():
             assert len((ledger.root / ".lock").read_text().splitlines()) == 1
 
 
@@ -342,5 +342,5 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     root = tmp_path / "file" / "results"  # not even root can make this
     assert make_plan(sweep_of(trial_of()), Ledger(root)).counts == {"missing": 1}  # looking raises nothing
-    with pytest.raises(InputError, match=f"{root}: results cannot be written there: "), Ledger(root).running():
+    with pytest.raises(InputError, match=f"{root}: results cannot be written there: "), Ledger(root).locked():
         pytest.fail("held what cannot be")

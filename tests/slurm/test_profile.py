@@ -257,7 +257,7 @@ def test_a_machine_without_slurm(command: Command, tmp_path: Path, monkeypatch: 
     assert not Path("results").exists()
     monkeypatch.setattr(shutil, "which", lambda name: None if name == "scontrol" else name)
     with pytest.raises(InputError, match="no scontrol on PATH"):
-        controller.check_here()
+        controller.check_slurm_available()
 
 
 def test_the_command_says_it_without_a_traceback(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from suite.slurm.controller import Job
 from suite.slurm.record import (
     ALLOCATIONS,
     JOB,
-    MOST_FRUITLESS,
+    MAX_FRUITLESS_ALLOCATIONS,
     JobRecord,
     count_allocation,
     forget_job,
@@ -139,7 +139,7 @@ def test_allocations_that_led_nowhere_are_counted(folder: Path, checkpoints: lis
             (folder / f"attempt-{attempt}" / f"checkpoint-{step:010}.pt").touch()
         counted.append(count_allocation(folder, newest_checkpoint(folder)))
     assert counted == fruitless
-    assert MOST_FRUITLESS == 3
+    assert MAX_FRUITLESS_ALLOCATIONS == 3
 
 
 def test_the_first_allocation_of_a_trial_without_an_attempt(folder: Path) -> None:

@@ -37,18 +37,22 @@ def step_read(folder: Path, **identity: str) -> int | None:
         return None
     state = checkpoint.unpack(found)
     step: int = state["step"]
-    assert same(state, state_of(step, len(state["tensors"][0])))
+    assert bitwise_equal(state, state_of(step, len(state["tensors"][0])))
     return step
 
 
-def same(one: Any, other: Any) -> bool:
+def bitwise_equal(one: Any, other: Any) -> bool:
     """Equal in kind and in every bit, whatever it is made of."""
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return (one.dtype, one.shape) == (other.dtype, other.shape) and torch.equal(bytes_of(one), bytes_of(other))
     if isinstance(one, dict):
-        return isinstance(other, dict) and list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+        return (
+            isinstance(other, dict)
+            and list(one) == list(other)
+            and all(bitwise_equal(one[key], other[key]) for key in one)
+        )
     if isinstance(one, list | tuple):
-        return type(one) is type(other) and len(one) == len(other) and all(map(same, one, other))
+        return type(one) is type(other) and len(one) == len(other) and all(map(bitwise_equal, one, other))
     return type(one) is type(other) and repr(one) == repr(other)  # which tells -0.0 from 0.0, and NaN is NaN
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 
-def names(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     """What is in it."""
     return sorted(path.name for path in folder.iterdir())
 
 
 @contextlib.contextmanager
-def mounted(folder: Path, size: int) -> Iterator[Path]:
+def mount_small_disk(folder: Path, size: int) -> Iterator[Path]:
     """A real disk of some KiB, in pages of 4; the test is skipped where there can be none."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "none", str(folder)]

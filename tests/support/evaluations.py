@@ -10,7 +10,7 @@ from suite.train import loop
 Evaluated = list[tuple[str, list[Tensor]]]  # the splits in order, with the parameters that the network then had
 
 
-def watched(monkeypatch: pytest.MonkeyPatch) -> Evaluated:
+def record_evaluations(monkeypatch: pytest.MonkeyPatch) -> Evaluated:
     """The evaluations of trials from now on."""
     seen: Evaluated = []
     evaluate = loop.evaluate

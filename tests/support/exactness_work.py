@@ -1,6 +1,6 @@
 """What ranks do in the tests of exactness, and one process to compare: they run the same functions.
 
-``by_two`` and ``by_four`` are what ``ranks.on_ranks`` calls.
+``run_two_rank_jobs`` and ``run_four_rank_jobs`` are what ``ranks.on_ranks`` calls.
 """
 
 import gc
@@ -13,17 +13,17 @@ from unittest import mock
 
 import numpy as np
 import torch
-from support.ranks import CPU, METHODS, joined, meeting, settings_of
+from support.ranks import CPU, METHODS, fresh_rendezvous, join_group, settings_of
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from suite import data, train
 from suite.config import Trial
 from suite.data.arrays import ArrayData
-from suite.data.sources import Source
+from suite.data.sources import RawDataset
 from suite.stopping import Stopped
 from suite.train import checkpointing, distributed, loop, setup
-from suite.train.distributed import ALONE, Group, Place
+from suite.train.distributed import SINGLE_PROCESS, Group, RankInfo
 from suite.train.step import train_step
 
 MASKED = [method for method in METHODS if method != "weights"]
@@ -45,11 +45,11 @@ def batches(run: setup.Run) -> Iterator[tuple[Tensor, Tensor, int]]:
             yield images, labels, min(size, num - number * size)
 
 
-def built(settings: dict[str, Any], group: Group, arrays: ArrayData | None = None) -> setup.Run:
+def build_run(settings: dict[str, Any], group: Group, arrays: ArrayData | None = None) -> setup.Run:
     trial = Trial.model_validate(settings)
-    device = setup.settle(trial, Place(group.rank, group.rank, group.world_size))
+    device = setup.configure_torch(trial, RankInfo(group.rank, group.rank, group.world_size))
     run = setup.build(trial, arrays or data.load(trial.dataset, data_dir=None, device=device), device, group)
-    run.network.train()
+    run.ddp_model.train()
     return run
 
 
@@ -66,16 +66,16 @@ def thetas_of(run: setup.Run) -> bytes:
     return b"".join(state["theta"].contiguous().numpy().tobytes() for state in states)
 
 
-def record(settings: dict[str, Any], num_steps: int, group: Group = ALONE) -> dict[str, Any]:
+def record(settings: dict[str, Any], num_steps: int, group: Group = SINGLE_PROCESS) -> dict[str, Any]:
     """After each step a hash of the masks, one of the weights under them, and the mean loss; at the end what there is.
 
     "masks at the end" are the mask bits, "params" the effective parameters.
     """
-    run = built(settings, group)
+    run = build_run(settings, group)
     found: dict[str, Any] = {"masks": [], "thetas": [], "losses": []}
     for images, labels, count in itertools.islice(batches(run), num_steps):
         loss = train_step(run, images, labels, count)
-        found["losses"].append(float(group.sum_(loss)) / count)
+        found["losses"].append(float(group.all_reduce_sum(loss)) / count)
         found["masks"].append(hashlib.sha256(masks_of(run).numpy().tobytes()).hexdigest())
         found["thetas"].append(hashlib.sha256(thetas_of(run)).hexdigest())
     found["masks at the end"] = masks_of(run)
@@ -83,32 +83,32 @@ def record(settings: dict[str, Any], num_steps: int, group: Group = ALONE) -> di
     return found
 
 
-def by_two(jobs: dict[str, tuple[dict[str, Any], int]], folder: str) -> dict[str, Any]:
+def run_two_rank_jobs(jobs: dict[str, tuple[dict[str, Any], int]], folder: str) -> dict[str, Any]:
     """``record`` of each job as one of several ranks, the statistics of a norm, and one trial from end to end."""
     found: dict[str, Any] = {}
     for name, (settings, num_steps) in jobs.items():
-        with joined() as group:
+        with join_group() as group:
             found[name] = record(settings, num_steps, group)
-    with joined() as group:
+    with join_group() as group:
         found["norms"] = norms(group)
-    with meeting():
-        train.train(Trial.model_validate(WHOLE), Path(folder))
+    with fresh_rendezvous():
+        train.train(Trial.model_validate(FULL_TRIAL), Path(folder))
     return found
 
 
 def norms(group: Group) -> list[dict[str, Tensor]]:
     """Two steps of a network with batch norm: the loss of this rank, and its first convolution and norm.
 
-    ``weight`` is what the batch met; the statistics are those after the step, ``shared`` after ``share_buffers``.
+    ``weight`` is what the batch met; the statistics are those after the step, ``shared`` after ``broadcast_buffers``.
     """
-    run = built(settings_of("weights", model=RESNET, processes=group.world_size, **EXACT), group)
+    run = build_run(settings_of("weights", model=RESNET, processes=group.world_size, **EXACT), group)
     convolution, norm = run.model.get_submodule("stem.0.0"), run.model.get_submodule("stem.0.1")
     found = []
     for images, labels, count in itertools.islice(batches(run), 2):
         step = {"weight": convolution.weight.detach().clone()}
         step["loss"] = train_step(run, images, labels, count)
         found.append(step | {name: buffer.clone() for name, buffer in norm.named_buffers()})
-    group.share_buffers(run.model)
+    group.broadcast_buffers(run.model)
     found.append({name: buffer.clone() for name, buffer in norm.named_buffers()})
     return found
 
@@ -131,7 +131,7 @@ JOBS: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
-WHOLE = settings_of("iterand", model=RESNET, processes=2, global_batch_size=316)
+FULL_TRIAL = settings_of("iterand", model=RESNET, processes=2, global_batch_size=316)
 
 
 # Batch norm ---------------------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def tiny(num_train: int) -> ArrayData:
     images = numbers.integers(0, 256, (num_train + 2, 1, 16, 16), dtype=np.uint8)
     index = np.arange(num_train + 2)
     splits = {"train": index[:num_train], "val": index[-2:-1], "test": index[-1:]}
-    source = Source(images, numbers.integers(0, 10, num_train + 2), splits, num_classes=10)
+    source = RawDataset(images, numbers.integers(0, 10, num_train + 2), splits, num_classes=10)
     return ArrayData.build(source, augment="none", device=CPU)
 
 
@@ -153,22 +153,22 @@ FEWER = {"3 left": 2 * 16 + 3, "1 left": 16 + 1}  # training images: some ranks 
 
 def shares_left_empty(num_train: int) -> dict[str, Tensor]:
     """An epoch of a network with batch norm as one of 4 ranks: what it has then."""
-    with joined() as group:
+    with join_group() as group:
         return an_epoch_of(num_train, group)
 
 
 def an_epoch_of(num_train: int, group: Group) -> dict[str, Tensor]:
-    run = built(SMALL, group, tiny(num_train))
+    run = build_run(SMALL, group, tiny(num_train))
     for images, labels, count in itertools.islice(batches(run), -(-num_train // 16)):
         train_step(run, images, labels, count)
-    group.share_buffers(run.model)
+    group.broadcast_buffers(run.model)
     return {name: value.clone() for name, value in run.model.state_dict().items()}
 
 
 # Stopped and gone on with ---------------------------------------------------------------------------------------------
 
 ALWAYS = {"every_seconds": 0.0, "max_time_share": 1.0}  # a checkpoint at every step, and at the end
-FOURS: dict[str, dict[str, Any]] = {
+FOUR_RANK_TRIALS: dict[str, dict[str, Any]] = {
     "weights, resnet18": settings_of("weights", model=RESNET, processes=4, global_batch_size=316),
     "weights, conv2": settings_of("weights", processes=4, global_batch_size=316),
     "iterand, conv2": settings_of(
@@ -179,7 +179,7 @@ STOPS = ("step 3", "evaluation", "step 1")  # of each attempt: in the first epoc
 DONE = "step 1000000"
 
 
-def trained(settings: dict[str, Any], folder: Path, *, stop_at: str = DONE) -> int | str:
+def train_until_stop(settings: dict[str, Any], folder: Path, *, stop_at: str = DONE) -> int | str:
     """Train until one rank asks for a stop: steps done, or how it was stopped."""
     trial = Trial.model_validate({**settings, "checkpoint": ALWAYS})
     reached = {"step": 0, "evaluation": 0}
@@ -193,7 +193,7 @@ def trained(settings: dict[str, Any], folder: Path, *, stop_at: str = DONE) -> i
 
     def should_stop() -> bool:
         what, _, number = stop_at.partition(" ")
-        return distributed.started_as().rank == trial.processes - 1 and reached[what] == int(number or 1)
+        return distributed.rank_info_from_env().rank == trial.processes - 1 and reached[what] == int(number or 1)
 
     with count("step", loop.train_step), count("evaluation", loop.evaluate):
         try:
@@ -211,12 +211,12 @@ def networks_at_the_end(folder: Path) -> list[int]:
         end(*args)
 
     folder.mkdir(exist_ok=True)
-    with meeting(), mock.patch.object(torch.distributed, "destroy_process_group", watch):
-        train.train(Trial.model_validate(FOURS["weights, conv2"]), folder)
+    with fresh_rendezvous(), mock.patch.object(torch.distributed, "destroy_process_group", watch):
+        train.train(Trial.model_validate(FOUR_RANK_TRIALS["weights, conv2"]), folder)
     return found
 
 
-def by_four(folder: str, jobs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def run_four_rank_jobs(folder: str, jobs: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Each trial without a stop, and with several: how each attempt ended. And networks after short last batches."""
     checkpointing._MOST_SECONDS = 0  # ranks ask each other at every step
     ended: dict[str, Any] = {name: shares_left_empty(num_train) for name, num_train in FEWER.items()}
@@ -227,6 +227,6 @@ def by_four(folder: str, jobs: dict[str, dict[str, Any]]) -> dict[str, Any]:
             path = Path(folder, name, kind)
             path.mkdir(parents=True, exist_ok=True)
             for stop_at in stops:
-                with meeting():
-                    ended[name].append(trained(settings, path, stop_at=stop_at))
+                with fresh_rendezvous():
+                    ended[name].append(train_until_stop(settings, path, stop_at=stop_at))
     return ended

@@ -11,7 +11,7 @@ from suite.records import Result, Writer, index
 from suite.records.ledger import Ledger
 
 
-def result_of(trial: Trial, **changes: Any) -> Result:
+def fake_result(trial: Trial, **changes: Any) -> Result:
     """A made-up result: accuracy 80 % + the seed in points, parameters 1000 x width, half of them kept if masked."""
     accuracy, total = 0.8 + trial.seed / 100, int(1000 * trial.model.width_mult)
     made_up = {
@@ -38,14 +38,14 @@ def result_of(trial: Trial, **changes: Any) -> Result:
     return Result.model_validate({**made_up, **changes})
 
 
-def answered(right: Sequence[bool]) -> dict[str, Any]:
+def correctness_fields(right: Sequence[bool]) -> dict[str, Any]:
     """What changes in a made-up result of a small test set, of whose images these were right."""
     top1 = {"val/top1": float(np.mean(right)), "test/top1": float(np.mean(right))}
     correct = np.packbits(np.array(right)).tobytes().hex()
     return {"test_predictions": [0] * len(right), "test_correct": correct, "metrics": top1}
 
 
-def made(ledger: Ledger, trial_id: str) -> Path:
+def create_trial_folder(ledger: Ledger, trial_id: str) -> Path:
     """The folder of a trial, which exists from now on."""
     folder = ledger.folder(trial_id)
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def made(ledger: Ledger, trial_id: str) -> Path:
 
 def write_result(ledger: Ledger, trial: Trial, **changes: Any) -> Result:
     """Put a made-up result into the ledger, as the trial would have left it."""
-    result = result_of(trial, **changes)
-    index.begun(ledger.folder(trial.trial_id))
-    Writer(made(ledger, trial.trial_id)).finish(result)
+    result = fake_result(trial, **changes)
+    index.invalidate(ledger.folder(trial.trial_id))
+    Writer(create_trial_folder(ledger, trial.trial_id)).finish(result)
     return result

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from support.fake_results import made, result_of
+from support.fake_results import create_trial_folder, fake_result
 
 from suite.config import Trial
 from suite.records import StoppedEarly, read_result
@@ -26,21 +26,21 @@ def trial_of(seed: int) -> Trial:
 TRIALS = {trial.trial_id: trial for trial in map(trial_of, range(1, 41))}
 
 
-def leave(ledger: Ledger, trial: Trial, kind: str) -> None:
+def write_trial_state(ledger: Ledger, trial: Trial, kind: str) -> None:
     """What may be found of a trial."""
     folder = ledger.folder(trial.trial_id)
     if kind == "file":
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.touch()
         return
-    made(ledger, trial.trial_id)
+    create_trial_folder(ledger, trial.trial_id)
     config = trial.model_dump(mode="json")
     if kind == "fewer":  # before settings with defaults were added
         config = {key: value for key, value in config.items() if Trial.model_fields[key].is_required()}
     config |= {"moved": {"resources": {"cpus": 2.0, "gpus": 0.0}}, "changed": {"threads": 3}}.get(kind, {})
     if kind in ("done", "diverged", "fewer", "moved", "changed"):
         status = "diverged" if kind == "diverged" else "done"
-        text = result_of(trial, status=status, config=config).model_dump_json()
+        text = fake_result(trial, status=status, config=config).model_dump_json()
         (folder / "result.json").write_text(text)
     elif kind in ("garbled", "binary"):
         (folder / "result.json").write_bytes(b'{"trial_id": ' if kind == "garbled" else b"\xff\x00\n" * 99)
@@ -76,7 +76,7 @@ def reference_of(folder: Path, trial: Trial) -> str:
 
 def states(ledger: Ledger) -> dict[str, str]:
     """What the ledger says; what it knows of results is what stands in them."""
-    found = ledger.look(TRIALS)
+    found = ledger.lookup(TRIALS)
     for trial_id, (_, summary, _) in found.items():
         if summary is not None:
             result = read_result(ledger.folder(trial_id))
@@ -95,5 +95,5 @@ def is_right(ledger: Ledger) -> bool:
 def filled(ledger: Ledger) -> dict[str, str]:
     """Every trial done, and in the index."""
     for trial in TRIALS.values():
-        leave(ledger, trial, "done")
+        write_trial_state(ledger, trial, "done")
     return states(ledger)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from suite.launch import lease
 
-lease.BEAT_SECONDS = float(sys.argv[1])
+lease.HEARTBEAT_SECONDS = float(sys.argv[1])
 held: lease.Lease
 
 
-def take(folder: str, patience: str, take_over: str = "no") -> int:
+def take(folder: str, timeout: str, take_over: str = "no") -> int:
     global held
-    held = lease.Lease.take(Path(folder), patience=float(patience), take_over=take_over == "yes")
+    held = lease.Lease.acquire(Path(folder), timeout=float(timeout), take_over=take_over == "yes")
     return held.number
 
 
@@ -32,9 +32,9 @@ def rename(hexadecimal: str) -> None:
     Path("/proc/self/comm").write_bytes(bytes.fromhex(hexadecimal))
 
 
-def in_turn(folder: str, patience: str, ready: str, go: str) -> int | str:
+def in_turn(folder: str, timeout: str, ready: str, go: str) -> int | str:
     """Take it, be alone in it, leave it: the number of the attempt, or that somebody was there too."""
-    at_once(folder, patience, ready, go)
+    at_once(folder, timeout, ready, go)
     inside = Path(folder) / "inside"
     try:
         inside.touch(exist_ok=False)
@@ -46,15 +46,15 @@ def in_turn(folder: str, patience: str, ready: str, go: str) -> int | str:
     return held.number
 
 
-def at_once(folder: str, patience: str, ready: str, go: str) -> int:
+def at_once(folder: str, timeout: str, ready: str, go: str) -> int:
     Path(ready).touch()
     while not Path(go).exists():
         pass
-    return take(folder, patience)
+    return take(folder, timeout)
 
 
-def in_passing(folder: str, patience: str, ready: str, go: str) -> None:
-    at_once(folder, patience, ready, go)
+def in_passing(folder: str, timeout: str, ready: str, go: str) -> None:
+    at_once(folder, timeout, ready, go)
     leave()
 
 

@@ -79,7 +79,7 @@ def seconds_of(call: Callable[[], Any]) -> float:
 
 
 @contextlib.contextmanager
-def beating(attempt: Path) -> Iterator[None]:
+def fake_heartbeat(attempt: Path) -> Iterator[None]:
     """The heartbeat of somebody, as it is seen from afar."""
     over = threading.Event()
 

@@ -55,7 +55,7 @@ def build(name: str, params: Iterable[Any], **settings: Any) -> Any:
     return methods.get(name)(params, **{**settings_of(name), **settings})
 
 
-def pair(name: str, dtype: torch.dtype = torch.float32, **settings: Any) -> tuple[nn.Sequential, Any]:
+def model_and_optimizer(name: str, dtype: torch.dtype = torch.float32, **settings: Any) -> tuple[nn.Sequential, Any]:
     model = net(dtype)
     return model, build(name, groups(name, model), **settings)
 
@@ -83,29 +83,29 @@ def advance(optimizer: Optimizer, steps: Iterable[int]) -> None:
         optimizer.step()
 
 
-def bits(value: Any) -> Any:
+def fingerprint(value: Any) -> Any:
     """Nested state as plain Python, tensors as dtype, shape and a hash of the logical bytes."""
     if isinstance(value, Tensor):
         flat = value.detach().contiguous().view(-1)
         digest = hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest()
         return str(value.dtype), tuple(value.shape), digest[:16]
     if isinstance(value, dict):
-        return {key: bits(item) for key, item in value.items()}
+        return {key: fingerprint(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [bits(item) for item in value]
+        return [fingerprint(item) for item in value]
     return value
 
 
-def everything(optimizer: Optimizer) -> Any:
+def full_state(optimizer: Optimizer) -> Any:
     """All that the optimizer knows, and the parameters. Empty states count as none."""
-    known = bits(optimizer.state_dict())
+    known = fingerprint(optimizer.state_dict())
     known["state"] = {key: state for key, state in known["state"].items() if state}
-    return known, bits(params_of(optimizer))
+    return known, fingerprint(params_of(optimizer))
 
 
-def numbers(optimizer: Optimizer) -> Any:
-    """``everything`` but the settings: for optimizers that differ in how they were given."""
-    known, params = everything(optimizer)
+def tensor_state(optimizer: Optimizer) -> Any:
+    """``full_state`` but the settings: for optimizers that differ in how they were given."""
+    known, params = full_state(optimizer)
     return known["state"], params
 
 
@@ -117,7 +117,9 @@ def check_effective(optimizer: Any) -> None:
         assert keep.dtype == torch.bool
         assert keep.shape == param.shape
         assert (~keep).sum() == round(group["sparsity"] * (param.numel() - 1))
-        assert bits(param) == bits(torch.where(keep, optimizer.state[param]["theta"], 0.0).to(param.dtype))
+        assert fingerprint(param) == fingerprint(
+            torch.where(keep, optimizer.state[param]["theta"], 0.0).to(param.dtype)
+        )
         assert not param[~keep].signbit().any()
 
 

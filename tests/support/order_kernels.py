@@ -3,7 +3,15 @@
 import triton
 import triton.language as tl
 
-from suite.methods.update.kernels.places import BINS, DIGITS, count_digit, cut_of, next_digit, place_of, rank_of
+from suite.methods.update.kernels.places import (
+    BINS,
+    DIGITS,
+    count_digit,
+    decode_rank,
+    next_digit,
+    sort_key_of,
+    threshold_key,
+)
 from suite.methods.update.kernels.redraw import _word
 
 
@@ -11,9 +19,9 @@ from suite.methods.update.kernels.redraw import _word
 def places_of(ranks, places, back, size, channels, pixels, BLOCK: tl.constexpr):  # noqa: N803
     """Places of the ranks in memory's order, and the ranks that those places name."""
     at = tl.arange(0, BLOCK)
-    place = place_of(tl.load(ranks + at, mask=at < size, other=0.0), at, channels, pixels)
+    place = sort_key_of(tl.load(ranks + at, mask=at < size, other=0.0), at, channels, pixels)
     tl.store(places + at, place.to(tl.int64, bitcast=True), mask=at < size)
-    tl.store(back + at, rank_of(place), mask=at < size)
+    tl.store(back + at, decode_rank(place), mask=at < size)
 
 
 @triton.jit
@@ -30,7 +38,7 @@ def cuts_of(places, wanted, cuts, size, BLOCK: tl.constexpr):  # noqa: N803
         num_of += count_digit(place, at < size, known, digit)
         known, left, is_last = next_digit(num_of, known, left, digit)
         digit += 1
-    tl.store(cuts + tl.program_id(0), cut_of(known, digit).to(tl.int64, bitcast=True))
+    tl.store(cuts + tl.program_id(0), threshold_key(known, digit).to(tl.int64, bitcast=True))
 
 
 @triton.jit(do_not_specialize=["seed", "draw", "parameter", "first"])

@@ -47,13 +47,13 @@ def write_tree(root: Path, per_class: dict[str, int] = PER_CLASS, classes: int =
     return root
 
 
-NUM_TWINS = 61  # classes
+NUM_NOISE_CLASSES = 61  # classes
 
 
-def write_twins(root: Path) -> Path:
+def write_noise_tree(root: Path) -> Path:
     """Small noisy images, three of each of many classes to train and hold out, and one to test."""
     rng = np.random.default_rng(1)
-    for number in range(NUM_TWINS):
+    for number in range(NUM_NOISE_CLASSES):
         for place in ("train/{}/a", "train/{}/b", "train/{}/c", "val/{}/d"):
             path = root / f"{place.format(f'c{number:03d}')}.png"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "edge_popup": {"lr": 0.3, "sparsity": 0.5},
     "iterand": {"lr": 0.3, "sparsity": 0.3, "rerandomize_every": 5},
 }
-UNEQUAL = trial_processes.UNEQUAL | {"git_commit"}  # somebody may commit between two runs
+VOLATILE_FIELDS = trial_processes.VOLATILE_FIELDS | {"git_commit"}  # somebody may commit between two runs
 _meetings = itertools.count()
 
 
@@ -51,7 +51,7 @@ def trial_of(method: str, **changes: Any) -> Trial:
 
 
 def without_times(record: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if key not in UNEQUAL}
+    return {key: value for key, value in record.items() if key not in VOLATILE_FIELDS}
 
 
 def environment(**more: object) -> dict[str, str]:
@@ -109,15 +109,15 @@ def run_together(
 
 
 @contextmanager
-def joined() -> Iterator[Group]:
+def join_group() -> Iterator[Group]:
     """Be one of the ranks which ``on_ranks`` started; as often as wanted."""
-    place = distributed.started_as()
-    with meeting(), distributed.join(place, CPU) as group:
+    rank_info = distributed.rank_info_from_env()
+    with fresh_rendezvous(), distributed.process_group(rank_info, CPU) as group:
         yield group
 
 
 @contextmanager
-def meeting() -> Iterator[None]:
+def fresh_rendezvous() -> Iterator[None]:
     """A meeting place of its own, and afterwards no group, whatever ended it: so that one process can join twice."""
     before = os.environ[distributed.RENDEZVOUS]
     os.environ[distributed.RENDEZVOUS] = f"{before}-{next(_meetings)}"

@@ -131,7 +131,7 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Cluster]:
+def running_cluster() -> Iterator[Cluster]:
     """A cluster of its own, and SLURM_CONF set to it. It ends with this process, even when that is killed."""
     root = Path(tempfile.mkdtemp(prefix="suite-slurm-"))
     end = 'cat; "$1" stop >/dev/null 2>&1; rm -rf "$2"'  # once our end of its pipe is closed, by us or the kernel

@@ -5,7 +5,15 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from support.trial_processes import ROOT, bare, newest_checkpoint, records_of, start, trial_of, wait_for
+from support.trial_processes import (
+    ROOT,
+    newest_checkpoint,
+    records_of,
+    start,
+    trial_of,
+    wait_for,
+    without_volatile_fields,
+)
 
 from suite.config import Trial
 from suite.records import Result
@@ -13,7 +21,7 @@ from suite.records.ledger import Ledger
 from suite.slurm.profile import Profile, load_profile
 from suite.slurm.record import read_job
 from suite.slurm.site import Site
-from suite.slurm.watch import Watch
+from suite.slurm.watch import QueuePoller
 
 _ELSEWHERE = {"host", "git_commit"}  # of a record: it was made on another node; somebody may commit between two runs
 _EPOCHS = 150  # some 8 s of work
@@ -41,7 +49,7 @@ def run_locally(trial: Trial, results: Path) -> tuple[dict[str, Any], list[dict[
 def records(trial: Trial, results: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What must be equal in two runs of a trial."""
     result, lines = records_of(Ledger(results).folder(trial.trial_id))
-    return {key: value for key, value in bare(result).items() if key not in _ELSEWHERE}, lines
+    return {key: value for key, value in without_volatile_fields(result).items() if key not in _ELSEWHERE}, lines
 
 
 class Following:
@@ -58,7 +66,7 @@ class Following:
         self.error: BaseException | None = None
         self._stop = threading.Event()
         site = Site.prepare("test", settings, results, self.scratch)
-        self._watch = Watch(site.queue, 1.0)
+        self._watch = QueuePoller(site.queue, 1.0)
 
         def follow() -> None:
             try:
@@ -90,7 +98,7 @@ class Following:
     def wait(self, seconds: float = 150) -> Result:
         """The result of the trial; raises what its launcher raised."""
         self._thread.join(seconds)
-        assert not self._thread.is_alive(), f"not over after {seconds} s: {said(self.folder)}"
+        assert not self._thread.is_alive(), f"not over after {seconds} s: {job_output(self.folder)}"
         if self.error is not None:
             raise self.error
         assert self.result is not None
@@ -110,7 +118,7 @@ class Following:
         return record.id
 
 
-def said(folder: Path) -> str:
+def job_output(folder: Path) -> str:
     """All that the jobs of a trial wrote."""
     return "\n".join(path.read_text(errors="replace") for path in sorted(folder.glob("job-*/*_log.out")))
 

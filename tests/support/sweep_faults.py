@@ -18,7 +18,7 @@ from pathlib import Path
 import mlflow
 import yaml
 from support import trial_processes
-from support.sweep_processes import results, start_sweep, write_sweep
+from support.sweep_processes import result_mtimes, start_sweep, write_sweep
 
 from suite import records
 from suite.config.sweep_file import load_sweep
@@ -49,7 +49,7 @@ def command(pid: int) -> str:
         return ""
 
 
-def marked(folder: Path) -> list[int]:
+def processes_with_tmpdir(folder: Path) -> list[int]:
     """The living processes whose TMPDIR is this folder: whatever their parents are by now."""
     mark, found = f"TMPDIR={folder}".encode(), []
     for path in Path("/proc").glob("[0-9]*/environ"):
@@ -61,7 +61,7 @@ def marked(folder: Path) -> list[int]:
     return found
 
 
-def seen(cwd: Path) -> Seen:
+def snapshot_results(cwd: Path) -> Seen:
     """The results that are there, so that any change of one shows."""
     found = {}
     for path in cwd.glob("results/trials/*/result.json"):
@@ -73,7 +73,7 @@ def seen(cwd: Path) -> Seen:
 def num_runs(cwd: Path) -> int:
     """How many runs stand in the store, as far as it has been made."""
     try:
-        with closing(sqlite3.connect(f"file:{cwd / 'results/mlflow.db'}?mode=ro", uri=True)) as store:
+        with closing(sqlite3.connect(f"file:{cwd / 'result_mtimes/mlflow.db'}?mode=ro", uri=True)) as store:
             return int(store.execute("select count(*) from runs where lifecycle_stage = 'active'").fetchone()[0])
     except sqlite3.Error:
         return 0
@@ -100,7 +100,7 @@ def short_folder(name: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=name, dir="/tmp"))
 
 
-def write_fire(path: Path, *, seeds: int, epochs: int) -> Path:
+def write_fault_sweep(path: Path, *, seeds: int, epochs: int) -> Path:
     """The tiny sweep, with one trial in seven of two processes, whose ranks are children of its worker."""
     write_sweep(path, epochs=epochs, seeds=tuple(range(1, seeds + 1)))
     file = yaml.safe_load(path.read_text())
@@ -112,7 +112,7 @@ def write_fire(path: Path, *, seeds: int, epochs: int) -> Path:
 
 
 @dataclass
-class Fire:
+class SweepFaultInjector:
     """Calls one sweep until it is final, hitting the processes of each call once; hits are drawn from ``chance``."""
 
     cwd: Path
@@ -125,7 +125,7 @@ class Fire:
 
     def __post_init__(self) -> None:
         self.cwd.mkdir(parents=True)
-        self.file = write_fire(self.cwd / "tiny.yaml", seeds=self.seeds, epochs=self.epochs)
+        self.file = write_fault_sweep(self.cwd / "tiny.yaml", seeds=self.seeds, epochs=self.epochs)
         self.trials = load_sweep(self.file).trials
         self.tmp = short_folder("f")
 
@@ -133,7 +133,7 @@ class Fire:
     def done(self) -> bool:
         return self.known.keys() == self.trials.keys()
 
-    def call(self, number: int, most: int) -> int:
+    def run_with_faults(self, number: int, most: int) -> int:
         """Start the sweep and hit it until it ends, ``most`` times at the most; how many hits there were."""
         target, moment = self._draw()
         only = ("--only", f"seed={self._nearest_seed()}") if moment in ENDING else ()
@@ -143,7 +143,7 @@ class Fire:
                 name = signal.SIGKILL if moment != "running" else self.chance.choice(SIGNALS)
                 self._wait(process, moment, target)
                 victims = self._victims(process, target) if process.poll() is None else []
-                trial_processes.hit(victims[:1], name)
+                trial_processes.signal_processes(victims[:1], name)
                 begun = time.monotonic()
                 told += [(f"{name.name} to {target} while {moment}", begun)] if victims else []
                 if target in DEADLY or process.poll() is not None or len(told) == most:
@@ -153,12 +153,12 @@ class Fire:
             patience = END_SECONDS if target in DEADLY else END_SECONDS + 20 * (len(self.trials) - len(self.known))
             output = self._end(process, patience)
             took = time.monotonic() - begun
-            rest = trial_processes.wait_for(lambda: not marked(self.tmp), REST_SECONDS, every=0.1)
+            rest = trial_processes.wait_for(lambda: not processes_with_tmpdir(self.tmp), REST_SECONDS, every=0.1)
         finally:
-            trial_processes.hit([process.pid, *marked(self.tmp)], signal.SIGKILL)
+            trial_processes.signal_processes([process.pid, *processes_with_tmpdir(self.tmp)], signal.SIGKILL)
         assert "Traceback" not in output, (told, output)
         assert process.returncode in (0, 1, 130, -name), (told, process.returncode, output)
-        self.look()
+        self.check_results_unchanged()
         for i, (kind, _) in enumerate(told):
             end = f"status {process.returncode} after {took:.1f} s, last process gone {rest:.1f} s later"
             final = f"{len(self.known)} of {len(self.trials)} final"
@@ -215,7 +215,7 @@ class Fire:
     def _victims(self, process: subprocess.Popen[str], target: str) -> list[int]:
         if target == "driver":
             return [process.pid]
-        found = [pid for pid in trial_processes.children(process.pid) if TARGETS[target] in command(pid)]
+        found = [pid for pid in trial_processes.descendants(process.pid) if TARGETS[target] in command(pid)]
         busy = [pid for pid in found if ".train" in command(pid)]
         return self.chance.sample(busy, len(busy)) or found
 
@@ -223,31 +223,31 @@ class Fire:
         try:
             output, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            left = "\n".join(f"{pid}: {command(pid)}" for pid in marked(self.tmp))
+            left = "\n".join(f"{pid}: {command(pid)}" for pid in processes_with_tmpdir(self.tmp))
             raise AssertionError(f"the call did not end within {seconds:.0f} s:\n{left}") from None
         return output
 
-    def look(self) -> None:
+    def check_results_unchanged(self) -> None:
         """No result that was once there may have changed."""
-        now = seen(self.cwd)
+        now = snapshot_results(self.cwd)
         assert {trial_id: now.get(trial_id) for trial_id in self.known} == self.known
         self.known = now
 
-    def last_call(self) -> str:
+    def run_undisturbed(self) -> str:
         """One that nobody disturbs; what it leaves is complete, and tidy."""
         process = self._start()
         try:
             output = self._end(process, END_SECONDS + 20 * len(self.trials))
-            trial_processes.wait_for(lambda: not marked(self.tmp), REST_SECONDS, every=0.1)
+            trial_processes.wait_for(lambda: not processes_with_tmpdir(self.tmp), REST_SECONDS, every=0.1)
         finally:
-            trial_processes.hit([process.pid, *marked(self.tmp)], signal.SIGKILL)
+            trial_processes.signal_processes([process.pid, *processes_with_tmpdir(self.tmp)], signal.SIGKILL)
         assert process.returncode == 0, output
-        self.look()
-        assert self.done and results(self.cwd).keys() == self.trials.keys(), output
+        self.check_results_unchanged()
+        assert self.done and result_mtimes(self.cwd).keys() == self.trials.keys(), output
         check_store(self.cwd, set(self.trials))
         assert not list(self.tmp.glob("suite-*/.lock"))  # a dying Ray may have made a folder anew, without a lock
         for trial_id in self.trials:
-            assert not trial_processes.left_over(self.cwd / "results/trials" / trial_id)
+            assert not trial_processes.unexpected_files(self.cwd / "results/trials" / trial_id)
         return output
 
     def check_records(self, quiet: Path) -> int:

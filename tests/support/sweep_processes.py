@@ -31,7 +31,7 @@ def write_sweep(path: Path, *, epochs: int = 2, seeds: tuple[int, ...] = (1, 2),
 
 
 def start_sweep(*args: object, cwd: Path, root: Path = ROOT) -> subprocess.Popen[str]:
-    """The sweep command of a checkout, started in a session of its own, results in ``cwd/results``."""
+    """The sweep command of a checkout, started in a session of its own, results in ``cwd/result_mtimes``."""
     return subprocess.Popen(
         [sys.executable, "-m", "suite.sweep", *map(str, args)],
         cwd=cwd,
@@ -53,6 +53,6 @@ def run_sweep(*args: object, cwd: Path, timeout: float = 240) -> tuple[int, str]
     return process.returncode, output
 
 
-def results(cwd: Path) -> dict[str, float]:
+def result_mtimes(cwd: Path) -> dict[str, float]:
     """trial_id -> when its result was written, of the trials that are final."""
     return {path.parent.name: path.stat().st_mtime_ns for path in cwd.glob("results/trials/*/result.json")}

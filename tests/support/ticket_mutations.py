@@ -15,7 +15,7 @@ from torch import nn
 
 from suite import methods, models, tickets
 from suite.tickets import dense, networks
-from suite.tickets.header import About
+from suite.tickets.header import NetworkMetadata
 
 ODD: list[Any] = [
     *(0, 1, 2, 3, -1, 7, 255, 2**16, 2**16 + 1, 2**24, 2**30, 2**31 - 1, 2**31, 2**32, 2**40, 2**52, 2**53, 2**63),
@@ -57,7 +57,9 @@ def real_tickets(folder: Path) -> list[tuple[bytes, bool]]:
     for make, name, distribution, sparsity in cases:
         torch.manual_seed(0)
         model = make()
-        about = About(trial_id="0123", trial={"a": [1, {"b": None}]}, metrics={"test_accuracy": 0.5, "loss": None})
+        about = NetworkMetadata(
+            trial_id="0123", trial={"a": [1, {"b": None}]}, metrics={"test_accuracy": 0.5, "loss": None}
+        )
         tickets.save(folder / "real", model, trained(name, distribution, model, sparsity), about=about)
         found.append(((folder / "real").read_bytes(), make is normed))
     return found
@@ -65,37 +67,37 @@ def real_tickets(folder: Path) -> list[tuple[bytes, bool]]:
 
 def real_dense() -> list[tuple[bytes, bool]]:
     torch.manual_seed(0)
-    about = networks.named(small(), About(metrics={"test_accuracy": 0.5}))
+    about = networks.with_build_arguments(small(), NetworkMetadata(metrics={"test_accuracy": 0.5}))
     return [(dense.pack(small().state_dict(), form, method="weights", about=about), False) for form in dense.FORMS]
 
 
-def sealed(content: bytes) -> bytes:
+def append_sha256(content: bytes) -> bytes:
     return content + hashlib.sha256(content).digest()
 
 
-def opened(data: bytes) -> tuple[dict[str, Any], bytes]:
+def split_ticket(data: bytes) -> tuple[dict[str, Any], bytes]:
     """The header of a real ticket, and its sections."""
     length = int.from_bytes(data[12:16], "little")
     return json.loads(zlib.decompress(data[16 : 16 + length])), data[16 + length : -32]
 
 
-def closed(header: dict[str, Any] | bytes, body: bytes) -> bytes:
+def join_ticket(header: dict[str, Any] | bytes, body: bytes) -> bytes:
     packed = zlib.compress(header if isinstance(header, bytes) else json.dumps(header).encode(), 1)
-    return sealed(data_start(len(packed)) + packed + body)
+    return append_sha256(data_start(len(packed)) + packed + body)
 
 
 def data_start(length: int) -> bytes:
     return b"\x89TKT\r\n\x1a\n" + struct.pack("<II", 1, length)
 
 
-def opened_dense(data: bytes) -> tuple[dict[str, Any], bytes]:
+def split_dense(data: bytes) -> tuple[dict[str, Any], bytes]:
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
     header["__metadata__"]["suite"] = json.loads(header["__metadata__"]["suite"])
     return header, data[8 + length :]
 
 
-def closed_dense(header: dict[str, Any], body: bytes) -> bytes:
+def join_dense(header: dict[str, Any], body: bytes) -> bytes:
     header = json.loads(json.dumps(header))
     with contextlib.suppress(KeyError, TypeError):  # it may be gone
         header["__metadata__"]["suite"] = json.dumps(header["__metadata__"]["suite"])
@@ -103,7 +105,7 @@ def closed_dense(header: dict[str, Any], body: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + body
 
 
-def flipped(data: bytes, chance: random.Random) -> bytes:
+def mutate_bytes(data: bytes, chance: random.Random) -> bytes:
     out = bytearray(data)
     for _ in range(chance.choice([1, 1, 1, 2, 5, 30])):
         at = chance.randrange(len(out) + 1)
@@ -118,10 +120,10 @@ def flipped(data: bytes, chance: random.Random) -> bytes:
                 del out[at : at + chance.choice([1, 4, 100])]
             case 5 if chance.random() < 0.3:
                 del out[at:]
-    return bytes(out) if out != data else flipped(data, chance)
+    return bytes(out) if out != data else mutate_bytes(data, chance)
 
 
-def twisted(value: Any, chance: random.Random) -> Any:
+def mutate_json(value: Any, chance: random.Random) -> Any:
     """JSON with one thing in it replaced, moved, removed or added."""
     value = json.loads(json.dumps(value))
     places: list[tuple[Any, Any]] = []
@@ -168,21 +170,21 @@ def fitted(header: Any, body: bytes) -> bytes:
 
 def mutated(kind: str, number: int, data: bytes, chance: random.Random) -> bytes:
     if kind in ("bytes", "safetensors"):
-        return flipped(data, chance)
+        return mutate_bytes(data, chance)
     if kind == "bytes_right" and number % 2:
-        return sealed(flipped(data[:-32], chance))
+        return append_sha256(mutate_bytes(data[:-32], chance))
     if kind == "bytes_right":  # else nearly all are seen to be garbled by zlib or the JSON's reader
-        header, body = opened(data)
-        return closed(header, fitted(header, flipped(body, chance)))
+        header, body = split_ticket(data)
+        return join_ticket(header, fitted(header, mutate_bytes(body, chance)))
     if kind == "header_right":
-        header, body = opened(data)
-        header = twisted(header, chance)
-        return closed(header, fitted(header, body) if chance.random() < 0.7 else body)
-    header, body = opened_dense(data)
-    return closed_dense(twisted(header, chance), flipped(body, chance) if chance.random() < 0.3 else body)
+        header, body = split_ticket(data)
+        header = mutate_json(header, chance)
+        return join_ticket(header, fitted(header, body) if chance.random() < 0.7 else body)
+    header, body = split_dense(data)
+    return join_dense(mutate_json(header, chance), mutate_bytes(body, chance) if chance.random() < 0.3 else body)
 
 
-def squeezed(num_bytes: int, fill: bytes = b"\0") -> bytes:
+def zip_bomb(num_bytes: int, fill: bytes = b"\0") -> bytes:
     """What unpacks to so many equal bytes, made in little memory: the tests measure that of those who unpack it."""
     packer, block = zlib.compressobj(9), fill * (1 << 20)
     return b"".join([packer.compress(block) for _ in range(num_bytes >> 20)]) + packer.flush()
@@ -191,36 +193,36 @@ def squeezed(num_bytes: int, fill: bytes = b"\0") -> bytes:
 def bombs(real: list[tuple[bytes, bool]]) -> Iterator[tuple[str, bytes, bool]]:
     """Files that say or unpack to much more than they are."""
     data, _ = real[1]
-    header, body = opened(data)
+    header, body = split_ticket(data)
     layers, last = header["layers"], header["layers"][-1]
-    drawn, drawn_body = opened(real[3][0])
-    yield "header of 1 GiB", sealed(data_start(1 << 19) + squeezed(1 << 30, b" ")[: 1 << 19]), False
-    packed = squeezed(1 << 28, b" ")
-    yield "header of 256 MiB, whole", sealed(data_start(len(packed)) + packed), False
-    yield "deep header", closed(b'{"trial":{"a":' + b"[" * 2_000_000, b""), False
-    yield "long number", closed(b'{"num_updates":' + b"9" * 4_000_000 + b"}", b""), False
-    yield "many layers", closed(header | {"layers": [last | {"name": f"{i}"} for i in range(15_000)]}, b""), False
-    yield "many keys", closed(header | {"metrics": {str(i): 1.0 for i in range(200_000)}}, body), False
-    packed = squeezed(1 << 30)
+    drawn, drawn_body = split_ticket(real[3][0])
+    yield "header of 1 GiB", append_sha256(data_start(1 << 19) + zip_bomb(1 << 30, b" ")[: 1 << 19]), False
+    packed = zip_bomb(1 << 28, b" ")
+    yield "header of 256 MiB, whole", append_sha256(data_start(len(packed)) + packed), False
+    yield "deep header", join_ticket(b'{"trial":{"a":' + b"[" * 2_000_000, b""), False
+    yield "long number", join_ticket(b'{"num_updates":' + b"9" * 4_000_000 + b"}", b""), False
+    yield "many layers", join_ticket(header | {"layers": [last | {"name": f"{i}"} for i in range(15_000)]}, b""), False
+    yield "many keys", join_ticket(header | {"metrics": {str(i): 1.0 for i in range(200_000)}}, body), False
+    packed = zip_bomb(1 << 30)
     before = body[: len(body) - header["tensors_bytes"]]
     bomb = header | {"tensors_bytes": len(packed), "tensors_coding": "zlib"}
-    yield "tensors of 1 GiB", closed(bomb, before + packed), False
+    yield "tensors of 1 GiB", join_ticket(bomb, before + packed), False
     lie = bomb | {"tensors": [tensor | {"shape": [2**28]} for tensor in header["tensors"]]}
-    yield "tensors of 1 GiB that it says", closed(lie, before + packed), False
-    first, counts = drawn["layers"][0], squeezed(1 << 28)
+    yield "tensors of 1 GiB that it says", join_ticket(lie, before + packed), False
+    first, counts = drawn["layers"][0], zip_bomb(1 << 28)
     section = len(counts).to_bytes(4, "little") + counts
     for draws in (0, 4, 2**16):
         bomb = json.loads(json.dumps(drawn | {"sources": [drawn["sources"][0] | {"num_draws": draws}]}))
         bomb["layers"][0]["theta"] = ["draws", "range", len(section)]
         at = first["mask"][1]
         rest = drawn_body[at + first["theta"][2] :]
-        yield f"draw counts of 256 MiB, {draws} draws", closed(bomb, drawn_body[:at] + section + rest), True
+        yield f"draw counts of 256 MiB, {draws} draws", join_ticket(bomb, drawn_body[:at] + section + rest), True
     for shape in ([2**40], [2**40, 2**40], [2**53 - 1] * 8, [2**30, 16], [0, 2**52, 2**52]):
         kept = min(2**53 - 1, torch.tensor(shape, dtype=torch.float64).prod().long().item() // 2)
         some = [*layers[:-1], last | {"shape": shape, "kept": max(kept, 0), "turned": 0}]
         for network in ({}, {"num_classes": 2**30}, {"width_mult": 1e5}, {"image_size": 2**30}, {"name": "resnet50"}):
             lie = header | {"layers": some, "network": header["network"] | network}
-            yield f"shape {shape} {network}", closed(lie, body), False
+            yield f"shape {shape} {network}", join_ticket(lie, body), False
     # Lies that hold together: of 300 KB of classes, each number is there, or follows from what is said.
     for classes in (2**18, 2**20, 2**30 - 1):
         full = last | {"shape": [classes, 16], "kept": classes * 16, "turned": 0}
@@ -230,6 +232,6 @@ def bombs(real: list[tuple[bytes, bool]]) -> Iterator[tuple[str, bytes, bool]]:
         packed = zlib.compress(bytes(4 * min(classes, 2**22) + 4 * (4 + 4 + 16 + 16)), 9)
         lie = header | {"layers": [*layers[:-1], full], "tensors": tensors, "tensors_coding": "zlib"}
         lie |= {"tensors_bytes": len(packed), "network": header["network"] | {"num_classes": classes}}
-        yield f"{classes} classes", closed(lie, body[:sections] + packed), False
+        yield f"{classes} classes", join_ticket(lie, body[:sections] + packed), False
     for length in (0, 2**20, 2**32 - 1):
-        yield f"header said to have {length} bytes", sealed(data_start(length) + bytes(100)), False
+        yield f"header said to have {length} bytes", append_sha256(data_start(length) + bytes(100)), False

@@ -17,7 +17,7 @@ from suite.records.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
 # Times, rates and memory: what the records of two equal runs may differ in.
-UNEQUAL = {"seconds", "started_at", "peak_memory_mb", "timestamp", "images_per_second", "wait_share"}
+VOLATILE_FIELDS = {"seconds", "started_at", "peak_memory_mb", "timestamp", "images_per_second", "wait_share"}
 METHODS: dict[str, dict[str, Any]] = {
     "weights": {"lr": 0.1},
     "edge_popup": {"lr": 0.3, "sparsity": 0.5},
@@ -66,18 +66,20 @@ def records_of(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     assert result is not None
     (network,) = [folder / name for name in (TICKET, DENSE) if (folder / name).exists()] or [None]
     content = network and hashlib.sha256(network.read_bytes()).hexdigest()
-    return bare(result.model_dump()) | {"network": content}, [bare(line) for line in read_metrics(folder)]
+    return without_volatile_fields(result.model_dump()) | {"network": content}, [
+        without_volatile_fields(line) for line in read_metrics(folder)
+    ]
 
 
-def bare(record: dict[str, Any]) -> dict[str, Any]:
+def without_volatile_fields(record: dict[str, Any]) -> dict[str, Any]:
     """A record without what two equal runs may differ in; how often it is saved is no matter either."""
-    kept = {key: value for key, value in record.items() if key not in UNEQUAL}
+    kept = {key: value for key, value in record.items() if key not in VOLATILE_FIELDS}
     if "config" in kept:
         kept["config"] = {key: value for key, value in kept["config"].items() if key != "checkpoint"}
     return kept
 
 
-def left_over(folder: Path) -> list[str]:
+def unexpected_files(folder: Path) -> list[str]:
     """What a finished trial should not leave."""
     return sorted({path.name for path in folder.iterdir()} - {"result.json", "metrics.jsonl", "log.txt", TICKET, DENSE})
 
@@ -88,7 +90,7 @@ def newest_checkpoint(folder: Path) -> str:
     return max((path.name for path in attempt.glob("checkpoint-*.pt")), default="") if attempt else ""
 
 
-def children(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """All living descendants of a process."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
@@ -98,7 +100,7 @@ def children(pid: int) -> list[int]:
             continue
         if int(parent) == pid and state not in "ZX":
             found.append(int(path.parent.name))
-    return sorted(found) + [inner for child in found for inner in children(child)]
+    return sorted(found) + [inner for child in found for inner in descendants(child)]
 
 
 def alive(pid: int) -> bool:
@@ -109,7 +111,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def hit(pids: list[int], number: signal.Signals) -> None:
+def signal_processes(pids: list[int], number: signal.Signals) -> None:
     """Send a signal to those that are still there."""
     for pid in pids:
         try:

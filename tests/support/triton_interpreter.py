@@ -100,13 +100,13 @@ def channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
-def awkward(shape: tuple[int, ...], seed: int = 1) -> Tensor:
+def special_floats(shape: tuple[int, ...], seed: int = 1) -> Tensor:
     """Few values, so many ties, and every special one, in any order."""
     pool = torch.tensor([math.nan, -math.nan, math.inf, -math.inf, 0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, 0.5, 3.0e38])
     return pool[torch.randint(len(pool), shape, generator=torch.Generator().manual_seed(seed))]
 
 
-class Twins:
+class PairedLayers:
     """The same layers twice: one set goes by the specification, the other by Triton's form."""
 
     def __init__(
@@ -176,7 +176,7 @@ class Twins:
             assert not self.plan.sync.any()
 
 
-def some_in_band(twins: Twins) -> Tensor:
+def some_in_band(twins: PairedLayers) -> Tensor:
     """How many of each layer's ranks the bands, as they stand, hold; what is pruned of them is not asked."""
     num = []
     for score, (middle, half) in zip(twins.state[1][2], twins.plan.bands.tolist(), strict=True):

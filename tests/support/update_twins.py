@@ -35,7 +35,7 @@ def special(num: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return pool[torch.randint(len(pool), (num,), generator=torch.Generator().manual_seed(seed))]
 
 
-class Twins:
+class PairedLayers:
     """The lists of ``masked_sgd_``, twice; ``thresholds`` are those that ``tracking`` remembers."""
 
     def __init__(
@@ -51,16 +51,18 @@ class Twins:
     ) -> None:
         self.shapes, self.lay, self.param_dtype = shapes, lay, param_dtype or dtype
         self.settings = {**SETTINGS, **settings}
-        self.ours: dict[str, list[Any]] = {
+        self.actual: dict[str, list[Any]] = {
             "thetas": [lay(normal(shape, 100 + i, dtype)) for i, shape in enumerate(shapes)],
             "scores": [
                 lay(scores(shape, i).view(*shape) if scores else normal(shape, 200 + i, dtype))
                 for i, shape in enumerate(shapes)
             ],
         }
-        self.ours["momenta"] = [torch.zeros_like(score) for score in self.ours["scores"]]
-        self.ours["params"] = [(lay_params or lay)(torch.full(shape, 9.0, dtype=self.param_dtype)) for shape in shapes]
-        self.theirs = {key: [tensor.clone() for tensor in tensors] for key, tensors in self.ours.items()}
+        self.actual["momenta"] = [torch.zeros_like(score) for score in self.actual["scores"]]
+        self.actual["params"] = [
+            (lay_params or lay)(torch.full(shape, 9.0, dtype=self.param_dtype)) for shape in shapes
+        ]
+        self.expected = {key: [tensor.clone() for tensor in tensors] for key, tensors in self.actual.items()}
         self.thresholds: dict[Any, Any] = {}
         self.num_steps = 0
         self.generator = torch.Generator().manual_seed(1)
@@ -75,7 +77,7 @@ class Twins:
         """One step of both, from which nothing may differ; gradients and hints are left as they should be."""
         grads = self.grads() if grads is None else grads
         before = list(map(raw, grads))
-        for form, lists, hints in ((plain, self.theirs, {}), (tracking, self.ours, self.thresholds)):
+        for form, lists, hints in ((plain, self.expected, {}), (tracking, self.actual, self.thresholds)):
             tensors = [lists["params"], grads, lists["thetas"], lists["scores"], lists["momenta"]]
             form.masked_sgd_(*tensors, hints, **{**self.settings, **settings})
         assert list(map(raw, grads)) == before
@@ -84,9 +86,9 @@ class Twins:
 
     def check(self) -> None:
         for key in LISTS:
-            for i, (ours, theirs) in enumerate(zip(self.ours[key], self.theirs[key], strict=True)):
-                assert raw(ours) == raw(theirs), f"step {self.num_steps}: {key}[{i}] of shape {tuple(ours.shape)}"
-                assert ours.stride() == theirs.stride()
+            for i, (actual, expected) in enumerate(zip(self.actual[key], self.expected[key], strict=True)):
+                assert raw(actual) == raw(expected), f"step {self.num_steps}: {key}[{i}] of shape {tuple(actual.shape)}"
+                assert actual.stride() == expected.stride()
 
     def run(self, num_steps: int, **settings: Any) -> None:
         for _ in range(num_steps):

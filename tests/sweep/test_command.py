@@ -10,8 +10,8 @@ from pathlib import Path
 import mlflow
 import pytest
 from support import trial_processes
-from support.fake_results import made
-from support.sweep_processes import ROOT, results, run_sweep, start_sweep, write_sweep
+from support.fake_results import create_trial_folder
+from support.sweep_processes import ROOT, result_mtimes, run_sweep, start_sweep, write_sweep
 
 from suite import records
 from suite.config.sweep_file import load_sweep
@@ -26,7 +26,7 @@ def test_a_sweep_from_yaml_to_table_figure_and_mlflow(tmp_path: Path) -> None:
     file = write_sweep(tmp_path / "tiny.yaml")
     code, output = run_sweep(file, cwd=tmp_path)
     assert code == 0, output
-    first = results(tmp_path)
+    first = result_mtimes(tmp_path)
     assert first.keys() == load_sweep(file).trials.keys()
     assert "6 trials in results: 6 missing; 6 to run" in output
     assert "| 0.0625 | weights" in " ".join(output.split())
@@ -37,13 +37,13 @@ def test_a_sweep_from_yaml_to_table_figure_and_mlflow(tmp_path: Path) -> None:
 
     # A second call runs nothing and adds nothing; a wider grid runs only what is new.
     assert run_sweep(file, cwd=tmp_path)[0] == 0
-    assert results(tmp_path) == first
+    assert result_mtimes(tmp_path) == first
     check_store(tmp_path, load_sweep(file).trials.keys())
     write_sweep(file, seeds=(1, 2, 3))
     code, output = run_sweep(file, cwd=tmp_path)
     assert code == 0, output
     assert "6 done, 3 missing; 3 to run" in output
-    wider = results(tmp_path)
+    wider = result_mtimes(tmp_path)
     assert {trial_id: wider[trial_id] for trial_id in first} == first and len(wider) == 9
     check_store(tmp_path, load_sweep(file).trials.keys())
 
@@ -73,7 +73,7 @@ def check_store(folder: Path, trial_ids: object) -> None:
 
 def trial_process(sweep_pid: int) -> int | None:
     """A worker of Ray that runs a trial now."""
-    for pid in trial_processes.children(sweep_pid):
+    for pid in trial_processes.descendants(sweep_pid):
         try:
             title = Path(f"/proc/{pid}/cmdline").read_text()
         except OSError:
@@ -94,21 +94,21 @@ def test_a_killed_trial_is_run_again_by_the_next_call_and_no_other(tmp_path: Pat
         output, _ = process.communicate(timeout=200)
     finally:
         process.kill()
-    first = results(tmp_path)
+    first = result_mtimes(tmp_path)
     assert process.returncode == 1, output
     assert len(first) == 5, output
     assert "unfinished:" in output and "the same command goes on with it" in output
     assert "| 1 of 2" in output and "- unfinished: " in output  # the table names what is missing
 
     code, output = run_sweep(file, cwd=tmp_path)
-    second = results(tmp_path)
+    second = result_mtimes(tmp_path)
     assert code == 0, output
     assert "1 unfinished; 1 to run" in output
     assert {trial_id: second[trial_id] for trial_id in first} == first and len(second) == 6
     (missing,) = second.keys() - first.keys()
     lines = records.read_metrics(tmp_path / "results/trials" / missing)
     assert [line["epoch"] for line in lines] == list(range(30))
-    assert not trial_processes.left_over(tmp_path / "results/trials" / missing)
+    assert not trial_processes.unexpected_files(tmp_path / "results/trials" / missing)
 
 
 def unfinished(folder: Path) -> list[Path]:
@@ -124,20 +124,20 @@ def test_ctrl_c_and_term_end_cleanly_and_the_next_call_goes_on(tmp_path: Path, s
     file = write_sweep(tmp_path / "tiny.yaml", epochs=80, seeds=(1,))
     process = start_sweep(file, cwd=tmp_path)
     try:
-        trial_processes.wait_for(lambda: results(tmp_path) and any(map(in_its_first_half, unfinished(tmp_path))))
+        trial_processes.wait_for(lambda: result_mtimes(tmp_path) and any(map(in_its_first_half, unfinished(tmp_path))))
         os.killpg(process.pid, stop) if stop == signal.SIGINT else process.send_signal(stop)
         output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 130, output
     assert "the same command goes on from here" in output and "Traceback" not in output
-    first = results(tmp_path)
+    first = result_mtimes(tmp_path)
     assert 0 < len(first) < 3
     saved = {path.parts[-3] for path in tmp_path.glob("results/trials/*/attempt-*/checkpoint-*.pt")}
     assert saved and not saved & first.keys()
     code, output = run_sweep(file, cwd=tmp_path)
     assert code == 0, output
-    second = results(tmp_path)
+    second = result_mtimes(tmp_path)
     assert {trial_id: second[trial_id] for trial_id in first} == first and len(second) == 3
     trial_id = min(saved)
     gone_on, quiet = tmp_path / "results/trials" / trial_id, tmp_path / "quiet"
@@ -150,14 +150,14 @@ def test_a_failed_trial_is_named_and_runs_again_only_when_asked(tmp_path: Path) 
     file = write_sweep(tmp_path / "tiny.yaml", seeds=(1,))
     ledger = Ledger(tmp_path / "results")
     failed, *others = load_sweep(file).trials
-    records.write_failure(made(ledger, failed), failed, RuntimeError("[out] of luck"))
+    records.write_failure(create_trial_folder(ledger, failed), failed, RuntimeError("[out] of luck"))
     code, output = run_sweep(file, cwd=tmp_path)
     assert code == 1, output
     assert "failed: RuntimeError: [out] of luck" in output and "--retry-failed runs it again" in output
-    assert results(tmp_path).keys() == set(others)
+    assert result_mtimes(tmp_path).keys() == set(others)
     code, output = run_sweep(file, "--retry-failed", cwd=tmp_path)
     assert code == 0, output
-    assert results(tmp_path).keys() == {failed, *others}
+    assert result_mtimes(tmp_path).keys() == {failed, *others}
     assert not (ledger.folder(failed) / records.FAILURE).exists()
 
 
@@ -168,11 +168,11 @@ def test_trials_of_two_processes_and_a_launcher_that_cannot_run_them(tmp_path: P
     assert code == 2 and "--launcher inline: runs 1 process, the trial has processes: 2; use local" in output
     code, output = run_sweep(*options, cwd=tmp_path)
     assert code == 0, output
-    (trial,) = load_sweep(file, only=["method=iterand"], sets=["processes=2"]).trials.values()
+    (trial,) = load_sweep(file, only=["method=iterand"], overrides=["processes=2"]).trials.values()
     local.run(trial, tmp_path / "by itself", data_dir=None)
     ran = tmp_path / "results/trials" / trial.trial_id
     assert trial_processes.records_of(ran) == trial_processes.records_of(tmp_path / "by itself")
-    assert not trial_processes.left_over(ran)
+    assert not trial_processes.unexpected_files(ran)
 
 
 def test_a_mistake_starts_nothing(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_an_absent_mlflow_server_costs_no_result(tmp_path: Path) -> None:
     assert code == 0, output
     assert "all records are kept: python -m suite.tracking publish results brings them there" in output
     assert "secret" not in output and "Traceback" not in output
-    assert len(results(tmp_path)) == 3
+    assert len(result_mtimes(tmp_path)) == 3
 
 
 def test_the_dry_run_prints_the_trials_and_loads_neither_torch_nor_ray(tmp_path: Path) -> None:
@@ -257,4 +257,4 @@ def test_a_garbled_result_is_named_and_nothing_runs(garbled: Path) -> None:
     code, output = run_sweep(garbled / "tiny.yaml", cwd=garbled)
     assert code == 2
     assert "is garbled" in output and "move it away, and the trial runs again" in output
-    assert len(results(garbled)) == 1
+    assert len(result_mtimes(garbled)) == 1

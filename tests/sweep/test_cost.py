@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fake_results import result_of, write_result
+from support.fake_results import fake_result, write_result
 from support.sweep_processes import write_sweep
 from support.trial_processes import METHODS, trial_of
 
@@ -20,11 +20,11 @@ from suite.records.ledger import Ledger
 from suite.slurm.profile import Profile
 from suite.sweep import __main__ as sweep
 from suite.sweep import cost, progress
-from suite.sweep.cost import Cost, Pace, kind_of
+from suite.sweep.cost import Cost, CostModel, kind_of
 from suite.sweep.plan import Plan
 from suite.train import calibrate
 
-PACE = Pace(epoch=10.0, test=4.0, state_bytes=1e6, record_bytes=2000.0)
+PACE = CostModel(epoch=10.0, test=4.0, state_bytes=1e6, record_bytes=2000.0)
 NOTHING = Cost(trials=0, unknown=0, seconds=0, wall=0, gpu_hours=0, disk_bytes=0, scratch_bytes=0)
 
 
@@ -100,11 +100,11 @@ def test_an_epoch_costs_the_median_of_like_trials_and_unlike_ones_are_counted_ap
     write_result(ledger, trial_of("weights"), seconds=1.0, num_epochs=1)
     write_result(ledger, trial_of("iterand"), seconds=5.0, num_epochs=0, status="diverged")  # at once: no pace
     folders = list((tmp_path / "trials").iterdir())
-    ledger.look({path.name: trial_of("weights") for path in folders})  # what is looked at stands in the index
+    ledger.lookup({path.name: trial_of("weights") for path in folders})  # what is looked at stands in the index
     sizes = sorted(sum(path.stat().st_size for path in ledger.folder(trial.trial_id).iterdir()) for trial, _ in like)
-    known = cost.paces(ledger)
+    known = cost.cost_models(ledger)
     assert known.keys() == {kind(trial_of("edge_popup")), kind(trial_of("weights"))}
-    assert known[kind(trial_of("edge_popup"))] == Pace(20.0, 0.0, state_bytes=1500.0, record_bytes=sizes[1])
+    assert known[kind(trial_of("edge_popup"))] == CostModel(20.0, 0.0, state_bytes=1500.0, record_bytes=sizes[1])
 
     asked = [trial_of("edge_popup", seed=9, epochs=5), trial_of("weights", epochs=3), trial_of("iterand")]
     estimated = cost.estimate(asked, known, at_once=1)
@@ -171,7 +171,7 @@ def test_the_cost_of_nothing_is_not_unknown() -> None:
 
 
 def test_the_estimate_stands_beside_what_came_of_it() -> None:
-    summaries = [Summary.of(result_of(trial_of("weights", seed=seed), seconds=50.0), 10) for seed in range(2)]
+    summaries = [Summary.of(fake_result(trial_of("weights", seed=seed), seconds=50.0), 10) for seed in range(2)]
     estimated = Cost(2, 0, 120, 60, 0, 0, 0)
     told, kept = cost.compared(estimated, summaries, 55.0)
     assert told == "took 0:00:55 (0:01:40 of trials); estimated: 0:01:00 (0:02:00 of trials)"

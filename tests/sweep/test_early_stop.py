@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
-from support.fake_results import made, write_result
+from support.fake_results import create_trial_folder, write_result
 from support.sweep_files import AXES, GOOD, Load, Problems, only, valid
-from support.sweep_processes import results, run_sweep
+from support.sweep_processes import result_mtimes, run_sweep
 
 from suite.config import SchedulerSettings
 from suite.config.sweep_file import load_sweep
@@ -30,7 +30,7 @@ def with_scheduler(text: str, base: str = GOOD) -> str:
 
 
 def stop(ledger: Ledger, trial_id: str, scheduler: SchedulerSettings = ASHA) -> None:
-    write_stopped(made(ledger, trial_id), StoppedEarly(scheduler=scheduler.model_dump(), epochs=1))
+    write_stopped(create_trial_folder(ledger, trial_id), StoppedEarly(scheduler=scheduler.model_dump(), epochs=1))
 
 
 # Sweep files --------------------------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ def test_stopped_trials_of_a_real_sweep_are_kept_and_can_be_finished(tmp_path: P
     assert status == 0, said
     sweep = load_sweep(file)
     ledger = Ledger(tmp_path / "results", sweep.scheduler)
-    plan, first = make_plan(sweep, ledger), results(tmp_path)
+    plan, first = make_plan(sweep, ledger), result_mtimes(tmp_path)
     stopped = {trial_id: ledger.folder(trial_id) for trial_id, state in plan.states.items() if state == "stopped"}
     assert stopped and first and len(stopped) + len(first) == 4 and plan.complete
     for folder in stopped.values():
@@ -265,7 +265,7 @@ def test_stopped_trials_of_a_real_sweep_are_kept_and_can_be_finished(tmp_path: P
 
     status, said = run_sweep(file, "--launcher", "inline", cwd=tmp_path)
     assert status == 0 and "0 to run" in said, said
-    assert results(tmp_path) == first
+    assert result_mtimes(tmp_path) == first
     assert {trial_id: read_metrics(folder) for trial_id, folder in stopped.items()} == before
 
     file.write_text(yaml.safe_dump({**SWEEP, "scheduler": "fifo"}))
@@ -273,7 +273,7 @@ def test_stopped_trials_of_a_real_sweep_are_kept_and_can_be_finished(tmp_path: P
     assert {trial_id for trial_id, state in plan.states.items() if state == "unfinished"} == stopped.keys()
     status, said = run_sweep(file, "--launcher", "inline", "--part", cwd=tmp_path)  # without tables, figures and MLflow
     assert status == 0, said
-    now = results(tmp_path)
+    now = result_mtimes(tmp_path)
     assert len(now) == 4 and {trial_id: now[trial_id] for trial_id in first} == first
     for trial_id, folder in stopped.items():
         lines = read_metrics(folder)

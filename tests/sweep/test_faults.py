@@ -21,14 +21,23 @@ import pytest
 import yaml
 from support import trial_processes
 from support.disks import fill
-from support.sweep_faults import Fire, check_store, command, marked, newest, num_runs, seen, short_folder
-from support.sweep_processes import ROOT, results, run_sweep, start_sweep, write_sweep
+from support.sweep_faults import (
+    SweepFaultInjector,
+    check_store,
+    command,
+    newest,
+    num_runs,
+    processes_with_tmpdir,
+    short_folder,
+    snapshot_results,
+)
+from support.sweep_processes import ROOT, result_mtimes, run_sweep, start_sweep, write_sweep
 
 from suite.config.sweep_file import load_sweep
 from suite.launch import inline
 from suite.records import read_result
 from suite.records.ledger import Ledger
-from suite.status import Watcher
+from suite.status import StatusMonitor
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
 
@@ -59,18 +68,18 @@ def test_a_sweep_whose_ray_dies_ends_at_once_and_the_next_call_goes_on(tmp_path:
     process = start_sweep(file, cwd=tmp_path)
     try:
         trial_processes.wait_for(lambda: list(tmp_path.glob("results/trials/*/attempt-*/metrics.jsonl")))
-        family = trial_processes.children(process.pid)
-        trial_processes.hit([pid for pid in family if "gcs/gcs_server" in command(pid)], signal.SIGKILL)
+        family = trial_processes.descendants(process.pid)
+        trial_processes.signal_processes([pid for pid in family if "gcs/gcs_server" in command(pid)], signal.SIGKILL)
         output, _ = process.communicate(timeout=20)  # Ray alone takes a minute
         trial_processes.wait_for(lambda: not any(map(trial_processes.alive, family)), 20)
     finally:
         process.kill()
     assert process.returncode == 1, output
     assert "the same command goes on from here" in output and "Traceback" not in output and "[2" not in output
-    first = seen(tmp_path)
+    first = snapshot_results(tmp_path)
     code, output = run_sweep(file, cwd=tmp_path)
     assert code == 0, output
-    assert first.items() <= seen(tmp_path).items() and len(seen(tmp_path)) == 3
+    assert first.items() <= snapshot_results(tmp_path).items() and len(snapshot_results(tmp_path)) == 3
     check_store(tmp_path, set(load_sweep(file).trials))
 
 
@@ -89,13 +98,13 @@ def test_a_driver_killed_while_it_makes_tables_or_publishes(tmp_path: Path) -> N
     """MLflow makes the tables of its store one by one: one that was killed at it must not leave half a store."""
     file = write_sweep(tmp_path / "tiny.yaml", epochs=1)
     ready(file)
-    before, folder = seen(tmp_path), tmp_path / "results"
+    before, folder = snapshot_results(tmp_path), tmp_path / "results"
     kill_when(start_sweep(file, cwd=tmp_path), lambda: newest(folder / "reports"))
     kill_when(start_sweep(file, cwd=tmp_path), lambda: any(map(half_made, folder.glob("*mlflow.db*"))))
     kill_when(start_sweep(file, cwd=tmp_path), lambda: num_runs(tmp_path) > 1)
     code, output = run_sweep(file, cwd=tmp_path)
     assert code == 0 and "MLflow: " in output, output
-    assert seen(tmp_path) == before
+    assert snapshot_results(tmp_path) == before
     check_store(tmp_path, set(load_sweep(file).trials))
     for name in ("table.md", "table.csv", "table.tex", "figure.png", "figure.svg"):
         assert (folder / "reports/tiny" / name).stat().st_size > 100
@@ -117,14 +126,14 @@ def test_a_disk_that_gets_full_then_an_edited_file_and_a_jumping_clock(
     file = write_sweep(there / "tiny.yaml", epochs=40)
     process = start_sweep(file, cwd=there)
     try:
-        trial_processes.wait_for(lambda: results(there))
+        trial_processes.wait_for(lambda: result_mtimes(there))
         filler = fill(there)
         output, _ = process.communicate(timeout=90)
     finally:
         process.kill()
     assert process.returncode == 1 and "Traceback" not in output, output
     assert "nothing that was done is lost; mend it and repeat" in output
-    first, old = seen(there), load_sweep(file).trials
+    first, old = snapshot_results(there), load_sweep(file).trials
     assert 0 < len(first) < 6
     filler.unlink()
 
@@ -138,7 +147,7 @@ def test_a_disk_that_gets_full_then_an_edited_file_and_a_jumping_clock(
     finally:
         process.kill()
     assert process.returncode == 0, output
-    now, planned = seen(there), load_sweep(file).trials
+    now, planned = snapshot_results(there), load_sweep(file).trials
     assert first.items() <= now.items() and now.keys() == first.keys() | planned.keys()
     with (there / "results/reports/tiny/table.csv").open() as table:
         rows = list(csv.DictReader(table))
@@ -154,13 +163,13 @@ def test_a_disk_that_gets_full_then_an_edited_file_and_a_jumping_clock(
 def test_results_on_a_disk_that_is_read_only(disk: Callable[[int], Path]) -> None:
     there = disk(16 * 1024)
     ready(write_sweep(there / "tiny.yaml", epochs=1, seeds=(1,)), but=1)
-    before = seen(there)
+    before = snapshot_results(there)
     subprocess.run(["mount", "-o", "remount,ro", str(there)], check=True)
     code, output = run_sweep(there / "tiny.yaml", cwd=there)
     assert code == 2, output
     assert output.startswith("results: results cannot be written there: [Errno 30] Read-only file system")
     assert "Traceback" not in output and len(output.splitlines()) == 1
-    assert seen(there) == before
+    assert snapshot_results(there) == before
 
 
 @pytest.mark.parametrize("jump", [DAY, -DAY])
@@ -171,7 +180,7 @@ def test_a_clock_that_jumps_while_a_trial_runs(tmp_path: Path, monkeypatch: pyte
     inline.run(trial, tmp_path / "quiet", data_dir=None)
 
     def on_epoch(line: dict[str, float | int]) -> None:
-        (row,) = Watcher(sweep, ledger).look()
+        (row,) = StatusMonitor(sweep, ledger).poll()
         left.append((row.state, row.seconds_left))
         shift[0] = jump - shift[0]  # forth and back
 
@@ -182,7 +191,7 @@ def test_a_clock_that_jumps_while_a_trial_runs(tmp_path: Path, monkeypatch: pyte
     assert all(state == "running" and (seconds is None or seconds >= 0) for state, seconds in left)
     assert 0 <= result.seconds < 60
     assert trial_processes.records_of(ledger.folder(trial_id)) == trial_processes.records_of(tmp_path / "quiet")
-    assert not trial_processes.left_over(ledger.folder(trial_id))
+    assert not trial_processes.unexpected_files(ledger.folder(trial_id))
 
 
 def as_nobody(*arguments: str) -> list[str]:
@@ -238,10 +247,12 @@ def test_two_users_on_one_machine() -> None:
         for process in processes.values():
             output, _ = process.communicate(timeout=200)
             assert process.returncode == 0, output
-        assert len(results(shared / "root")) == len(results(shared / "nobody")) == 3
+        assert len(result_mtimes(shared / "root")) == len(result_mtimes(shared / "nobody")) == 3
         assert not list(shared.glob("suite-*"))
     finally:
-        trial_processes.hit([*(process.pid for process in processes.values()), *marked(shared)], signal.SIGKILL)
+        trial_processes.signal_processes(
+            [*(process.pid for process in processes.values()), *processes_with_tmpdir(shared)], signal.SIGKILL
+        )
         shutil.rmtree(shared, ignore_errors=True)
 
 
@@ -256,11 +267,11 @@ def test_a_sweep_under_fire(tmp_path: Path, request: pytest.FixtureRequest) -> N
     begun = time.monotonic()
     while dealt < hits:
         rounds += 1
-        fire = Fire(tmp_path / str(rounds), chance, seeds=18, epochs=40)
+        fire = SweepFaultInjector(tmp_path / str(rounds), chance, seeds=18, epochs=40)
         try:
             while dealt < hits and not fire.done:
-                dealt += fire.call(dealt + 1, hits - dealt)
-            fire.last_call()
+                dealt += fire.run_with_faults(dealt + 1, hits - dealt)
+            fire.run_undisturbed()
             compared += fire.check_records(tmp_path / "quiet")
         finally:
             fire.clear()

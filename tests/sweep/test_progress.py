@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support.fake_results import made, write_result
+from support.fake_results import create_trial_folder, write_result
 from support.sweep_files import AXES, Load
 
 from suite.records import write_failure
@@ -28,7 +28,7 @@ def test_the_dry_run_lists_each_trial_with_its_state(load: Load, capsys: pytest.
     done, failed, diverged, *others = sweep.trials.values()
     write_result(ledger, done)
     write_result(ledger, diverged, status="diverged")
-    write_failure(made(ledger, failed.trial_id), failed.trial_id, ValueError("x"))
+    write_failure(create_trial_folder(ledger, failed.trial_id), failed.trial_id, ValueError("x"))
     assert command.main(["s.yaml", "--dry-run"]) == 0
     printed = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line[:1] == "│"]
@@ -53,7 +53,7 @@ def test_the_dry_run_lists_each_trial_with_its_state(load: Load, capsys: pytest.
 def test_a_failure_is_told_whole(load: Load, capsys: pytest.CaptureFixture[str], error: str) -> None:
     sweep, ledger = load(AXES), Ledger(Path("re[/x]sults"))
     trial = next(iter(sweep.trials.values()))
-    folder = made(ledger, trial.trial_id)
+    folder = create_trial_folder(ledger, trial.trial_id)
     write_failure(folder, trial.trial_id, RuntimeError(error))
     command._show_failures(make_plan(sweep, ledger), ledger)
     told = f"failed: RuntimeError: {error}: {folder / 'failure.json'}; --retry-failed runs it again\n"

@@ -29,7 +29,7 @@ class Shown:
     def ended(self, trial_id: str) -> None:
         self.events.append(("ended", trial_id))
 
-    def lost(self) -> None:
+    def ray_died(self) -> None:
         raise AssertionError("no Ray was lost")
 
 

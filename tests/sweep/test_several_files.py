@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from support.fake_results import write_result
-from support.sweep_processes import results, run_sweep
+from support.sweep_processes import result_mtimes, run_sweep
 
 from suite import cli, records, tracking
 from suite.config import InputError
@@ -139,7 +139,7 @@ def test_each_has_its_own_report_and_what_both_ask_for_is_run_once(
         kept = json.loads(Path(f"results/reports/{name}/cost.json").read_text())
         assert kept["actual"]["trials"] == number and Path(f"results/sweeps/{name}.yaml").exists()
     assert [name for name, _ in ran.published] == ["a", "b"]
-    assert call(two, one) == 0 and ran.names == ["a", "b", "b", "a"] and len(results(Path())) == 4
+    assert call(two, one) == 0 and ran.names == ["a", "b", "b", "a"] and len(result_mtimes(Path())) == 4
 
 
 def test_the_dry_run_shows_both_and_runs_none(
@@ -263,7 +263,7 @@ def test_two_small_sweeps_for_real(files: Callable[..., Path], tmp_path: Path) -
     one, two = files("a"), files("b", "edge_popup")
     code, output = run_sweep(one, two, "--launcher", "inline", cwd=tmp_path)
     assert code == 0, output
-    assert results(tmp_path).keys() == load_sweep(one).trials.keys() | load_sweep(two).trials.keys()
+    assert result_mtimes(tmp_path).keys() == load_sweep(one).trials.keys() | load_sweep(two).trials.keys()
     assert output.index("a.yaml" if "a.yaml" in output else "reports/a") < output.index("reports/b")
     assert output.count(f"MLflow: {sys.executable} -m suite.ui --results results, then") == 2
     assert output.count("took 0:0") == 2 and "Traceback" not in output

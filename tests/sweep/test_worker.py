@@ -30,10 +30,10 @@ def test_what_is_written_is_read(sweep: Sweep, tmp_path: Path) -> None:
     first, second, third, *_ = sweep.trials
     units = [([first], False), ([second, third], True), ([first, second, third], True), ([second], False)]
     path = tmp_path / "cells"
-    places = worker.write_cells(path, units, sweep.trials, {**REST, "site": {"ünits": [1, {"a": None}]}})
+    places = worker.write_unit_specs(path, units, sweep.trials, {**REST, "site": {"ünits": [1, {"a": None}]}})
     assert places[0] == 0 and sorted(set(places)) == places
     for at, (unit, packed) in reversed(list(zip(places, units, strict=True))):
-        cell = worker.read_cell(path, at)
+        cell = worker.read_unit_spec(path, at)
         trials = {trial_id: Trial.model_validate(settings) for trial_id, settings in cell.pop("trials").items()}
         assert list(trials) == unit
         assert trials == {trial_id: sweep.trials[trial_id] for trial_id in unit}
@@ -46,13 +46,13 @@ def test_numbers_keep_every_bit(load: Load, tmp_path: Path) -> None:
         GOOD.replace("lr: 0.1", "lr: [0.1, 1e-300, 0.30000000000000004, 3]").replace("seed: 1", "seed: 4294967295")
     )
     units = [([trial_id], False) for trial_id in sweep.trials]
-    places = worker.write_cells(tmp_path / "cells", units, sweep.trials, {})
-    read = [worker.read_cell(tmp_path / "cells", at)["trials"] for at in places]
+    places = worker.write_unit_specs(tmp_path / "cells", units, sweep.trials, {})
+    read = [worker.read_unit_spec(tmp_path / "cells", at)["trials"] for at in places]
     assert [Trial.model_validate(*cell.values()) for cell in read] == list(sweep.trials.values())
 
 
 def test_nothing_to_run(tmp_path: Path) -> None:
-    assert worker.write_cells(tmp_path / "cells", [], {}, REST) == []
+    assert worker.write_unit_specs(tmp_path / "cells", [], {}, REST) == []
 
 
 # What Tune is given -------------------------------------------------------------------------------------------------
@@ -79,8 +79,8 @@ def given(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     monkeypatch.setattr(tune, "_import_ray", Ray)
     monkeypatch.setattr(tune, "_cluster", lambda ray: nullcontext(tmp_path))
     monkeypatch.setattr(tune, "_fit", fit)
-    monkeypatch.setattr(tune.ray_monitor, "over", lambda *about: nullcontext())
-    display: Any = SimpleNamespace(lost=None, ended=lambda trial_id: None)
+    monkeypatch.setattr(tune.ray_monitor, "exit_if_ray_dies", lambda *about: nullcontext())
+    display: Any = SimpleNamespace(ray_died=None, ended=lambda trial_id: None)
     tune.run(sweep.trials, Ledger(tmp_path / "results"), data_dir=tmp_path / "données", display=display)
     return configs
 
@@ -98,7 +98,7 @@ def test_tune_is_given_places_alone(load: Load, tmp_path: Path, monkeypatch: pyt
     assert max(grown) - len(str(tmp_path)) < 150
     assert max(grown) <= max(len(json.dumps(each)) for each in configs["small"]) + 4  # digits of the place
     for config, trial_id in zip(configs["large"], large.trials, strict=True):
-        cell = worker.read_cell(Path(config["file"]), config["at"])
+        cell = worker.read_unit_spec(Path(config["file"]), config["at"])
         assert list(cell["trials"]) == [trial_id]
         assert cell["data_dir"] == str(tmp_path / "données")
 

@@ -19,9 +19,9 @@ def test_a_long_section(shares: tuple[float, ...]) -> None:
     assert coding.entropy_bytes(counts) - 16 <= len(data) <= coding.entropy_bytes(counts) + 2e-4 * NUM / 8 + 16
     assert np.array_equal(np.concatenate(list(coding.decode(form, data, counts))), symbols)
     for wrong in (len(data) - len(data) // 50 // 4 * 4 - 64, len(data) + len(data) // 20 // 4 * 4 + 8192):
-        with pytest.raises(coding.Garbled):
+        with pytest.raises(coding.CorruptData):
             coding.check_length(form, wrong, counts)
-    with pytest.raises(coding.Garbled):
+    with pytest.raises(coding.CorruptData):
         coding.check_length("none", 0, counts)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from support.checkpoint_states import flip, same, tiny
+from support.checkpoint_states import bitwise_equal, flip, tiny
 from support.disks import fill
 from torch import nn
 
@@ -21,7 +21,7 @@ from suite.launch import inline
 from suite.records import DENSE, RESULT, TICKET, newest_attempt, read_result
 from suite.records.ledger import Ledger
 from suite.stopping import Stopped
-from suite.tickets import About, dense, file
+from suite.tickets import NetworkMetadata, dense, file
 from suite.tickets import __main__ as command
 from suite.train import checkpoint
 
@@ -207,7 +207,7 @@ def test_data_that_does_not_fit(trained: Path, tmp_path: Path, capsys: pytest.Ca
         assert run("eval", path, "--dataset", name, "--data-dir", tmp_path) == 2
         assert told in capsys.readouterr().err
     other = models.build("conv2", num_classes=7, image_size=8, in_channels=1, width_mult=0.0625)
-    about = tickets.networks.named(other, About(trial=tickets.info(path).header.trial))
+    about = tickets.networks.with_build_arguments(other, NetworkMetadata(trial=tickets.info(path).header.trial))
     dense.write(tmp_path / "seven", dense.pack(other.state_dict(), "fp32", method="weights", about=about))
     assert run("eval", tmp_path / "seven", "--dataset", "digits") == 2
     assert "num_classes: the network has 7, the data set 10" in capsys.readouterr().err
@@ -225,18 +225,18 @@ def test_every_form(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         assert run("export", place, "--form", form, "--to", tmp_path / form) == 0
         size = (tmp_path / form).stat().st_size
         assert capsys.readouterr().out == f"written: {tmp_path / form} ({size} bytes)\n"
-    assert same(dict(tickets.load(tmp_path / "fp32").state_dict()), state)
+    assert bitwise_equal(dict(tickets.load(tmp_path / "fp32").state_dict()), state)
     for form in dense.FORMS:
         info = tickets.info(tmp_path / form)
         assert info.header.metrics.keys() == tickets.info(source).header.metrics.keys()
-        assert same(dict(tickets.load(tmp_path / form).state_dict()), dense.rounded(state, form))
+        assert bitwise_equal(dict(tickets.load(tmp_path / form).state_dict()), dense.rounded(state, form))
     assert run("verify", *(tmp_path / form for form in dense.FORMS)) == 0
     assert capsys.readouterr().out.count("equal") == 6
     settings = tickets.info(source).header.network
     assert settings is not None
     model = models.build(**settings.model_dump())
     model.load_state_dict(torch.load(tmp_path / "pt", weights_only=True))
-    assert same(dict(model.state_dict()), state)
+    assert bitwise_equal(dict(model.state_dict()), state)
     assert run("export", source, "--form", "ticket", "--to", tmp_path / "x") == 2
     assert not (tmp_path / "x").exists()
 
@@ -257,19 +257,19 @@ def test_an_unfinished_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str],
         inline.run(trial, folder, data_dir=None, should_stop=lambda: next(asked) > 25)
     attempt = newest_attempt(folder)
     assert attempt is not None
-    state = checkpoint.look(attempt)
+    state = checkpoint.load_newest(attempt)
     assert state is not None
     before = sorted(tmp_path.rglob("*"))
     masked = name != "weights"
     assert run("export", folder, "--form", "ticket", *to) == (0 if masked else 2)
     if masked:
-        assert same(dict(tickets.load(tmp_path / "made").state_dict()), dict(state["model"]))
+        assert bitwise_equal(dict(tickets.load(tmp_path / "made").state_dict()), dict(state["model"]))
         assert tickets.info(tmp_path / "made").header.trial_id == trial.trial_id
         assert run("verify", tmp_path / "made") == 0
         assert run("eval", tmp_path / "made") == 0
     for form in ("fp32", "int8", "pt"):
         assert run("export", folder, "--form", form, "--to", tmp_path / form) == 0
-    assert same(dict(tickets.load(tmp_path / "fp32").state_dict()), dict(state["model"]))
+    assert bitwise_equal(dict(tickets.load(tmp_path / "fp32").state_dict()), dict(state["model"]))
     assert sorted(set(tmp_path.rglob("*")) - set(before)) == sorted(
         tmp_path / made for made in ("fp32", "int8", "pt", *(["made"] if masked else []))
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.method_contract import bits
+from support.method_contract import fingerprint
 from torch import Tensor, nn
 
 from suite import methods, tickets
@@ -57,13 +57,13 @@ def trained(name: str, params: Any, num_steps: int = 10, **settings: Any) -> Any
 
 def check_round_trip(path: Path, model: nn.Module, optimizer: Any, other: nn.Module | None = None) -> Header:
     """Saved and loaded: equal bits, and an equal sum of sizes; `other` takes what is loaded."""
-    before = bits(dict(model.state_dict()))
+    before = fingerprint(dict(model.state_dict()))
     stored = tickets.save(path, model, optimizer)
-    assert bits(dict(model.state_dict())) == before, "saving changes nothing"
+    assert fingerprint(dict(model.state_dict())) == before, "saving changes nothing"
     assert stored.bytes == path.stat().st_size == sum(stored.parts.values())
     loaded = tickets.load(path, model=other)
     assert not loaded.training
-    assert bits(dict(loaded.state_dict())) == before
+    assert fingerprint(dict(loaded.state_dict())) == before
     assert other is None or loaded is other
     found = tickets.info(path)
     assert found.stored == stored
@@ -81,7 +81,7 @@ def test_networks_that_models_build_makes(net: str, name: str, distribution: str
     optimizer = trained(name, methods.prunable(model), 3, sparsity=0.7, distribution=distribution, seed=1, **every)
     header = check_round_trip(tmp_path / "t", model, optimizer)
     again = tickets.load(tmp_path / "t", model=build(net, **NETS[net]))
-    assert bits(dict(again.state_dict())) == bits(dict(model.state_dict()))
+    assert fingerprint(dict(again.state_dict())) == fingerprint(dict(model.state_dict()))
     kind = "seed" if name == "edge_popup" else "signs" if distribution == "signed_constant" else "draws"
     assert kind in {layer.theta[0] for layer in header.layers} <= {kind, "seed"}  # a small layer may not be redrawn
     assert {layer.name for layer in header.layers} == dict(methods.prunable(model)).keys()
@@ -227,10 +227,10 @@ def test_a_model_of_another_maker_must_be_given(tmp_path: Path) -> None:
     with pytest.raises(tickets.TicketError, match="give that network to load"):
         tickets.load(tmp_path / "t")
     other = Bag([(30, 21)])
-    before = bits(dict(other.state_dict()))
+    before = fingerprint(dict(other.state_dict()))
     with pytest.raises(tickets.TicketError, match=r"weights\.0: has shape \[30, 20\]: the network has \[30, 21\]"):
         tickets.load(tmp_path / "t", model=other)
-    assert bits(dict(other.state_dict())) == before
+    assert fingerprint(dict(other.state_dict())) == before
 
 
 def test_shared_weights(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 from support import trial_processes
-from support.checkpoint_states import same, tiny
+from support.checkpoint_states import bitwise_equal, tiny
 from support.disks import fill
-from support.ranks import meeting, on_ranks
+from support.ranks import fresh_rendezvous, on_ranks
 from torch import Tensor
 
 from suite import cli, methods, tickets
@@ -19,7 +19,7 @@ from suite.config import InputError, Trial
 from suite.launch import inline
 from suite.records import DENSE, RESULT, TICKET, read_result
 from suite.stopping import Stopped
-from suite.tickets import About, dense
+from suite.tickets import NetworkMetadata, dense
 from suite.tickets import __main__ as command
 from suite.tickets.verify import Evaluator, trial_of
 from suite.train import loop, network_files
@@ -56,13 +56,13 @@ def export(source: Path, form: str, to: Path) -> int:
 def states(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
     """The networks of the trials of this process, as they were when they were to be kept."""
     found: list[dict[str, Tensor]] = []
-    keep = network_files.keep
+    save_network = network_files.save_network
 
     def look(run: Any, *args: Any) -> Any:
         found.append({name: tensor.clone() for name, tensor in run.model.state_dict().items()})
-        return keep(run, *args)
+        return save_network(run, *args)
 
-    monkeypatch.setattr(loop.network_files, "keep", look)
+    monkeypatch.setattr(loop.network_files, "save_network", look)
     return found
 
 
@@ -70,10 +70,10 @@ def states(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
 def test_each_method_leaves_its_network(tmp_path: Path, states: list[dict[str, Tensor]], method: str) -> None:
     trial, folder = tiny(method), folder_in(tmp_path)
     result = inline.run(trial, folder, data_dir=None)
-    assert trial_processes.left_over(folder) == []
+    assert trial_processes.unexpected_files(folder) == []
     path = network(folder)
     assert path.name == (DENSE if method == "weights" else TICKET)
-    assert same(dict(tickets.load(path).state_dict()), states[0])
+    assert bitwise_equal(dict(tickets.load(path).state_dict()), states[0])
     info = tickets.info(path)
     assert [stored.form for stored in result.stored] == (
         ["fp32", "bf16", "int8"] if method == "weights" else ["ticket", "fp32"]
@@ -87,7 +87,7 @@ def test_each_method_leaves_its_network(tmp_path: Path, states: list[dict[str, T
     assert verify(path) == 0
     for stored in result.stored:
         if stored.form != "ticket":
-            content = dense.pack(states[0], stored.form, method=method, about=About())
+            content = dense.pack(states[0], stored.form, method=method, about=NetworkMetadata())
             assert stored.parts["weights"] == dense.sizes(content, stored.form, {}).parts["weights"]
 
 
@@ -113,7 +113,7 @@ def test_other_arithmetic(
     state = {name: tensor.contiguous() for name, tensor in states[0].items()}
     if method == "weights":  # kept in float32
         state = dense.rounded(state, "fp32")
-    assert same(dict(tickets.load(path).state_dict()), state)
+    assert bitwise_equal(dict(tickets.load(path).state_dict()), state)
     assert verify(path) == 0
     for form in dense.FORMS:
         to = tmp_path / form
@@ -164,15 +164,15 @@ def test_a_loss_of_nan_leaves_none_whatever_the_method(tmp_path: Path, monkeypat
 def leave(folders: dict[str, str]) -> dict[str, dict[str, Tensor]]:
     """On each of two ranks: by method, the network that it held when it was to be kept."""
     held: dict[str, dict[str, Tensor]] = {}
-    keep = network_files.keep
+    save_network = network_files.save_network
 
     def look(run: Any, *args: Any) -> Any:
         held[run.trial.method.name] = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
-        return keep(run, *args)
+        return save_network(run, *args)
 
-    loop.network_files.keep = look
+    loop.network_files.save_network = look
     for method, folder in folders.items():
-        with meeting():
+        with fresh_rendezvous():
             inline.run(tiny(method, epochs=1, processes=2, global_batch_size=256), Path(folder), data_dir=None)
     return held
 
@@ -181,11 +181,11 @@ def test_two_processes_leave_the_network_of_the_first(tmp_path: Path) -> None:
     folders = {method: folder_in(tmp_path, method) for method in ("iterand", "weights")}
     held = on_ranks(2, leave, tmp_path, folders={method: str(folder) for method, folder in folders.items()})
     for method, folder in folders.items():
-        assert same(dict(tickets.load(network(folder)).state_dict()), dict(held[0][method]))
+        assert bitwise_equal(dict(tickets.load(network(folder)).state_dict()), dict(held[0][method]))
         result = read_result(folder)
         assert result is not None and result.stored[0] == tickets.info(network(folder)).stored
         assert len(result.stored) == (3 if method == "weights" else 2)
-        assert trial_processes.left_over(folder) == []
+        assert trial_processes.unexpected_files(folder) == []
         assert verify(folder, tolerance="0.006") == 0  # two shares make other batches than one
 
 
@@ -221,7 +221,7 @@ def test_a_death_between_the_files_of_a_result(
     inline.run(trial, folder, data_dir=None)
     assert trial_processes.records_of(folder) == trial_processes.records_of(quiet)
     assert network(folder).read_bytes() == network(quiet).read_bytes()
-    assert trial_processes.left_over(folder) == []
+    assert trial_processes.unexpected_files(folder) == []
 
 
 @pytest.mark.parametrize("method", EACH)
@@ -236,7 +236,7 @@ def test_nothing_is_kept_where_it_is_no_longer_wanted(
     assert without.trial_id == trial.trial_id
     result = inline.run(without, folder, data_dir=None)
     assert result.stored == [] == networks(folder)
-    assert trial_processes.left_over(folder) == []
+    assert trial_processes.unexpected_files(folder) == []
 
 
 @pytest.mark.parametrize("method", EACH)
@@ -257,7 +257,7 @@ def test_a_trial_that_is_stopped_while_its_network_is_kept(tmp_path: Path, metho
             inline.run(trial, folder, data_dir=None, should_stop=lambda left=left, last=last: next(left) >= last)
         inline.run(trial, folder, data_dir=None)
         assert trial_processes.records_of(folder) == trial_processes.records_of(quiet)
-        assert trial_processes.left_over(folder) == []
+        assert trial_processes.unexpected_files(folder) == []
 
 
 @pytest.mark.parametrize("method", EACH)
@@ -267,21 +267,21 @@ def test_a_disk_that_is_full_when_the_network_is_written(
     trial, quiet = tiny(method), folder_in(tmp_path, "quiet")
     inline.run(trial, quiet, data_dir=None)
     full = disk(4000)
-    folder, fillers, keep = folder_in(full), [], network_files.keep
+    folder, fillers, save_network = folder_in(full), [], network_files.save_network
 
     def fuller(*args: Any) -> Any:
         fillers.append(fill(full))
-        return keep(*args)
+        return save_network(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.network_files, "keep", fuller)
+        patch.setattr(loop.network_files, "save_network", fuller)
         with pytest.raises(InputError, match=f"{os.strerror(errno.ENOSPC)}: make room, and the trial goes on from"):
             inline.run(trial, folder, data_dir=None)
     assert read_result(folder) is None and networks(folder) == []
     fillers[0].unlink()
     inline.run(trial, folder, data_dir=None, take_over=True)  # no room to say that we gave it back, and we live on
     assert trial_processes.records_of(folder) == trial_processes.records_of(quiet)
-    assert trial_processes.left_over(folder) == []
+    assert trial_processes.unexpected_files(folder) == []
 
 
 @pytest.mark.parametrize("method", MASKED)

@@ -22,21 +22,21 @@ import pytest
 import torch
 from support.ticket_mutations import (
     bombs,
-    closed,
-    closed_dense,
     fitted,
+    join_dense,
+    join_ticket,
     mutated,
     normed,
-    opened,
-    opened_dense,
     real_dense,
     real_tickets,
     small,
+    split_dense,
+    split_ticket,
 )
 
 from suite import tickets
 from suite.tickets import dense, networks
-from suite.tickets.header import About
+from suite.tickets.header import NetworkMetadata
 
 KINDS = {"bytes": 2000, "bytes_right": 2600, "header_right": 3400, "safetensors": 800, "safetensors_right": 1200}
 SHARE = 4  # of these mutations `make test` reads a quarter, `make test-long` all
@@ -139,9 +139,9 @@ def main(folder: Path, share: int) -> None:
             data = mutated(kind, i, real, chance)
             problem = read(kind, data, needs_model)
             if "checksum differs" in problem and last_digest[0] and kind.endswith("right"):
-                header, body = (opened_dense if is_dense else opened)(data)
+                header, body = (split_dense if is_dense else split_ticket)(data)
                 (header["__metadata__"]["suite"] if is_dense else header)["digest"] = last_digest[0]
-                read(kind, (closed_dense if is_dense else closed)(header, body), needs_model)
+                read(kind, (join_dense if is_dense else join_ticket)(header, body), needs_model)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - resident
     (folder / "seen.json").write_text(json.dumps({"seen": seen, "wrong": wrong, "events": _events, "grown": grown}))
 
@@ -209,17 +209,19 @@ def dense_file(num_classes: int, change: Callable[[dict[str, torch.Tensor]], Any
     model = small(num_classes)
     stored = dense._stored(model.state_dict(), "int8")
     change(stored)
-    about = networks.named(model, About())
-    header = dense.DenseAbout(**dict(about), form="int8", method="weights", digest=networks.digest(stored))
-    path.write_bytes(dense.library().torch.save(stored, {"suite": header.model_dump_json(exclude_defaults=True)}))
+    about = networks.with_build_arguments(model, NetworkMetadata())
+    header = dense.DenseMetadata(**dict(about), form="int8", method="weights", digest=networks.digest(stored))
+    path.write_bytes(
+        dense.import_safetensors().torch.save(stored, {"suite": header.model_dump_json(exclude_defaults=True)})
+    )
     return path
 
 
 def ticket_file(which: int, change: Callable[[dict[str, Any]], Any], path: Path) -> Path:
     """A ticket whose header was changed, and whose SHA-256 is right all the same."""
-    header, body = opened(real_tickets(path.parent)[which][0])
+    header, body = split_ticket(real_tickets(path.parent)[which][0])
     change(header)
-    path.write_bytes(closed(header, fitted(header, body)))
+    path.write_bytes(join_ticket(header, fitted(header, body)))
     return path
 
 
@@ -272,9 +274,9 @@ def test_scales_of_another_shape(scale: torch.Tensor | None, tmp_path: Path) -> 
 
 
 def test_an_empty_tensor_of_very_many_columns(tmp_path: Path) -> None:
-    header, body = opened_dense(real_dense()[0][0])
+    header, body = split_dense(real_dense()[0][0])
     header["more"] = {"dtype": "F32", "shape": [0, 2**63], "data_offsets": [0, 0]}
-    (tmp_path / "d").write_bytes(closed_dense(header, body))
+    (tmp_path / "d").write_bytes(join_dense(header, body))
     check_refused(lambda: tickets.load(tmp_path / "d"))
     outcome(lambda: tickets.info(tmp_path / "d"))  # whichever it is, it is told without a traceback
 

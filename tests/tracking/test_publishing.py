@@ -14,10 +14,10 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from support.disks import mounted, names
+from support.disks import list_names, mount_small_disk
 from support.fake_results import write_result
 from support.sweep_processes import ROOT, write_sweep
-from support.trial_processes import alive, children, trial_of, wait_for
+from support.trial_processes import alive, descendants, trial_of, wait_for
 
 from suite import cli, records, tracking
 from suite.config import InputError
@@ -217,7 +217,7 @@ def test_a_sweep_is_published_meanwhile_and_neither_its_death_nor_a_server_that_
     late = next(iter(sweep.trials.values()))
     shutil.rmtree(ledger.folder(late.trial_id))
     monkeypatch.delenv(store.URI_VARIABLE, raising=False)
-    others = set(children(os.getpid()))  # of earlier tests
+    others = set(descendants(os.getpid()))  # of earlier tests
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(sweep.path), str(ledger.root)], cwd=ROOT)
     try:
         assert background.EVERY_SECONDS >= 30 and background._END_SECONDS <= 10
@@ -228,13 +228,13 @@ def test_a_sweep_is_published_meanwhile_and_neither_its_death_nor_a_server_that_
             hangs.settimeout(60)
             with background.publishing(sweep, ledger):
                 held.enter_context(hangs.accept()[0])  # it has connected, and waits for an answer
-                (started,) = set(children(os.getpid())) - others - {parent.pid, *children(parent.pid)}
+                (started,) = set(descendants(os.getpid())) - others - {parent.pid, *descendants(parent.pid)}
                 over = time.monotonic()
             assert time.monotonic() - over < 10 and not alive(started)
         wait_for(lambda: len(runs(ledger.root / store.DATABASE, "one")) == 2, 60)
         write_result(ledger, late)
         wait_for(lambda: one_each(ledger.root / store.DATABASE, sweep), 20)
-        (started,) = children(parent.pid)
+        (started,) = descendants(parent.pid)
         parent.kill()
         parent.wait()
         wait_for(lambda: not alive(started), 20)
@@ -255,7 +255,7 @@ def test_on_a_network_disk_the_store_is_never_opened_in_place(
     read = records.read_metrics
 
     def look(folder: Path) -> list[dict[str, float | None]]:
-        seen.append(names(ledger.root))
+        seen.append(list_names(ledger.root))
         assert str(database) not in opened() and database.read_bytes() == stood
         return read(folder)
 
@@ -265,9 +265,9 @@ def test_on_a_network_disk_the_store_is_never_opened_in_place(
     assert database.stat().st_ino != before and one_each(database, sweep)
     for _ in range(3):  # as a publisher does each minute
         assert tracking.publish(sweep, ledger, uri=None, report=[])[0] == 0
-    assert names(scratch) == []
+    assert list_names(scratch) == []
     assert not [path for path in opened() if path.startswith(str(scratch))]  # their room would not be given back
-    assert names(ledger.root) == seen[0]
+    assert list_names(ledger.root) == seen[0]
 
 
 def opened() -> list[str]:
@@ -323,5 +323,5 @@ def test_what_a_folder_lies_on(tmp_path: Path) -> None:
 
 
 def test_what_a_folder_with_a_blank_in_its_name_lies_on(tmp_path: Path) -> None:
-    with mounted(tmp_path / "a disk", 64) as disk:
+    with mount_small_disk(tmp_path / "a disk", 64) as disk:
         assert store.file_system(disk / "results") == store.file_system(disk) == "tmpfs"

@@ -14,9 +14,9 @@ from support import trial_processes
 from suite import cli
 from suite.config import InputError, Trial
 from suite.launch import inline, lease, local
-from suite.records import last_words, read_failure, read_result, write_failure
+from suite.records import last_log_line, read_failure, read_result, write_failure
 from suite.records.ledger import Ledger
-from suite.stopping import UNFINISHED
+from suite.stopping import EXIT_UNFINISHED
 from suite.train import __main__ as command
 
 
@@ -48,9 +48,11 @@ def test_it_prints_what_a_sweep_would_record(capsys: pytest.CaptureFixture[str],
     *lines, result = map(json.loads, capsys.readouterr().out.splitlines())
     folder = Ledger(Path("results")).folder(trial.trial_id)
     recorded, epochs = trial_processes.records_of(folder)
-    assert [trial_processes.bare(line) for line in lines] == epochs
+    assert [trial_processes.without_volatile_fields(line) for line in lines] == epochs
     not_printed = ("config", "test_predictions", "network")
-    assert trial_processes.bare(result) == {k: v for k, v in recorded.items() if k not in not_printed}
+    assert trial_processes.without_volatile_fields(result) == {
+        k: v for k, v in recorded.items() if k not in not_printed
+    }
     (tmp_path / "other").mkdir()
     inline.run(trial, tmp_path / "other", data_dir=None)
     assert trial_processes.records_of(tmp_path / "other") == (recorded, epochs)
@@ -120,7 +122,7 @@ def test_what_a_killed_owner_did_not_clean_up_goes_at_the_next_call() -> None:
     assert run(file, "--folder", "here") == 0
     Path("here/attempt-3").mkdir()
     assert run(file, "--folder", "here") == 0
-    assert trial_processes.left_over(Path("here")) == []
+    assert trial_processes.unexpected_files(Path("here")) == []
 
 
 def test_a_reader_that_leaves_does_not_harm_the_trial(tmp_path: Path) -> None:
@@ -158,7 +160,7 @@ def test_a_trial_that_raises(capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert failure is not None and failure.error == "AssertionError: it was run again"
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, UNFINISHED), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, EXIT_UNFINISHED), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_the_status_says_so(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
 ) -> None:
@@ -196,7 +198,7 @@ def test_what_is_wrong_with_the_input_of_ranks(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--download"):
         local.run(trial, folder, data_dir=tmp_path)
     assert read_failure(folder) is None
-    assert "--download" in (last_words(folder) or "")
+    assert "--download" in (last_log_line(folder) or "")
 
 
 def test_a_rank_that_raises_fails_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

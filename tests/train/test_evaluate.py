@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from support.ranks import CPU, joined, on_ranks, trial_of
+from support.ranks import CPU, join_group, on_ranks, trial_of
 from torch import Tensor
 
 from suite import data
 from suite.data.arrays import ArrayData
-from suite.data.sources import Source
+from suite.data.sources import RawDataset
 from suite.train import evaluate
-from suite.train.distributed import Group, Place
+from suite.train.distributed import Group, RankInfo
 from suite.train.evaluate import Evaluation
 
 NUM_CLASSES = 5
@@ -29,7 +29,7 @@ def toy(num: int) -> ArrayData:
     labels = np.random.default_rng(num + 1).integers(0, NUM_CLASSES, num + 8)
     index = np.arange(num + 8)
     splits = {"train": index[num:], "val": index[:1], "test": index[:num]}
-    return ArrayData.build(Source(images, labels, splits, num_classes=NUM_CLASSES), augment="none", device="cpu")
+    return ArrayData.build(RawDataset(images, labels, splits, num_classes=NUM_CLASSES), augment="none", device="cpu")
 
 
 def predict(images: Tensor) -> Tensor:
@@ -42,11 +42,11 @@ class Simulated(Group):
     """One rank of several that run one after the other: what all of them said was written down in a round before."""
 
     def __init__(self, rank: int, world_size: int, said: list[list[Tensor]]) -> None:
-        super().__init__(Place(rank, rank, world_size))
+        super().__init__(RankInfo(rank, rank, world_size))
         self.said, self.mine = said, list[Tensor]()
         self.calls, self.seen = 0, list[int]()
 
-    def sum_(self, tensor: Tensor) -> Tensor:
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         self.mine.append(tensor.clone())
         return sum((theirs[len(self.mine) - 1] for theirs in self.said), torch.zeros_like(tensor))
 
@@ -56,7 +56,7 @@ class Simulated(Group):
             self.seen += raw.round().int().tolist()
             return predict(images)
 
-        return evaluate.evaluate(watch, arrays, "test", group=self, between=self.count)
+        return evaluate.evaluate(watch, arrays, "test", group=self, after_batch=self.count)
 
     def count(self) -> None:
         self.calls += 1
@@ -136,7 +136,7 @@ def linear(images: Tensor) -> Tensor:
 
 def evaluate_digits() -> list[list[Any]]:
     """What this rank finds of each split."""
-    with joined() as group:
+    with join_group() as group:
         calls = [0, 0]
         found = []
         for number, split in enumerate(("val", "test")):
@@ -144,7 +144,7 @@ def evaluate_digits() -> list[list[Any]]:
             def count(number: int = number) -> None:
                 calls[number] += 1
 
-            each = evaluate.evaluate(linear, digits(), split, group=group, between=count)
+            each = evaluate.evaluate(linear, digits(), split, group=group, after_batch=count)
             found.append([each.top1, each.loss, each.predictions, calls[number], group.rank])
     return found
 
@@ -153,7 +153,7 @@ def test_three_processes_find_what_one_finds(tmp_path: Path) -> None:
     found = on_ranks(3, evaluate_digits, tmp_path)
     arrays = digits()
     for number, split in enumerate(("val", "test")):
-        alone = evaluate.evaluate(linear, arrays, split, group=Group(Place()))
+        alone = evaluate.evaluate(linear, arrays, split, group=Group(RankInfo()))
         for rank, each in enumerate(found):
             top1, loss, predictions, calls, said = each[number]
             assert said == rank

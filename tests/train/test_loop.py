@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support.evaluations import Evaluated, watched
-from support.trial_processes import UNEQUAL
+from support.evaluations import Evaluated, record_evaluations
+from support.trial_processes import VOLATILE_FIELDS
 
 from suite import data, methods, models, train
 from suite.config import InputError, Trial
 from suite.launch import inline
-from suite.records import Line, Result, provenance, read_failure, read_metrics, read_result, source
+from suite.records import EpochMetrics, Result, provenance, read_failure, read_metrics, read_result, source
 from suite.records.ledger import Ledger
 from suite.train import loop, setup
 from suite.train.step import train_step
@@ -49,11 +49,11 @@ def trial_of(name: str, **changes: Any) -> Trial:
 
 
 def without_times(record: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if key not in UNEQUAL}
+    return {key: value for key, value in record.items() if key not in VOLATILE_FIELDS}
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Result, Path, list[Line]]]:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Result, Path, list[EpochMetrics]]]:
     """Each method once: result, folder, and the lines told while it ran."""
     runs = {}
     for method in methods.names():
@@ -173,7 +173,7 @@ def test_where_the_numbers_come_from(ran: dict[str, Any]) -> None:
 
 @pytest.fixture
 def evaluated(monkeypatch: pytest.MonkeyPatch) -> Evaluated:
-    return watched(monkeypatch)
+    return record_evaluations(monkeypatch)
 
 
 @pytest.mark.parametrize("evaluate_test", [True, False])
@@ -247,7 +247,7 @@ def test_another_seed_gives_other_numbers(ran: dict[str, Any], tmp_path: Path) -
 
 
 def test_threads_are_those_of_the_trial() -> None:
-    assert setup.settle(trial_of("weights", threads=2)) == torch.device("cpu")
+    assert setup.configure_torch(trial_of("weights", threads=2)) == torch.device("cpu")
     assert torch.get_num_threads() == 2
 
 
@@ -291,7 +291,7 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not list(tmp_path.iterdir())
 
 
-def fail(line: Line) -> None:
+def fail(line: EpochMetrics) -> None:
     if line["epoch"] == 1:
         raise RuntimeError("in the second epoch")
 

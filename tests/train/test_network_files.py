@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from support import trial_processes
-from support.evaluations import Evaluated, watched
+from support.evaluations import Evaluated, record_evaluations
 
 from suite import methods, tickets, train
 from suite.config import InputError, Trial
@@ -19,7 +19,7 @@ def trial_of(method: str, **changes: Any) -> Trial:
 
 @pytest.fixture
 def evaluated(monkeypatch: pytest.MonkeyPatch) -> Evaluated:
-    return watched(monkeypatch)
+    return record_evaluations(monkeypatch)
 
 
 @pytest.mark.parametrize("evaluate_test", [True, False])

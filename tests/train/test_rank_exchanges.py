@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from support.ranks import joined, on_ranks
+from support.ranks import join_group, on_ranks
 from torch import Tensor, nn
 
-from suite.train.distributed import ALONE, Group, PeerLost, RanksDiffer
+from suite.train.distributed import SINGLE_PROCESS, Group, PeerLost, RanksDiffer
 
 LARGE = bytes(range(256)) * 40_000  # 10 MB
 FLIPPED = {  # element type -> which of its bits are tried, from the lowest
@@ -29,23 +29,23 @@ def exchanges(group: Group) -> dict[str, Any]:
     """Every exchange once: what this rank got."""
     rank = group.rank
     data = {"none": None, "bytes": b"\x00from rank 0\xff", "large": LARGE}
-    received = {name: group.from_first(value if rank == 0 else None) for name, value in data.items()}
+    received = {name: group.broadcast_bytes(value if rank == 0 else None) for name, value in data.items()}
     mine = torch.tensor([[rank, 10 * rank]])
     given = torch.tensor([0.5, rank])
     norm = nn.BatchNorm1d(3)
     norm.running_mean.fill_(rank + 1)
     norm.num_batches_tracked.fill_(rank + 5)
-    group.share_buffers(norm)
-    summed = group.sum_(given)
+    group.broadcast_buffers(norm)
+    summed = group.all_reduce_sum(given)
     return {
-        "max_": group.max_([rank, -rank, 7, 2**40 + rank]),
+        "max_": group.all_reduce_max([rank, -rank, 7, 2**40 + rank]),
         "sum_": summed,
         "given": given,
-        "sum_ of counts": group.sum_(torch.tensor(rank + 1)),
+        "sum_ of counts": group.all_reduce_sum(torch.tensor(rank + 1)),
         "sum_ is new": summed.data_ptr() != given.data_ptr(),
-        "gather": group.gather(mine),
-        "gather scalars": group.gather(torch.tensor(float(rank), dtype=torch.float64)),
-        "from_first": {name: value == data[name] for name, value in received.items()},
+        "gather": group.all_gather_tensor(mine),
+        "gather scalars": group.all_gather_tensor(torch.tensor(float(rank), dtype=torch.float64)),
+        "broadcast_bytes": {name: value == data[name] for name, value in received.items()},
         "buffers": {name: buffer.clone() for name, buffer in norm.named_buffers()},
     }
 
@@ -105,12 +105,12 @@ def comparisons(group: Group) -> dict[str, str]:
 
 def talk() -> dict[str, Any]:
     """All that is tried on 3 ranks."""
-    with joined() as group:
-        said = {"empty": tried(lambda: group.from_first(b"" if group.rank == 0 else None) == b"")}
-    with joined() as group:
+    with join_group() as group:
+        said = {"empty": tried(lambda: group.broadcast_bytes(b"" if group.rank == 0 else None) == b"")}
+    with join_group() as group:
         said |= {"exchanges": tried(lambda: exchanges(group)), "comparisons": comparisons(group)}
     try:
-        with joined() as group:
+        with join_group() as group:
             if group.rank == 2:
                 raise Left
             group.barrier()
@@ -137,7 +137,7 @@ def test_exchanges_of_three_ranks(said: list[dict[str, Any]]) -> None:
         assert (found["sum_ of counts"].dtype, found["sum_ of counts"].tolist()) == (torch.int64, 6)
         assert found["gather"].tolist() == [[[0, 0]], [[1, 10]], [[2, 20]]]
         assert (found["gather scalars"].dtype, found["gather scalars"].tolist()) == (torch.float64, [0, 1, 2])
-        assert found["from_first"] == {"none": True, "bytes": True, "large": True}
+        assert found["broadcast_bytes"] == {"none": True, "bytes": True, "large": True}
         assert {name: buffer.tolist() for name, buffer in found["buffers"].items()} == {
             "running_mean": [1, 1, 1],
             "running_var": [1, 1, 1],
@@ -176,16 +176,16 @@ def test_who_is_left_alone_says_so(said: list[dict[str, Any]]) -> None:
 
 
 def test_one_process_gets_what_it_gave() -> None:
-    found = exchanges(ALONE)
+    found = exchanges(SINGLE_PROCESS)
     assert found["max_"] == [0, 0, 7, 2**40]
     assert (found["sum_"].tolist(), found["sum_ is new"]) == ([0.5, 0], True)
     assert found["sum_ of counts"].tolist() == 1
     assert found["gather"].tolist() == [[[0, 0]]]
     assert found["gather scalars"].tolist() == [0]
-    assert found["from_first"] == {"none": True, "bytes": True, "large": True}
+    assert found["broadcast_bytes"] == {"none": True, "bytes": True, "large": True}
     assert found["buffers"]["running_mean"].tolist() == [1, 1, 1]
-    assert ALONE.from_first(b"") == b""
-    assert compared(ALONE, {"nan": torch.tensor(torch.nan)}) == ""
-    ALONE.barrier()
+    assert SINGLE_PROCESS.broadcast_bytes(b"") == b""
+    assert compared(SINGLE_PROCESS, {"nan": torch.tensor(torch.nan)}) == ""
+    SINGLE_PROCESS.barrier()
     net = nn.Linear(2, 2)
-    assert ALONE.wrap(net, lambda _: pytest.fail("one process needs no first pass")) is net
+    assert SINGLE_PROCESS.wrap_ddp(net, lambda _: pytest.fail("one process needs no first pass")) is net

@@ -19,7 +19,7 @@ from suite.records.ledger import Ledger
 from suite.stopping import Stopped
 from suite.train import __main__ as command
 from suite.train import distributed
-from suite.train.distributed import PeerLost, Place, first_host, place, started_as
+from suite.train.distributed import PeerLost, RankInfo, first_host, rank_info, rank_info_from_env
 
 TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4"}
 STEP = {"SLURM_PROCID": "2", "SLURM_LOCALID": "0", "SLURM_STEP_NUM_TASKS": "3"}
@@ -33,16 +33,19 @@ NEEDS_PROC = pytest.mark.skipif(not HAS_PROC, reason="no /proc/net/tcp6 (Linux w
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
-        ({}, Place(0, 0, 1)),
-        (TORCHRUN, Place(3, 1, 4)),
-        (STEP, Place(2, 0, 3)),
-        ({**STEP, **TORCHRUN}, Place(3, 1, 4)),  # torchrun, or the local launcher, in a SLURM step
-        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "3", "SLURM_PROCID": "0"}, Place(0, 0, 1)),  # a batch script is no step
+        ({}, RankInfo(0, 0, 1)),
+        (TORCHRUN, RankInfo(3, 1, 4)),
+        (STEP, RankInfo(2, 0, 3)),
+        ({**STEP, **TORCHRUN}, RankInfo(3, 1, 4)),  # torchrun, or the local launcher, in a SLURM step
+        (
+            {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "3", "SLURM_PROCID": "0"},
+            RankInfo(0, 0, 1),
+        ),  # a batch script is no step
     ],
 )
-def test_the_environment_says_which_process_this_is(environ: dict[str, str], expected: Place) -> None:
-    assert started_as(environ) == expected
-    assert place(expected.world_size, environ) == expected
+def test_the_environment_says_which_process_this_is(environ: dict[str, str], expected: RankInfo) -> None:
+    assert rank_info_from_env(environ) == expected
+    assert rank_info(expected.world_size, environ) == expected
 
 
 @pytest.mark.parametrize(
@@ -53,11 +56,11 @@ def test_the_wrong_number_of_processes_is_an_input_error(processes: int, environ
         rf"^processes: {processes}: this is one of {found}: start as many with --launcher local, torchrun or srun$"
     )
     with pytest.raises(InputError, match=message):
-        place(processes, environ)
+        rank_info(processes, environ)
 
 
 def test_a_single_process_among_the_tasks_of_a_slurm_step_is_alone() -> None:
-    assert place(1, STEP) == Place(0, 0, 1)
+    assert rank_info(1, STEP) == RankInfo(0, 0, 1)
 
 
 def test_a_single_process_among_the_tasks_of_a_slurm_step_prints_its_result(
@@ -210,12 +213,15 @@ def test_tasks_of_a_slurm_step_give_the_bits_of_the_local_launcher(launched: tup
 def test_a_rank_that_waits_for_the_others_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(distributed.RENDEZVOUS, str(tmp_path / "meeting"))
     answers = iter([False, False, True])
-    with pytest.raises(Stopped), distributed.join(Place(1, 1, 2), CPU, lambda: next(answers)):
+    with pytest.raises(Stopped), distributed.process_group(RankInfo(1, 1, 2), CPU, lambda: next(answers)):
         pytest.fail("it is alone")
 
 
 def test_a_rank_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(distributed.RENDEZVOUS, str(tmp_path / "meeting"))
     monkeypatch.setattr(distributed, "_MEETING_SECONDS", 0.1)
-    with pytest.raises(PeerLost, match=r"^rank 1: 1 of 2 ranks came"), distributed.join(Place(1, 1, 2), CPU):
+    with (
+        pytest.raises(PeerLost, match=r"^rank 1: 1 of 2 ranks came"),
+        distributed.process_group(RankInfo(1, 1, 2), CPU),
+    ):
         pytest.fail("it is alone")

@@ -19,7 +19,7 @@ CHOICES = list(itertools.product(["weights", "edge_popup", "iterand"], [None, Fa
 
 
 def build(trial: Trial) -> Run:
-    device = setup.settle(trial)
+    device = setup.configure_torch(trial)
     return setup.build(trial, data.load(trial.dataset, data_dir=None, device=device), device)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from suite.config import InputError
 from suite.data.imagenet.manifest import SCAN
-from suite.data.imagenet.probe import judge
+from suite.data.imagenet.probe import check_image
 from suite.stopping import Stopped
 
 _MOST_NAMED = 10
@@ -32,11 +32,13 @@ class Encoded(NamedTuple):
                 content = file.read(-1 if self.size is None else self.size)
         except OSError as error:
             return f"cannot be read: {error.strerror}"
-        said, usable = judge(content, Path(self.name).suffix.lower())
+        said, usable = check_image(content, Path(self.name).suffix.lower())
         return "" if usable else said
 
 
-def explained(error: Exception, encoded: Iterable[Encoded], threads: int, should_stop: Callable[[], bool]) -> Exception:
+def diagnose_decode_error(
+    error: Exception, encoded: Iterable[Encoded], threads: int, should_stop: Callable[[], bool]
+) -> Exception:
     """What to raise instead of a decoder's error, once every file it was given has been decoded here.
 
     Returns:
@@ -46,7 +48,7 @@ def explained(error: Exception, encoded: Iterable[Encoded], threads: int, should
         Stopped: as asked.
     """
     todo = list(encoded)
-    log.warning("DALI: %s: decoding the %d images of this process to find the cause", gist(error), len(todo))
+    log.warning("DALI: %s: decoding the %d images of this process to find the cause", summarize_error(error), len(todo))
     found = []
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(todo), _AT_ONCE):
@@ -56,13 +58,15 @@ def explained(error: Exception, encoded: Iterable[Encoded], threads: int, should
             problems = pool.map(Encoded.problem, part)
             found += [f"{image.name} ({said})" for image, said in zip(part, problems, strict=True) if said]
     if not found:
-        return RuntimeError(f"DALI: {gist(error)}; no broken image was found among the {len(todo)} of this process")
+        return RuntimeError(
+            f"DALI: {summarize_error(error)}; no broken image was found among the {len(todo)} of this process"
+        )
     more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
     names = ", ".join(found[:_MOST_NAMED]) + more
     return InputError(f"images cannot be decoded any more: {names}: restore them, or run {SCAN} to leave them out")
 
 
-def gist(error: Exception) -> str:
+def summarize_error(error: Exception) -> str:
     """The line of DALI's long words that says what happened."""
     told = str(error).rpartition("encountered:")[2].splitlines()
     lines = [

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from suite.config import ImageNetSettings
-from suite.data.arrays import batch_order, slices_of
+from suite.data.arrays import batch_order, rank_batch_slices
 from suite.data.imagenet.probe import num_cpus
 from suite.data.interface import SplitName
 from suite.data.sources import Ints
@@ -18,7 +18,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # of random resized crops: share of the image, width / height
 
 
-class TreeData:
+class BaseImageNetData:
     """A `Data` of which only the batches are missing.
 
     Args:
@@ -40,7 +40,7 @@ class TreeData:
         """Images of a split."""
         return self._sizes[split]
 
-    def epoch_images(self, batch_size: int) -> int:
+    def num_epoch_images(self, batch_size: int) -> int:
         """As many as make whole batches: the short last one is dropped."""
         return self._sizes["train"] // batch_size * batch_size
 
@@ -49,11 +49,11 @@ class TreeData:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Those at the end of a rank's share, with which it has as many batches as the other ranks."""
         images = torch.empty((0, self.in_channels, self.image_size, self.image_size), device=device)
-        for part in slices_of(self.num_images(split), batch_size, rank=rank, world_size=world_size):
+        for part in rank_batch_slices(self.num_images(split), batch_size, rank=rank, world_size=world_size):
             if part.stop == part.start:
                 yield images, torch.empty(0, dtype=torch.int64, device=device)
 
-    def stream(self, seed: int, batch_size: int, world_size: int) -> dict[str, str]:
+    def resume_conditions(self, seed: int, batch_size: int, world_size: int) -> dict[str, str]:
         """Nothing: the position says where an epoch stands."""
         return {}
 

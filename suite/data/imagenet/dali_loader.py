@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from suite.config import ImageNetSettings, InputError
-from suite.data.arrays import share_of
-from suite.data.imagenet.broken_files import explained
-from suite.data.imagenet.common import AREA, MEAN, RATIO, STD, TreeData
+from suite.data.arrays import shard_range
+from suite.data.imagenet.broken_files import diagnose_decode_error
+from suite.data.imagenet.common import AREA, MEAN, RATIO, STD, BaseImageNetData
 from suite.data.imagenet.dali_sources import Feed, Source
 from suite.data.imagenet.tree import NO_DALI
 from suite.data.interface import SplitName
-from suite.methods.random import Stream, words
+from suite.methods.random import Stream, random_words
 
 try:
     from nvidia import dali
@@ -32,7 +32,7 @@ _READER = "Reader"
 _Batch = tuple[Tensor, Tensor]
 
 
-class DaliData(TreeData):
+class DaliData(BaseImageNetData):
     """The images of a tree, or of tar shards, decoded by DALI.
 
     Args:
@@ -74,7 +74,7 @@ class DaliData(TreeData):
         if first and restored is None:
             raise ValueError(f"batch {first}: DALI needs its state to go on inside an epoch")
         feed = self._source.training(seed, epoch, batch_size, rank, world_size)
-        low, high = words(2, seed=seed, stream=Stream.AUGMENTATION, draw=epoch, parameter=rank).tolist()
+        low, high = random_words(2, seed=seed, stream=Stream.AUGMENTATION, draw=epoch, parameter=rank).tolist()
         try:
             with self._explaining(feed):
                 self._live = batches = self._iterator(
@@ -89,7 +89,7 @@ class DaliData(TreeData):
 
     def batches(self, split: SplitName, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Iterator[_Batch]:
         """Center crops of a rank's contiguous share, in order, padding removed; the last batches may be empty."""
-        start, end = share_of(self.num_images(split), rank=rank, world_size=world_size)
+        start, end = shard_range(self.num_images(split), rank=rank, world_size=world_size)
         if start < end:
             feed = self._source.evaluation(split, start, end)
             with self._explaining(feed):
@@ -97,7 +97,7 @@ class DaliData(TreeData):
                     yield self._shown(batch["images"]), feed.labels(batch["labels"])
         yield from self._empty_batches(split, batch_size, rank=rank, world_size=world_size, device=self._device)
 
-    def stream(self, seed: int, batch_size: int, world_size: int) -> dict[str, str]:
+    def resume_conditions(self, seed: int, batch_size: int, world_size: int) -> dict[str, str]:
         """What DALI's checkpoint depends on, and does not check."""
         settings = self.settings
         return {
@@ -151,7 +151,7 @@ class DaliData(TreeData):
         try:
             yield
         except RuntimeError as error:
-            raise explained(error, feed.encoded(), self._threads, self._should_stop) from error
+            raise diagnose_decode_error(error, feed.encoded(), self._threads, self._should_stop) from error
 
     def _shown(self, images: Tensor) -> Tensor:
         """(B, C, H, W), whatever the order in memory."""

@@ -22,7 +22,7 @@ from suite.data.imagenet.shards import LABEL_DIGITS, Index, Shard
 from suite.data.imagenet.tree import Files
 from suite.data.interface import SplitName
 from suite.data.sources import Ints
-from suite.methods.random import Stream, words
+from suite.methods.random import Stream, random_words
 
 
 class Feed(Protocol):
@@ -118,7 +118,7 @@ class ShardSource:
         ours = self._index.splits["train"]
         order = [ours[i] for i in batch_order(len(ours), seed=seed, epoch=epoch).tolist()]
         whole = self.sizes["train"] // batch_size * batch_size
-        drawn = words(1, seed=seed, stream=Stream.BATCH_ORDER, draw=epoch, parameter=1)
+        drawn = random_words(1, seed=seed, stream=Stream.BATCH_ORDER, draw=epoch, parameter=1)
         first = int(drawn) % self.sizes["train"]  # else the ends of shards were left out most often
         start, end = (first + whole * share // world_size for share in (rank, rank + 1))
         shuffling = {"random_shuffle": True, "initial_fill": self._settings.shuffle_buffer}

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from suite.config import InputError
-from suite.records import write_whole_bytes
+from suite.records import write_bytes_atomic
 
 NAME = "manifest.csv"
 SCAN = "python -m suite.data.imagenet.scan"
-ODD_NAMES = "surrogateescape"  # names of files need not be UTF-8
+FILENAME_ERRORS = "surrogateescape"  # names of files need not be UTF-8
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's ImageFolder
 _USED = {"0": False, "1": True}
 _VERSION = "# suite manifest 1\n"
@@ -67,7 +67,7 @@ def text_of(rows: Iterable[Row]) -> str:
 def write(path: Path, rows: Iterable[Row]) -> None:
     """Write a manifest, whole or not at all."""
     text = f"{_VERSION}{','.join(Row._fields)}\n{text_of(rows)}"
-    write_whole_bytes(path, text.encode(errors=ODD_NAMES))
+    write_bytes_atomic(path, text.encode(errors=FILENAME_ERRORS))
 
 
 def read(path: Path, root: Path) -> list[Row]:
@@ -79,7 +79,7 @@ def read(path: Path, root: Path) -> list[Row]:
     place = "" if path == path_of(root) else f" --manifest {path}"
     cure = f"{SCAN} {root}{place}"
     try:
-        with path.open(encoding="utf-8", errors=ODD_NAMES, newline="") as file:
+        with path.open(encoding="utf-8", errors=FILENAME_ERRORS, newline="") as file:
             if file.readline().strip() != _VERSION.strip() or file.readline().strip() != ",".join(Row._fields):
                 raise ValueError("its first lines are not those of a manifest")
             return list(parse(file))
@@ -112,5 +112,5 @@ def data_id(rows: Iterable[Row], *choices: object) -> str:
     digest = hashlib.sha256(repr(choices).encode())
     for row in rows:
         if row.used:
-            digest.update(f"{row.path}\0{row.label}\0{row.crc32}\n".encode(errors=ODD_NAMES))
+            digest.update(f"{row.path}\0{row.label}\0{row.crc32}\n".encode(errors=FILENAME_ERRORS))
     return digest.hexdigest()[:16]

@@ -32,7 +32,7 @@ from suite.data.imagenet.manifest import Row
 from suite.data.imagenet.probe import num_cpus
 from suite.data.imagenet.shards import LABEL_DIGITS, Index, Member, Shard
 from suite.data.interface import SplitName
-from suite.records import write_whole, write_whole_bytes
+from suite.records import write_bytes_atomic, write_text_atomic
 
 _DEFAULTS = ImageNetSettings.model_fields
 _JOURNAL = ".packing.jsonl"
@@ -81,7 +81,7 @@ def pack(src: Path, dst: Path, choices: argparse.Namespace) -> Index:
     parts = list(_parts(used, files, choices.seed, choices.shard_mb * _MB))
     what = {"data_id": files.data_id, "seed": choices.seed, "shard_mb": choices.shard_mb}
     dst.mkdir(parents=True, exist_ok=True)
-    with _alone(dst), _journal(dst, what) as (file, done):
+    with _exclusive_lock(dst), _journal(dst, what) as (file, done):
         _remove_stale(dst)
         todo = [part for part in parts if part.file not in done or not shards.is_there(dst, done[part.file])]
         _check_space(dst, todo)
@@ -94,8 +94,8 @@ def pack(src: Path, dst: Path, choices: argparse.Namespace) -> Index:
             list(track(checks, "verifying shards", len(parts)))
         splits = {name: [done[part.file] for part in parts if part.split == name] for name in files.splits}
         index = Index(num_classes=files.num_classes, val_share=choices.val_share, splits=splits, **what)
-        write_whole_bytes(dst / shards.SAMPLES, _samples(parts).encode(errors=manifest.ODD_NAMES))
-        write_whole(dst / shards.INDEX, index.model_dump_json(indent=1))
+        write_bytes_atomic(dst / shards.SAMPLES, _samples(parts).encode(errors=manifest.FILENAME_ERRORS))
+        write_text_atomic(dst / shards.INDEX, index.model_dump_json(indent=1))
     (dst / _JOURNAL).unlink()
     return index
 
@@ -144,7 +144,7 @@ def _parts(used: list[Row], files: tree.Files, seed: int, most_bytes: int) -> It
 
 
 @contextmanager
-def _alone(dst: Path) -> Iterator[None]:
+def _exclusive_lock(dst: Path) -> Iterator[None]:
     with (dst / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -169,7 +169,7 @@ def _journal(dst: Path, what: dict[str, Any]) -> Iterator[tuple[Any, dict[str, S
         if line.endswith("}"):  # else cut short when it was killed
             shard = Shard.model_validate_json(line)
             done[shard.file] = shard
-    write_whole(path, "\n".join([json.dumps(what), *(shard.model_dump_json() for shard in done.values())]) + "\n")
+    write_text_atomic(path, "\n".join([json.dumps(what), *(shard.model_dump_json() for shard in done.values())]) + "\n")
     index.unlink(missing_ok=True)
     with path.open("a") as file:
         yield file, done
@@ -198,7 +198,7 @@ def _write(src: Path, dst: Path, part: _Part) -> Shard:
             os.fsync(file.fileno())
             size = file.tell()
         text = shards.index_text(members)
-        write_whole(dst / shards.index_of(part.file), text)
+        write_text_atomic(dst / shards.index_of(part.file), text)
         temporary.replace(dst / part.file)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(dst / part.file)) from None

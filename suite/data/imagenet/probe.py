@@ -32,13 +32,13 @@ def examine(root: Path, path: str, label: int) -> Row:
         stat, content = file.stat(), file.read_bytes()
     except OSError as error:
         return Row(path, 0, 0, label, 0, False, f"cannot be read: {error.strerror}")
-    problem, used = judge(content, file.suffix.lower())
+    problem, used = check_image(content, file.suffix.lower())
     if "\n" in path or "\r" in path:
         problem, used = "a line break in its name", False
     return Row(path, stat.st_size, stat.st_mtime_ns, label, zlib.crc32(content), used, problem)
 
 
-def judge(content: bytes, extension: str) -> tuple[str, bool]:
+def check_image(content: bytes, extension: str) -> tuple[str, bool]:
     """What is odd about the bytes of a file, "" if nothing is, and whether training may have it.
 
     Args:

@@ -60,7 +60,7 @@ def scan(root: Path, path: Path, *, workers: int, again: bool = False) -> list[R
     found = list(_listed(root))
     journal = path.with_name(f".{path.name}.journal")
     try:
-        with _alone(journal) as file:
+        with _exclusive_lock(journal) as file:
             known = {} if again else _known(root, path, journal)
             if not known:
                 file.truncate(0)
@@ -136,9 +136,9 @@ def _files(root: Path, folder: str) -> Iterator[str]:
 
 
 @contextmanager
-def _alone(journal: Path) -> Iterator[TextIO]:
+def _exclusive_lock(journal: Path) -> Iterator[TextIO]:
     """The journal, to be added to, while nobody else scans."""
-    with journal.open("a", encoding="utf-8", errors=manifest.ODD_NAMES) as file:
+    with journal.open("a", encoding="utf-8", errors=manifest.FILENAME_ERRORS) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -149,7 +149,7 @@ def _alone(journal: Path) -> Iterator[TextIO]:
 def _known(root: Path, path: Path, journal: Path) -> dict[str, Row]:
     """What an earlier call found, and one that was killed."""
     rows = manifest.read(path, root) if path.exists() else []
-    lines = journal.read_text("utf-8", manifest.ODD_NAMES).split("\n") if journal.exists() else []
+    lines = journal.read_text("utf-8", manifest.FILENAME_ERRORS).split("\n") if journal.exists() else []
     for line in lines[:-1]:  # what has no end was cut short when it was killed
         with suppress(ValueError, csv.Error):
             rows += manifest.parse([line])

@@ -17,7 +17,7 @@ from pathlib import Path
 from suite.config import InputError
 from suite.data.imagenet import shards
 from suite.data.imagenet.shards import Index
-from suite.records import write_whole_bytes
+from suite.records import write_bytes_atomic
 from suite.stopping import Stopped
 
 _CHUNK = 1 << 22  # bytes
@@ -40,10 +40,10 @@ def stage(root: Path, scratch: Path, *, should_stop: Callable[[], bool] = lambda
     """
     index, content = shards.read(root), (root / shards.INDEX).read_bytes()
     copy = _own_folder(scratch / f"suite-shards-{hashlib.sha256(content).hexdigest()[:16]}")
-    with _alone(copy, should_stop):
+    with _exclusive_lock(copy, should_stop):
         _copy_missing(root, copy, index, should_stop)
         if not (copy / shards.INDEX).exists():
-            write_whole_bytes(copy / shards.INDEX, content)
+            write_bytes_atomic(copy / shards.INDEX, content)
     return copy
 
 
@@ -70,7 +70,7 @@ def _own_folder(copy: Path) -> Path:
 
 
 @contextmanager
-def _alone(copy: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
+def _exclusive_lock(copy: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
     """Nobody else of this node copies meanwhile; a lock of a process that died is free."""
     with (copy / ".lock").open("w") as lock:
         while True:
@@ -95,7 +95,7 @@ def _copy_missing(root: Path, copy: Path, index: Index, should_stop: Callable[[]
     log.info("copying %d shards of %s (%d MB) to %s", len(todo), root, needed // _MB, copy)
     for shard in todo:
         _stop_if(should_stop)
-        write_whole_bytes(copy / shards.index_of(shard.file), (root / shards.index_of(shard.file)).read_bytes())
+        write_bytes_atomic(copy / shards.index_of(shard.file), (root / shards.index_of(shard.file)).read_bytes())
         _copy(root / shard.file, copy / shard.file, shard.sha256)
 
 

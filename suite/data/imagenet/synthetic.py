@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from suite.config import ImageNetSettings
-from suite.data.arrays import slices_of
-from suite.data.imagenet.common import TreeData
+from suite.data.arrays import rank_batch_slices
+from suite.data.imagenet.common import BaseImageNetData
 from suite.data.interface import SplitName
 
 _NUM_CLASSES = 1000
@@ -15,7 +15,7 @@ _TRAIN_AND_VAL, _TEST = 1_281_167, 50_000  # of ImageNet
 _DATA_ID = "5ca1ab1e00000000"  # no data
 
 
-class SyntheticData(TreeData):
+class SyntheticData(BaseImageNetData):
     """As many images as ImageNet has, or ``settings.num_images`` to train and validate, and as many to test as to
     validate.
     """
@@ -41,7 +41,7 @@ class SyntheticData(TreeData):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """The same batch, or what is left of it at the end."""
         images, labels = self._noise(batch_size)
-        for part in slices_of(self.num_images(split), batch_size, rank=rank, world_size=world_size):
+        for part in rank_batch_slices(self.num_images(split), batch_size, rank=rank, world_size=world_size):
             num = part.stop - part.start
             yield images[:num], labels[:num]
 

@@ -10,20 +10,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from suite.config import ImageNetSettings, InputError
-from suite.data.arrays import slices_of
-from suite.data.imagenet.common import AREA, MEAN, RATIO, STD, TreeData, rank_batches
+from suite.data.arrays import rank_batch_slices
+from suite.data.imagenet.common import AREA, MEAN, RATIO, STD, BaseImageNetData, rank_batches
 from suite.data.imagenet.manifest import SCAN
 from suite.data.imagenet.tree import Files
 from suite.data.interface import SplitName
 from suite.data.torchvision_shim import torchvision, transforms
-from suite.methods.random import Stream, words
+from suite.methods.random import Stream, random_words
 from suite.stopping import SIGNALS, Stopped
 
 _Item = tuple[int, int]  # an image, and the seed of its crop and flip
 _Loaded = tuple[Tensor, int] | str  # an image and its label, or what is wrong with it
 
 
-class FolderData(TreeData):
+class FolderData(BaseImageNetData):
     """The images of a tree, decoded by ``workers`` processes, or by this one where that is 0."""
 
     def __init__(
@@ -49,7 +49,7 @@ class FolderData(TreeData):
         """Random resized crops; which one an image gets is a pure function of (seed, epoch, image)."""
         train = self._files.splits["train"]
         shares = rank_batches(train, seed=seed, epoch=epoch, batch_size=batch_size, rank=rank, world_size=world_size)
-        drawn = words(len(self._files.paths), seed=seed, stream=Stream.AUGMENTATION, draw=epoch, parameter=0)
+        drawn = random_words(len(self._files.paths), seed=seed, stream=Stream.AUGMENTATION, draw=epoch, parameter=0)
         yield from self._loaded(self._training, [[(i, int(drawn[i])) for i in share] for share in shares[first:]])
 
     def batches(
@@ -57,7 +57,7 @@ class FolderData(TreeData):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Center crops of a rank's share, in order."""
         positions = self._files.splits[split]
-        parts = slices_of(len(positions), batch_size, rank=rank, world_size=world_size)
+        parts = rank_batch_slices(len(positions), batch_size, rank=rank, world_size=world_size)
         filled = [[(i, 0) for i in positions[part]] for part in parts if part.stop > part.start]
         yield from self._loaded(self._evaluation, filled)
         yield from self._empty_batches(split, batch_size, rank=rank, world_size=world_size, device=self._device)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from suite.config import ImageNetSettings, InputError
 from suite.data.imagenet import manifest, shards
-from suite.data.imagenet.manifest import ODD_NAMES, Row
+from suite.data.imagenet.manifest import FILENAME_ERRORS, Row
 from suite.data.imagenet.shards import Index
 from suite.data.interface import SplitName
 from suite.data.sources import Ints, hold_out
@@ -111,7 +111,7 @@ def files_of(rows: list[Row], root: Path, val_share: float) -> Files:
         if not len(positions):
             raise InputError(f"{root}: has no image for {name} that can be used; {manifest.SCAN} {root} says why")
     kept = [row for row in images if row.used]
-    paths = np.array([row.path.encode(errors=ODD_NAMES) for row in kept])
+    paths = np.array([row.path.encode(errors=FILENAME_ERRORS) for row in kept])
     return Files(
         root, paths, labels[used], splits, int(labels[train].max()) + 1, manifest.data_id(kept, "val_share", val_share)
     )

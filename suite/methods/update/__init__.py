@@ -17,7 +17,7 @@ from suite.methods.update import plain, tracking
 from suite.methods.update.plain import Redraw, Theta, Thresholds
 from suite.methods.update.signs import Signs, unpacked
 
-Form = Callable[..., None]
+Backend = Callable[..., None]
 
 _log = logging.getLogger(__name__)
 _FAN_IN = 50
@@ -27,7 +27,7 @@ _EXAMPLES = (  # shapes of layers; the thresholds of small ones miss their band 
 )
 
 
-def form_for(scores: Sequence[Tensor], thetas: Sequence[Theta], **settings: Any) -> Form:
+def select_backend(scores: Sequence[Tensor], thetas: Sequence[Theta], **settings: Any) -> Backend:
     """The fastest form of ``plain.masked_sgd_`` for these tensors; ``settings`` are those of the step.
 
     A kernel for GPUs is used only after it has equalled ``plain`` bit for bit, on that GPU and for that kind of step.
@@ -42,14 +42,14 @@ def form_for(scores: Sequence[Tensor], thetas: Sequence[Theta], **settings: Any)
 
 
 @cache
-def _checked(device: torch.device, packed: bool, momentum: bool, decays: bool, rank_by: Any, clips: bool) -> Form:
+def _checked(device: torch.device, packed: bool, momentum: bool, decays: bool, rank_by: Any, clips: bool) -> Backend:
     """The Triton form, or ``plain`` and a line in the log that says why."""
     try:
         from suite.methods.update import triton
 
         settings = dict(lr=0.1, momentum=0.9 * momentum, weight_decay=5e-4 * decays, rank_by=rank_by)
         settings["max_norm"] = 1.0 if clips else None
-        if equal_on_example(triton.masked_sgd_, device, packed=packed, **settings):
+        if matches_reference(triton.masked_sgd_, device, packed=packed, **settings):
             return triton.masked_sgd_
         _log.warning("Triton's masked step differs from torch's on %s: torch's is used, which is slower", device)
     except Exception as error:  # no Triton, no compiler for it, a GPU that it does not know: torch needs none of these
@@ -57,7 +57,7 @@ def _checked(device: torch.device, packed: bool, momentum: bool, decays: bool, r
     return plain.masked_sgd_
 
 
-def equal_on_example(form: Form, device: torch.device, *, packed: bool = False, **settings: Any) -> bool:
+def matches_reference(form: Backend, device: torch.device, *, packed: bool = False, **settings: Any) -> bool:
     """Whether a form leaves the bits that ``plain`` leaves, over a few steps of small layers, a redraw among them."""
     return all(
         _after(form, shapes, device, packed, **settings)
@@ -66,7 +66,9 @@ def equal_on_example(form: Form, device: torch.device, *, packed: bool = False, 
     )
 
 
-def _after(form: Form, shapes: Sequence[Sequence[int]], device: torch.device, packed: bool, **settings: Any) -> bytes:
+def _after(
+    form: Backend, shapes: Sequence[Sequence[int]], device: torch.device, packed: bool, **settings: Any
+) -> bytes:
     """All numbers that a form leaves."""
     generator = torch.Generator().manual_seed(1)
     draws = [[torch.randn(tuple(shape), generator=generator) for shape in shapes] for _ in range(6)]

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from suite.methods.update.layers import Around, Layer, Sgd, Step
+from suite.methods.update.layers import LayerTensors, SgdSettings, Step, ThresholdBand
 from suite.methods.update.signs import Signs, storage_of
 
 _BLOCK = 512  # weights at once: they stay in the first cache of a core, and loads go on beside stores
@@ -23,7 +23,7 @@ _EXAMPLE = 20_001
 _log = logging.getLogger(__name__)
 
 
-def step_for(layers: Sequence[Layer], sgd: Sgd, reference: Step) -> Step | None:
+def step_for(layers: Sequence[LayerTensors], sgd: SgdSettings, reference: Step) -> Step | None:
     """The compiled step for layers of this kind; None where there is none that equals ``reference``."""
     dtypes = {each.dtype for layer in layers for each in layer}
     packed = {isinstance(layer[2], Signs) for layer in layers}
@@ -47,7 +47,9 @@ def _checked(dtype: torch.dtype, packed: bool, kind: tuple[bool, ...], reference
 
 
 def _step_through(loop: Callable[..., None], real: Any) -> Step:
-    def step(layers: Sequence[Layer], arounds: Sequence[Around], counts: Sequence[int], sgd: Sgd) -> Sequence[float]:
+    def step(
+        layers: Sequence[LayerTensors], arounds: Sequence[ThresholdBand], counts: Sequence[int], sgd: SgdSettings
+    ) -> Sequence[float]:
         sizes = [layer[3].numel() for layer in layers]
         addresses = [[storage_of(each).data_ptr() for each in layer] for layer in layers]
         constants = [layer[2].constant if isinstance(layer[2], Signs) else 0.0 for layer in layers]
@@ -74,7 +76,7 @@ def _step_through(loop: Callable[..., None], real: Any) -> Step:
 def _equal_on_example(step: Step, reference: Step, dtype: torch.dtype, packed: bool, kind: tuple[bool, ...]) -> bool:
     """Whether both steps leave the same bits, on numbers where a rounding more or less shows."""
     absolute, scaled, decays, has_momentum = kind
-    sgd = Sgd(0.1, 0.9 * has_momentum, 5e-4 * decays, absolute, 0.37 if scaled else None)
+    sgd = SgdSettings(0.1, 0.9 * has_momentum, 5e-4 * decays, absolute, 0.37 if scaled else None)
     count = round(_EXAMPLE * (0.315 if absolute else 0.655))  # about as many are below the middle of the band
     results = []
     for form in (step, reference):
@@ -83,7 +85,7 @@ def _equal_on_example(step: Step, reference: Step, dtype: torch.dtype, packed: b
         score[::1000], score[1::1000] = math.nan, 0.0
         signs = Signs.packed(torch.where(theta < 0, -1, 1).to(dtype).mul_(0.3), 0.3) if packed else theta
         buffer *= 0.1
-        found = form([(param, grad, signs, score, buffer)], [Around(0.375, 0.405, 0.435)], [count], sgd)
+        found = form([(param, grad, signs, score, buffer)], [ThresholdBand(0.375, 0.405, 0.435)], [count], sgd)
         results.append([found, tensors.numpy().tobytes()])
     return results[0] == results[1] and not math.isnan(results[0][0][0])
 
@@ -148,8 +150,8 @@ def _compile(
         return num_below
 
     @jit  # type: ignore[untyped-decorator]
-    def settle(param: Any, position: Any, rank: Any, theta: Any, left: Any, middle: Any, in_order: Any) -> Any:
-        """As ``tracking._settle``; NaN where ties must go by an index that is not the memory's order."""
+    def select_in_band(param: Any, position: Any, rank: Any, theta: Any, left: Any, middle: Any, in_order: Any) -> Any:
+        """As ``tracking._select_in_band``; NaN where ties must go by an index that is not the memory's order."""
         last, num_equal, num_lower = middle, 0, 0
         if left > 0:
             last = np.partition(rank, left - 1)[left - 1]
@@ -259,7 +261,7 @@ def _compile(
             )
             left = counts[layer] - num_below
             if num_inside <= room and 0 <= left <= num_inside:
-                lasts[layer] = settle(
+                lasts[layer] = select_in_band(
                     param,
                     band_position[:num_inside],
                     band_rank[:num_inside],

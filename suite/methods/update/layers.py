@@ -10,7 +10,7 @@ from suite.methods.update.plain import Theta
 
 
 @dataclass(frozen=True)
-class Sgd:
+class SgdSettings:
     """The numbers of one step, as ``torch.optim.SGD`` names them; ``scale`` multiplies the scores' gradients."""
 
     lr: float
@@ -20,7 +20,7 @@ class Sgd:
     scale: float | None
 
 
-class Around(NamedTuple):
+class ThresholdBand(NamedTuple):
     """A band and what lies in its middle: the last threshold."""
 
     low: float
@@ -28,9 +28,11 @@ class Around(NamedTuple):
     high: float
 
 
-Layer = tuple[Tensor, Tensor, Theta, Tensor, Tensor]  # parameter, gradient, theta, scores, momentum: alike in memory
+LayerTensors = tuple[
+    Tensor, Tensor, Theta, Tensor, Tensor
+]  # parameter, gradient, theta, scores, momentum: alike in memory
 
 
 # (layers, their bands, how many each prunes, sgd): updates scores and momenta; where the wanted rank is in the band
 # it writes the layer's weights; the rank of each layer's last pruned weight, NaN where the whole layer is to be ranked.
-Step = Callable[[Sequence[Layer], Sequence[Around], Sequence[int], Sgd], Sequence[float]]
+Step = Callable[[Sequence[LayerTensors], Sequence[ThresholdBand], Sequence[int], SgdSettings], Sequence[float]]

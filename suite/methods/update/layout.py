@@ -10,13 +10,13 @@ from torch import Tensor
 from suite.methods.update.signs import Signs
 
 
-def lie_alike(param: Tensor, theta: Tensor | Signs, score: Tensor, buffer: Tensor) -> bool:
+def have_same_strides(param: Tensor, theta: Tensor | Signs, score: Tensor, buffer: Tensor) -> bool:
     """Whether a place in memory is the same weight in all of them."""
     stride = theta.stride if isinstance(theta, Signs) else theta.stride()
     return param.stride() == stride == buffer.stride() == score.stride()
 
 
-def laid_as(score: Tensor, tensor: Tensor) -> Tensor:
+def match_strides(score: Tensor, tensor: Tensor) -> Tensor:
     """``tensor`` itself, or a copy that lies in memory as ``score`` does."""
     return tensor if tensor.stride() == score.stride() else torch.empty_like(score, dtype=tensor.dtype).copy_(tensor)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from suite.config import Distribution, RankBy
-from suite.methods.random import chosen, draw_values_
+from suite.methods.random import draw_values_, redraw_mask
 from suite.methods.update.signs import Signs, unpacked
 
 RANKINGS: tuple[RankBy, ...] = get_args(RankBy)
@@ -140,7 +140,7 @@ def redraw_all_(
 def redraw_(theta: Tensor, pruned: Tensor, redraw: Redraw, layer: int) -> None:
     """Draw the chosen ones of the ``pruned`` weights of layer number ``layer`` again, in place."""
     parameter = redraw.parameters[layer]
-    choice = chosen(
+    choice = redraw_mask(
         theta.numel(), redraw.prob, seed=redraw.seed, draw=redraw.draw, parameter=parameter, device=theta.device
     )
     fresh = draw_values_(
@@ -184,12 +184,12 @@ def _keep_by_partition(flat: Tensor, count: int) -> Tensor:
     return torch.from_numpy(keep_above(values, np.partition(values, count - 1)[count - 1], count))
 
 
-def keep_above(values: npt.NDArray[Any], border: Any, count: int) -> npt.NDArray[np.bool_]:
-    """Which of ``values`` (n,) stay when ``count`` are pruned, the last of them being equal to ``border``."""
-    if np.isnan(border):  # NaN is last in numpy's order too
+def keep_above(values: npt.NDArray[Any], threshold: Any, count: int) -> npt.NDArray[np.bool_]:
+    """Which of ``values`` (n,) stay when ``count`` are pruned, the last of them being equal to ``threshold``."""
+    if np.isnan(threshold):  # NaN is last in numpy's order too
         keep, ties = np.zeros(values.size, dtype=np.bool_), np.isnan(values)
     else:
-        keep, ties = ~(values <= border), values == border
+        keep, ties = ~(values <= threshold), values == threshold
     missing = values.size - count - np.count_nonzero(keep)
     if missing:
         keep[np.flatnonzero(ties)[-missing:]] = True

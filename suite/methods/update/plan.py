@@ -9,17 +9,19 @@ import torch
 from torch import Tensor
 
 from suite.config import RankBy
-from suite.methods.update.layout import inner_sizes, lie_alike
+from suite.methods.update.layout import have_same_strides, inner_sizes
 from suite.methods.update.plain import Theta, Thresholds, num_pruned
 from suite.methods.update.signs import Signs, storage_of
 
 BLOCK = 2048  # weights of one program of the pass
 SEARCHED = 4096  # weights that a program which searches looks at in one go
-HELPERS = 128  # programs in each phase of a search over whole layers: about one for each multiprocessor
+PROGRAMS_PER_PHASE = 128  # programs in each phase of a search over whole layers: about one for each multiprocessor
 PHASES = 9  # one for each digit of a place, and one that writes
 _BAND_ROOM = 32  # of so many weights one may lie in the band
 _NARROW = 0.004  # half a first band, in standard deviations of the ranks: 0.2 % to 0.3 % of a layer
-_LARGEST = 2**31 - HELPERS * SEARCHED  # weights in a layer: positions are 32 bits wide, and so are steps past the end
+_LARGEST = (
+    2**31 - PROGRAMS_PER_PHASE * SEARCHED
+)  # weights in a layer: positions are 32 bits wide, and so are steps past the end
 
 _captured: list[Any] = []  # what graphs read at each replay: kept for good, as nobody says when a graph is gone
 
@@ -128,7 +130,9 @@ def _are_fit(
     if dtypes != {torch.float32} or len(devices) > 1 or len({type(theta) for theta in thetas}) > 1:
         return False
     layers = zip(params, thetas, scores, momenta, strict=True)
-    return all(s.numel() < _LARGEST and inner_sizes(s) != (0, 0) and lie_alike(p, t, s, m) for p, t, s, m in layers)
+    return all(
+        s.numel() < _LARGEST and inner_sizes(s) != (0, 0) and have_same_strides(p, t, s, m) for p, t, s, m in layers
+    )
 
 
 def _new_plan(thetas: Sequence[Theta], scores: Sequence[Tensor], sparsity: float, rank_by: RankBy) -> Plan:

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from suite.config import RankBy
 from suite.methods.update import compiled
-from suite.methods.update.layers import Around, Layer, Sgd, Step
-from suite.methods.update.layout import laid_as, lie_alike, logical_index
+from suite.methods.update.layers import LayerTensors, SgdSettings, Step, ThresholdBand
+from suite.methods.update.layout import have_same_strides, logical_index, match_strides
 from suite.methods.update.plain import (
     Redraw,
     Theta,
@@ -90,11 +90,11 @@ def masked_sgd_(
         redraw_all_(thetas, scores, sparsity, rank_by, redraw)
     scale = None if max_norm is None else score_grad_scale(grads, thetas, scores, rank_by, max_norm)
     settings: dict[str, Any] = dict(lr=float(lr), momentum=momentum, weight_decay=weight_decay)
-    sgd = Sgd(**settings, absolute=rank_by == "abs_scores", scale=None if scale is None else float(scale))
-    layers: list[Layer] = []
+    sgd = SgdSettings(**settings, absolute=rank_by == "abs_scores", scale=None if scale is None else float(scale))
+    layers: list[LayerTensors] = []
     for param, grad, theta, score, buffer in zip(params, grads, thetas, scores, momenta, strict=True):
-        if lie_alike(param, theta, score, buffer):
-            layers.append((param, laid_as(score, grad), theta, score, buffer))
+        if have_same_strides(param, theta, score, buffer):
+            layers.append((param, match_strides(score, grad), theta, score, buffer))
         else:
             layer = (param, grad, theta, score, buffer)
             update_layer_(*layer, **settings, sparsity=sparsity, rank_by=rank_by, scale=scale)
@@ -103,38 +103,42 @@ def masked_sgd_(
     _update_layers(layers, step or by_blocks, sgd, sparsity, thresholds)
 
 
-def _update_layers(layers: Sequence[Layer], step: Step, sgd: Sgd, sparsity: float, thresholds: Thresholds) -> None:
+def _update_layers(
+    layers: Sequence[LayerTensors], step: Step, sgd: SgdSettings, sparsity: float, thresholds: Thresholds
+) -> None:
     counts = [num_pruned(param.numel(), sparsity) for param, *_ in layers]
     known = [
         thresholds.get(layer[0], _UNKNOWN) if count else (-math.inf, 0.0)
         for layer, count in zip(layers, counts, strict=True)
     ]
-    arounds = [Around(middle - half, middle, middle + half) for middle, half in known]
+    arounds = [ThresholdBand(middle - half, middle, middle + half) for middle, half in known]
     lasts = step(layers, arounds, counts, sgd)
     for layer, count, (middle, half), last in zip(layers, counts, known, lasts, strict=True):
         param, _, theta, score, _ = layer
         if math.isnan(last):
-            last, half = _rank_all(param, theta, score, count, sgd.absolute)
+            last, half = _select_in_whole_layer(param, theta, score, count, sgd.absolute)
         else:
             half *= 0.95
         half = half if math.isnan(middle) else max(half, 4 * abs(last - middle))
         thresholds[param] = (last, half) if math.isfinite(half) else _UNKNOWN
 
 
-def by_blocks(layers: Sequence[Layer], arounds: Sequence[Around], counts: Sequence[int], sgd: Sgd) -> Sequence[float]:
+def by_blocks(
+    layers: Sequence[LayerTensors], arounds: Sequence[ThresholdBand], counts: Sequence[int], sgd: SgdSettings
+) -> Sequence[float]:
     """The step without a compiler; see ``Step``."""
     return [_by_blocks(*each, sgd) for each in zip(layers, arounds, counts, strict=True)]
 
 
-def _by_blocks(layer: Layer, around: Around, count: int, sgd: Sgd) -> float:
+def _by_blocks(layer: LayerTensors, around: ThresholdBand, count: int, sgd: SgdSettings) -> float:
     flat = _flat(*layer)
     num_below, band = _one_pass(flat, around, sgd)
     if not 0 <= count - num_below <= band.position.size:
         return math.nan
-    return _settle(flat.param, layer[3], band, count - num_below, around.middle)
+    return _select_in_band(flat.param, layer[3], band, count - num_below, around.middle)
 
 
-def _one_pass(layer: Flat, around: Around, sgd: Sgd) -> tuple[int, Band]:
+def _one_pass(layer: Flat, around: ThresholdBand, sgd: SgdSettings) -> tuple[int, Band]:
     """Update a layer, and write its weights as if all ranks up to the middle were pruned; how many ranks are below the
     band, and those in it.
     """
@@ -162,7 +166,7 @@ def _blocks(layer: Flat) -> Iterator[tuple[int, Block]]:
         yield start, Block(params[i], grads[i], some, scores[i], buffers[i])
 
 
-def _sgd_step(block: Block, step: Tensor, sgd: Sgd) -> None:
+def _sgd_step(block: Block, step: Tensor, sgd: SgdSettings) -> None:
     """SGD on the scores of a block; ``step`` is room for as many numbers."""
     torch.mul(block.grad.to(step.dtype), block.theta, out=step)
     if sgd.absolute:
@@ -176,7 +180,7 @@ def _sgd_step(block: Block, step: Tensor, sgd: Sgd) -> None:
         _sgd_by_operations(block.score[whole:], step[whole:], block.buffer[whole:], sgd)
 
 
-def _sgd_by_operations(score: Tensor, step: Tensor, buffer: Tensor, sgd: Sgd) -> None:
+def _sgd_by_operations(score: Tensor, step: Tensor, buffer: Tensor, sgd: SgdSettings) -> None:
     """The operations of ``plain``, in its order."""
     if sgd.weight_decay != 0:
         step.add_(score, alpha=sgd.weight_decay)
@@ -185,7 +189,7 @@ def _sgd_by_operations(score: Tensor, step: Tensor, buffer: Tensor, sgd: Sgd) ->
     score.add_(step, alpha=-sgd.lr)
 
 
-def _sgd_fused(score: Tensor, step: Tensor, buffer: Tensor, sgd: Sgd) -> None:
+def _sgd_fused(score: Tensor, step: Tensor, buffer: Tensor, sgd: SgdSettings) -> None:
     """The same in one operation: that of ``torch.optim.SGD(fused=True)``."""
     torch._fused_sgd_(
         [score],
@@ -207,7 +211,7 @@ def _fuses_alike(dtype: torch.dtype, num_threads: int) -> bool:
 
     At the end of a line it may not: there its compiler joins the two roundings of the momentum to one.
     """
-    sgd = Sgd(0.1, 0.9, 5e-4, absolute=False, scale=None)
+    sgd = SgdSettings(0.1, 0.9, 5e-4, absolute=False, scale=None)
     example = torch.randn(3, 1 << 17, dtype=dtype, generator=torch.Generator().manual_seed(1))
     results = []
     for form in (_sgd_fused, _sgd_by_operations):
@@ -217,10 +221,10 @@ def _fuses_alike(dtype: torch.dtype, num_threads: int) -> bool:
     return torch.equal(*results)
 
 
-def _write_above(block: Block, ranks: Tensor, border: float, room: Tensor) -> None:
-    """``param = 0 if rank <= border else theta``: a ReLU's backward pass, many times faster than where."""
+def _write_above(block: Block, ranks: Tensor, threshold: float, room: Tensor) -> None:
+    """``param = 0 if rank <= threshold else theta``: a ReLU's backward pass, many times faster than where."""
     out = block.param if block.param.dtype == room.dtype else room
-    torch.ops.aten.threshold_backward.grad_input(block.theta, ranks, border, grad_input=out)
+    torch.ops.aten.threshold_backward.grad_input(block.theta, ranks, threshold, grad_input=out)
     if out is room:
         block.param.copy_(room)
 
@@ -232,7 +236,7 @@ def _flat(param: Tensor, grad: Tensor, theta: Theta, score: Tensor, buffer: Tens
     return Flat(flat[0], flat[1], whole, flat[2], flat[3])
 
 
-def _settle(param: Tensor, score: Tensor, band: Band, num: int, middle: float) -> float:
+def _select_in_band(param: Tensor, score: Tensor, band: Band, num: int, middle: float) -> float:
     """Prune the ``num`` lowest of the band and keep the others, most being so already; the rank of the last pruned."""
     keep, last = np.ones(band.rank.size, dtype=np.bool_), middle
     if num:
@@ -251,7 +255,9 @@ def _settle(param: Tensor, score: Tensor, band: Band, num: int, middle: float) -
     return float(last)
 
 
-def _rank_all(param: Tensor, theta: Theta, score: Tensor, count: int, absolute: bool) -> tuple[float, float]:
+def _select_in_whole_layer(
+    param: Tensor, theta: Theta, score: Tensor, count: int, absolute: bool
+) -> tuple[float, float]:
     """Select over the whole layer, and find a band that holds a small share of it."""
     if count == 0:
         write_effective_(param, theta, torch.ones_like(score, dtype=torch.bool))
@@ -259,9 +265,9 @@ def _rank_all(param: Tensor, theta: Theta, score: Tensor, count: int, absolute: 
     values = (score.abs() if absolute else score).reshape(-1).numpy()
     width = math.ceil(values.size * _BAND_SHARE)
     parted = np.partition(values, count - 1)
-    lower, border, upper = parted[:count], float(parted[count - 1]), parted[count - 1 :]
-    write_effective_(param, theta, torch.from_numpy(keep_above(values, border, count)).view(score.shape))
+    lower, threshold, upper = parted[:count], float(parted[count - 1]), parted[count - 1 :]
+    write_effective_(param, theta, torch.from_numpy(keep_above(values, threshold, count)).view(score.shape))
     low = float(np.partition(lower, max(count - 1 - width, 0))[max(count - 1 - width, 0)])
     high = float(np.partition(upper, min(width, upper.size - 1))[min(width, upper.size - 1)])
-    half = max(border - low, high - border)
-    return border, half if math.isfinite(half) else 0.0
+    half = max(threshold - low, high - threshold)
+    return threshold, half if math.isfinite(half) else 0.0

@@ -15,9 +15,9 @@ from torch import Tensor
 from suite.config import RankBy
 from suite.methods.random import Stream
 from suite.methods.update import kernels, plain
-from suite.methods.update.layout import inner_sizes, laid_as
+from suite.methods.update.layout import inner_sizes, match_strides
 from suite.methods.update.plain import Redraw, Theta, Thresholds, keep_mask, redraw_, score_grad_scale
-from suite.methods.update.plan import BLOCK, HELPERS, PHASES, SEARCHED, Plan, plan_for, table_of
+from suite.methods.update.plan import BLOCK, PHASES, PROGRAMS_PER_PHASE, SEARCHED, Plan, plan_for, table_of
 from suite.methods.update.signs import Signs, storage_of, unpacked
 
 _OPTIONS = {"num_warps": 8, "enable_fp_fusion": False}  # a multiply-add is fused where a kernel says so, only there
@@ -52,7 +52,7 @@ def masked_sgd_(
             for i, (theta, score) in enumerate(zip(thetas, scores, strict=True)):
                 _redraw(theta, score, ~keep_mask(score, sparsity, rank_by), redraw, i)
         scale = None if max_norm is None else score_grad_scale(grads, thetas, scores, rank_by, max_norm)
-        grads = [laid_as(score, grad) for grad, score in zip(grads, scores, strict=True)]
+        grads = [match_strides(score, grad) for grad, score in zip(grads, scores, strict=True)]
         _launch(plan, table_of(plan, addresses, grads), isinstance(thetas[0], Signs), lr, scale, **settings)
 
 
@@ -99,7 +99,7 @@ def _launch(
         WIDE=plan.wide,
         **_OPTIONS,
     )
-    kernels.settle[(num + PHASES * HELPERS,)](
+    kernels.select_mask[(num + PHASES * PROGRAMS_PER_PHASE,)](
         table,
         num,
         plan.sizes,
@@ -116,7 +116,7 @@ def _launch(
         plan.band_start,
         plan.band_room,
         LAYERS=1 << (num - 1).bit_length(),
-        HELPERS=HELPERS,
+        PROGRAMS_PER_PHASE=PROGRAMS_PER_PHASE,
         BLOCK=SEARCHED,
         ABSOLUTE=rank_by == "abs_scores",
         PACKED=packed,
@@ -133,7 +133,7 @@ def _redraw(theta: Theta, score: Tensor, pruned: Tensor, redraw: Redraw, layer: 
     channels, pixels = inner_sizes(score)
     kernels.redraw[(-(-score.numel() // BLOCK),)](
         storage_of(theta),
-        laid_as(score, pruned).view(torch.uint8),
+        match_strides(score, pruned).view(torch.uint8),
         score.numel(),
         channels,
         pixels,

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.fake_results import answered
+from support.fake_results import correctness_fields
 
 from analysis import tables
 from analysis.parts import estimates
@@ -27,7 +27,7 @@ def array(method: str) -> Any:
 
 
 def few(trial: Trial) -> dict[str, Any]:
-    return answered([bool(right) for right in RIGHT[trial.method.name, trial.seed]])
+    return correctness_fields([bool(right) for right in RIGHT[trial.method.name, trial.seed]])
 
 
 def many(trial: Trial) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def test_cells_without_their_images_are_named_beside_others_that_have_them(sweep
 
 def test_all_right(sweep: Any, fill: Any) -> None:
     planned = sweep(*ONE_WIDTH)
-    text, _ = tables.make(planned, fill(planned, lambda t: answered([True] * 10)))
+    text, _ = tables.make(planned, fill(planned, lambda t: correctness_fields([True] * 10)))
     rows = [line.split("|") for line in text.splitlines() if line.startswith("|") and " of 2 |" in line]
     assert [row[4].strip() for row in rows] == ["100.00", "100.00"]
     assert "to 100.00" in text and "nan" not in text

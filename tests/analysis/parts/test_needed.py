@@ -218,4 +218,4 @@ def test_a_table_of_one_network_of_two_names_it(sweep: Any, fill: Any) -> None:
 def test_a_single_width_has_nothing_to_match_with(sweep: Any, fill: Any) -> None:
     planned = sweep(("[0.5, 0.25]", "0.5"))
     with pytest.raises(InputError, match=r"--target: 0\.9: nothing to match it with"):
-        tables.parts(planned, fill(planned), "0.9")
+        tables.build_tables(planned, fill(planned), "0.9")

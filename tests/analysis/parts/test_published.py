@@ -13,7 +13,7 @@ from hatchling.builders.wheel import WheelBuilder
 
 from analysis import tables
 from analysis.parts import published
-from analysis.parts.published import CONFIDENCE, FILE, ORIGIN
+from analysis.parts.published import FILE, ORIGIN, SOURCE_RELIABILITY
 from analysis.statistics.intervals import t_interval
 from suite.config import InputError
 from suite.config.sweep_file import Sweep
@@ -61,7 +61,7 @@ def test_every_number_has_its_origin() -> None:
     with FILE.open(newline="", encoding="utf-8") as file:
         raw = list(csv.DictReader(file))
     assert all(row[key].strip() for row in raw for key in ORIGIN)
-    assert {row["confidence"] for row in raw} == CONFIDENCE.keys()
+    assert {row["confidence"] for row in raw} == SOURCE_RELIABILITY.keys()
     assert not any("stored file" in text or "/work" in text for row in raw for text in row.values())
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from support.fake_results import result_of
+from support.fake_results import fake_result
 
 from analysis import figures, tables
 from analysis.parts.cells import Cell
-from analysis.parts.stored import Size, smallest
+from analysis.parts.stored import Size, smallest_form
 from suite.config import Trial
 from suite.records import Summary
 
@@ -57,13 +57,13 @@ def cell(*kept: list[dict[str, Any]], images: int = 360, **changes: Any) -> Cell
             }
         )
         last = changes if seed == len(kept) - 1 else {}
-        result = result_of(trial, stored=forms, test_predictions=[0] * images, **last)
+        result = fake_result(trial, stored=forms, test_predictions=[0] * images, **last)
         found.results[seed] = Summary.of(result, 0)
     return found
 
 
 def form_of(*kept: list[dict[str, Any]], images: int = 360) -> str | None:
-    size = smallest(cell(*kept, images=images), TOP1)
+    size = smallest_form(cell(*kept, images=images), TOP1)
     return None if size is None else size.form
 
 
@@ -123,30 +123,30 @@ def test_a_form_whose_accuracy_is_not_told_does_not_count() -> None:
 
 
 def test_a_ticket_is_exact_whatever_is_recorded() -> None:
-    size = smallest(cell(masked(), stored(ticket=0.1, fp32=0.9)), TOP1)
+    size = smallest_form(cell(masked(), stored(ticket=0.1, fp32=0.9)), TOP1)
     assert size == Size("ticket", 210, 4100, dict(PARTS["ticket"]), 0.0)
 
 
 def test_sizes_are_means_over_seeds() -> None:
     one, other = masked(), masked()
     other[0] = other[0] | {"bytes": 230, "parts": PARTS["ticket"] | {"mask": 90}}
-    size = smallest(cell(one, other), TOP1)
+    size = smallest_form(cell(one, other), TOP1)
     assert size is not None
     assert (size.bytes, size.fp32, size.parts) == (220, 4100, {"header": 100, "mask": 80, "theta": 30, "tensors": 10})
-    size = smallest(cell(stored(fp32=0.9, int8=0.899), stored(fp32=0.9, int8=0.9)), TOP1)
-    assert size is not None and size.form == "int8" and size.loss == pytest.approx(0.0005)
+    size = smallest_form(cell(stored(fp32=0.9, int8=0.899), stored(fp32=0.9, int8=0.9)), TOP1)
+    assert size is not None and size.form == "int8" and size.accuracy_loss == pytest.approx(0.0005)
 
 
 def test_a_trial_that_kept_nothing_and_one_that_diverged() -> None:
-    assert smallest(cell(), TOP1) is None
+    assert smallest_form(cell(), TOP1) is None
     assert form_of([]) is None
     assert form_of(masked(), []) is None
     assert form_of(stored(fp32=0.9, int8=0.9), stored(fp32=0.9)) == "fp32"  # a form that only one has
-    assert smallest(cell(masked(), [], status="diverged"), TOP1) is not None
-    assert smallest(cell([], status="diverged"), TOP1) is None
+    assert smallest_form(cell(masked(), [], status="diverged"), TOP1) is not None
+    assert smallest_form(cell([], status="diverged"), TOP1) is None
     worse = stored(fp32=0.9, int8=0.1)
-    size = smallest(cell(stored(fp32=0.9, int8=0.9), worse, status="diverged"), TOP1)
-    assert size is not None and (size.form, size.loss) == ("int8", 0)
+    size = smallest_form(cell(stored(fp32=0.9, int8=0.9), worse, status="diverged"), TOP1)
+    assert size is not None and (size.form, size.accuracy_loss) == ("int8", 0)
 
 
 # Tables -------------------------------------------------------------------------------------------------------------

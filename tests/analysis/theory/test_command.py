@@ -9,7 +9,7 @@ from scipy import stats
 
 from analysis.theory import __main__ as command
 from analysis.theory import experiment, laws, study
-from analysis.theory.experiment import Cell, search, successes
+from analysis.theory.experiment import WidthSearch, search, successes
 from suite.config import InputError
 
 
@@ -24,7 +24,7 @@ def test_successes_are_clopper_pearsons() -> None:
 
 def test_a_certified_width_is_enough_as_often_as_certified() -> None:
     """Of fresh draws at least 1 - delta succeed with it, in nearly all repetitions: here exactly known."""
-    cell = Cell("extreme", "one unit", (1, 1), 0.3, 0.2, 2)
+    cell = WidthSearch("extreme", "one unit", (1, 1), 0.3, 0.2, 2)
     missed = laws.missed_one(0.3, 2)
     shares = [(1 - missed ** search(cell, trials=40, seed=seed).units) ** 2 for seed in range(30)]
     assert np.mean([share >= 0.8 for share in shares]) > 0.8
@@ -32,7 +32,7 @@ def test_a_certified_width_is_enough_as_often_as_certified() -> None:
 
 
 def test_the_law_and_drawing_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = Cell("random", "one unit", (2, 1), 0.2, 0.2, 1)
+    cell = WidthSearch("random", "one unit", (2, 1), 0.2, 0.2, 1)
     drawn = search(cell, trials=200, seed=1)
     monkeypatch.setattr(experiment, "MOST_DRAWN", 10)
     by_law = search(cell, trials=200, seed=1)
@@ -44,7 +44,8 @@ def test_the_law_and_drawing_agree(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("method", study.METHODS)
 def test_two_layers_bracket(kind: study.Kind, method: study.Method) -> None:
     found = [
-        search(Cell(kind, method, (2, 2, 1), 0.4, 0.2, 3, by), trials=20, seed=0).units for by in ("lower", "upper")
+        search(WidthSearch(kind, method, (2, 2, 1), 0.4, 0.2, 3, by), trials=20, seed=0).units
+        for by in ("lower", "upper")
     ]
     assert found[0] <= found[1]
     assert experiment.Found(3, "drawn").width((2, 2, 1)) == 3 * 8 + 3 * 4
@@ -53,7 +54,7 @@ def test_two_layers_bracket(kind: study.Kind, method: study.Method) -> None:
 @pytest.mark.parametrize("kind", study.KINDS)
 @pytest.mark.parametrize("draws", [1, 10])
 def test_what_is_needed_is_below_what_is_enough(kind: study.Kind, draws: int) -> None:
-    cells = [Cell(kind, method, (2, 1), 0.2, 0.1, draws) for method in study.METHODS]
+    cells = [WidthSearch(kind, method, (2, 1), 0.2, 0.1, draws) for method in study.METHODS]
     one, several = (search(cell, trials=40, seed=0).width(cell.widths) for cell in cells)
     assert several <= one <= experiment.proved_width(cells[0]) <= experiment.theorem_width(cells[0])
 
@@ -61,7 +62,7 @@ def test_what_is_needed_is_below_what_is_enough(kind: study.Kind, draws: int) ->
 def test_subset_sums_need_what_it_takes_to_reach_the_weight_at_all() -> None:
     """f(x) = x: how many units, on both sides of 0, until their positive products add up to 1 - eps."""
     trials, eps, random = 200, 0.01, np.random.default_rng(5)
-    found = search(Cell("extreme", "subset sum", (1, 1), eps, 0.05, 1), trials=trials, seed=0).units
+    found = search(WidthSearch("extreme", "subset sum", (1, 1), eps, 0.05, 1), trials=trials, seed=0).units
     products = np.prod(np.maximum(random.uniform(-1, 1, (2, trials, 2, 150)), 0.0), axis=0)
     needed = 1 + (products.cumsum(axis=-1) < 1 - eps).sum(axis=-1).max(axis=-1)
     assert found == pytest.approx(np.sort(needed)[successes(trials, 0.05) - 1], rel=0.2)

@@ -73,7 +73,7 @@ def test_one_unit_is_the_nearest_product(draws: int) -> None:
 def test_more_masks_need_no_more_units() -> None:
     wanted, norm = targets.draw("random", (2, 1), np.random.default_rng(3)).wanted, lambda errors: abs(errors).max()
     needed = [
-        np.mean([masks.smallest(make(seed), norm, 0.05) for seed in range(40)])
+        np.mean([masks.first_sufficient_units(make(seed), norm, 0.05) for seed in range(40)])
         for make in (
             lambda seed: masks.one_unit(wanted, 1, np.random.default_rng(seed), 10**5),
             lambda seed: masks.one_unit(wanted, 3, np.random.default_rng(seed), 10**5),
@@ -85,5 +85,15 @@ def test_more_masks_need_no_more_units() -> None:
 
 def test_what_is_out_of_reach_has_no_width() -> None:
     wanted = np.array([1.0, -1.0])
-    assert masks.smallest(masks.one_unit(wanted, 1, np.random.default_rng(0), 20), lambda e: abs(e).max(), 1e-9) is None
-    assert masks.smallest(masks.one_unit(wanted, 1, np.random.default_rng(0), 20), lambda e: abs(e).max(), 1.0) == 0
+    assert (
+        masks.first_sufficient_units(
+            masks.one_unit(wanted, 1, np.random.default_rng(0), 20), lambda e: abs(e).max(), 1e-9
+        )
+        is None
+    )
+    assert (
+        masks.first_sufficient_units(
+            masks.one_unit(wanted, 1, np.random.default_rng(0), 20), lambda e: abs(e).max(), 1.0
+        )
+        == 0
+    )

@@ -15,9 +15,9 @@ from PIL import Image
 from support.photos import BROKEN, ODD, encoded
 
 from suite.config import ImageNetSettings, InputError
-from suite.data.arrays import share_of
+from suite.data.arrays import shard_range
 from suite.data.imagenet import common, dali_sources, loaders, shards, synthetic, tree
-from suite.data.imagenet.broken_files import Encoded, explained, gist
+from suite.data.imagenet.broken_files import Encoded, diagnose_decode_error, summarize_error
 from suite.data.imagenet.manifest import Row
 from suite.data.imagenet.shards import Index, Member, Shard
 from suite.stopping import Stopped
@@ -97,7 +97,7 @@ def test_evaluation_gives_each_image_once_in_order(source: dali_sources.Source) 
         everything = whole(source, split)
         assert len(set(everything)) == num
         for world in (1, 2, 3, 5):
-            spans = [share_of(num, rank=rank, world_size=world) for rank in range(world)]
+            spans = [shard_range(num, rank=rank, world_size=world) for rank in range(world)]
             assert [image for span in spans for image in given(source.evaluation(split, *span))] == everything
 
 
@@ -196,7 +196,7 @@ def test_the_broken_images_are_named(tmp_path: Path) -> None:
     files.append(Encoded("gone.JPEG", tmp_path / "gone.JPEG"))
     broken = [i for i, change in enumerate(changes) if change in BROKEN.values()]
     for images, more in ((files, ["gone.JPEG"]), (members, [])):
-        error = explained(RuntimeError("x"), iter(images), 3, lambda: False)
+        error = diagnose_decode_error(RuntimeError("x"), iter(images), 3, lambda: False)
         assert isinstance(error, InputError) and "cannot be decoded any more" in str(error)
         assert [image.name for image in images if f"{image.name} (" in str(error)] == [
             *(images[i].name for i in broken),
@@ -207,18 +207,20 @@ def test_the_broken_images_are_named(tmp_path: Path) -> None:
 def test_no_broken_image_many_and_asked_to_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     photo(path := tmp_path / "a.JPEG", 0)
-    error = explained(ValueError("CUDA error: no"), [Encoded("a.JPEG", path)], 1, lambda: False)
+    error = diagnose_decode_error(ValueError("CUDA error: no"), [Encoded("a.JPEG", path)], 1, lambda: False)
     assert type(error) is RuntimeError and "no broken image was found among the 1 of this process" in str(error)
     assert "CUDA error: no" in str(error) and "CUDA error: no" in caplog.text
     path.write_bytes(b"")
-    error = explained(ValueError(), [Encoded(f"{i}.JPEG", path) for i in range(1100)], 2, lambda: False)
+    error = diagnose_decode_error(ValueError(), [Encoded(f"{i}.JPEG", path) for i in range(1100)], 2, lambda: False)
     assert "9.JPEG (zero bytes) and 1090 more: restore" in str(error) and "10.JPEG" not in str(error)
     asked: list[int] = []
     with pytest.raises(Stopped, match="the same command goes on"):
-        explained(ValueError(), [Encoded("a.JPEG", path)] * 3000, 2, lambda: asked.append(1) or len(asked) == 3)
+        diagnose_decode_error(
+            ValueError(), [Encoded("a.JPEG", path)] * 3000, 2, lambda: asked.append(1) or len(asked) == 3
+        )
     assert len(asked) == 3
     long = "Critical error in pipeline:\nError in operator\nencountered:\n\n Assert on x\nCurrent pipeline ..."
-    assert [gist(ValueError(said)) for said in ("", "a\nb", long)] == ["ValueError", "a", "Assert on x"]
+    assert [summarize_error(ValueError(said)) for said in ("", "a\nb", long)] == ["ValueError", "a", "Assert on x"]
 
 
 @pytest.mark.parametrize("output", ["fp32", "fp16"])
@@ -229,7 +231,7 @@ def test_synthetic_images(output: str, channels_last: bool, tmp_path: Path) -> N
     data = loaders.make(settings, tmp_path, device="cpu", channels_last=channels_last, should_stop=lambda: False)
     assert isinstance(data, synthetic.SyntheticData) and (data.num_classes, data.image_size) == (1000, 32)
     assert [data.num_images(split) for split in ("train", "val", "test")] == [990, 10, 10]
-    assert data.epoch_images(64) == 960
+    assert data.num_epoch_images(64) == 960
     for world in (1, 2):
         train = list(data.train_batches(0, 0, 64, first=3, rank=world - 1, world_size=world))
         assert len(train) == 12
@@ -241,7 +243,7 @@ def test_synthetic_images(output: str, channels_last: bool, tmp_path: Path) -> N
             assert labels.dtype == torch.int64 and 0 <= labels.min() <= labels.max() < 1000
     shares = [[len(labels) for _, labels in data.batches("val", 4, rank=rank, world_size=3)] for rank in range(3)]
     assert shares == [[3], [3], [4]]
-    assert (data.state(), data.stream(0, 64, 1)) == (b"", {})
+    assert (data.state(), data.resume_conditions(0, 64, 1)) == (b"", {})
     assert torch.equal(state, torch.get_rng_state())
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.disks import fill, names
+from support.disks import fill, list_names
 from support.trial_processes import ROOT
 
 from suite.config import ImageNetSettings, InputError
@@ -160,7 +160,7 @@ def test_the_seed_alone_says_the_order(source: Path, tmp_path: Path) -> None:
 
 
 def temporaries(folder: Path) -> list[str]:
-    return [name for name in names(folder) if name.startswith(".") and name.rpartition(".")[2].isdigit()]
+    return [name for name in list_names(folder) if name.startswith(".") and name.rpartition(".")[2].isdigit()]
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
@@ -188,7 +188,7 @@ def test_killed_at_any_file_it_goes_on(source: Path, tmp_path: Path) -> None:
         known = journal.read_text().count("sha256") if journal.exists() else 0
         assert packed(source, target) == quiet
         assert tars(target) == tars(tmp_path / "quiet")
-        assert names(target) == names(tmp_path / "quiet") and not temporaries(target)
+        assert list_names(target) == list_names(tmp_path / "quiet") and not temporaries(target)
         kept = [name for name, mtime in before.items() if (target / name).stat().st_mtime_ns == mtime]
         assert len(kept) == known >= len(before) - 1
 
@@ -224,7 +224,7 @@ def test_only_one_packs(source: Path, tmp_path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="another process packs there"):
             packed(source, tmp_path)
-        assert names(tmp_path) == [".lock"]
+        assert list_names(tmp_path) == [".lock"]
     packed(source, tmp_path)
 
 
@@ -257,7 +257,7 @@ def test_a_full_disk(
         packed(source, target)
     assert str(caught.value.filename).startswith(str(target))
     before = {path: path.stat().st_mtime_ns for path in target.glob("*.tar")}
-    assert before and not [name for name in names(target) if name.startswith(".train")]
+    assert before and not [name for name in list_names(target) if name.startswith(".train")]
     filler.unlink()
     quiet = packed(source, tmp_path / "quiet")
     assert packed(source, target) == quiet and tars(target) == tars(tmp_path / "quiet")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.disks import fill, names
+from support.disks import fill, list_names
 from support.trial_processes import ROOT, wait_for
 
 from suite.config import InputError
@@ -228,7 +228,7 @@ def test_asked_to_stop_between_shards(root: Path, tmp_path: Path, caplog: pytest
     with pytest.raises(Stopped):
         stage.stage(root, tmp_path / "scratch", should_stop=lambda: asked.append(1) or len(asked) == 3)
     (copy,) = (tmp_path / "scratch").iterdir()
-    assert [name for name in names(copy) if name.endswith("tar")] == ["train-00000.tar", "train-00001.tar"]
+    assert [name for name in list_names(copy) if name.endswith("tar")] == ["train-00000.tar", "train-00001.tar"]
     assert contents(stage.stage(root, tmp_path / "scratch")) == contents(root)
     said = [record.getMessage().split(" shards")[0] for record in caplog.records]
     assert said == ["copying 5", "copying 3"]

@@ -136,7 +136,7 @@ def test_the_number_of_workers_changes_nothing_nor_the_global_generator(root: Pa
 def test_an_epoch_goes_on_at_any_batch(root: Path) -> None:
     data = load(root)
     whole = list(data.train_batches(4, 2, 4))
-    assert len(whole) == data.num_images("train") // 4 == data.epoch_images(4) // 4 > 2
+    assert len(whole) == data.num_images("train") // 4 == data.num_epoch_images(4) // 4 > 2
     for first in range(len(whole) + 1):
         assert same(whole[first:], data.train_batches(4, 2, 4, first=first))
 
@@ -209,4 +209,4 @@ def test_channels_last(root: Path) -> None:
     last = loaders.make(settings, root, device="cpu", channels_last=True, should_stop=lambda: False)
     assert same(last.batches("val", 4), data.batches("val", 4))
     assert all(x.is_contiguous(memory_format=torch.channels_last) for x, _ in last.train_batches(0, 0, 4))
-    assert (data.state(), data.stream(0, 4, 1), data.in_channels, data.num_classes) == (b"", {}, 3, 4)
+    assert (data.state(), data.resume_conditions(0, 4, 1), data.in_channels, data.num_classes) == (b"", {}, 3, 4)

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.disks import names
-from support.lease_processes import beating, change_owner, owner_in
+from support.disks import list_names
+from support.lease_processes import change_owner, fake_heartbeat, owner_in
 
 from suite.launch.lease import Busy, Lease, Owner
 
@@ -43,17 +43,17 @@ def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Squeue:
 
 def left_elsewhere(folder: Path, *, job: str = "77", restarts: str = "0") -> Path:
     """An attempt whose owner is on another machine, in a job."""
-    with Lease.take(folder, patience=0) as first:
+    with Lease.acquire(folder, timeout=0) as first:
         pass
     change_owner(first.folder, released=False, host="node1", boot="another", job=job, restarts=restarts)
     return first.folder
 
 
 @contextmanager
-def takes(folder: Path, patience: float) -> Iterator[float]:
+def takes(folder: Path, timeout: float) -> Iterator[float]:
     """Take it, and give the seconds that it took."""
     began = time.monotonic()
-    with Lease.take(folder, patience=patience) as held:
+    with Lease.acquire(folder, timeout=timeout) as held:
         assert held.number == 2
         yield time.monotonic() - began
 
@@ -76,9 +76,9 @@ def test_an_owner_whose_job_is_over_is_gone_at_once(folder: Path, squeue: Squeue
 def test_else_its_heartbeat_decides(folder: Path, squeue: Squeue, body: str) -> None:
     asked = squeue(body)
     attempt = left_elsewhere(folder)
-    with beating(attempt), pytest.raises(Busy, match="on node1 runs this trial"):
-        Lease.take(folder, patience=3)
-    assert names(folder) == ["attempt-1"]
+    with fake_heartbeat(attempt), pytest.raises(Busy, match="on node1 runs this trial"):
+        Lease.acquire(folder, timeout=3)
+    assert list_names(folder) == ["attempt-1"]
     with takes(folder, 0.4) as seconds:  # it stands still now
         assert 0.4 <= seconds < 5
     assert len(calls(asked)) == 2  # once for each who asked, however long it waited
@@ -89,8 +89,8 @@ def test_without_squeue_its_heartbeat_decides(folder: Path, tmp_path: Path, monk
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     attempt = left_elsewhere(folder)
-    with beating(attempt), pytest.raises(Busy):
-        Lease.take(folder, patience=2)
+    with fake_heartbeat(attempt), pytest.raises(Busy):
+        Lease.acquire(folder, timeout=2)
     with takes(folder, 0.3) as seconds:
         assert 0.3 <= seconds < 5
 
@@ -128,8 +128,8 @@ def test_the_same_run_or_another_job_says_nothing(
     if restarts:
         monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
     assert owner_in(attempt).state() == "unknown"
-    with beating(attempt), pytest.raises(Busy):
-        Lease.take(folder, patience=3)
+    with fake_heartbeat(attempt), pytest.raises(Busy):
+        Lease.acquire(folder, timeout=3)
     assert len(calls(asked)) == 1
 
 

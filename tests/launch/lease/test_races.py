@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.disks import names
+from support.disks import list_names
 from support.lease_processes import Process, owner_in
 from support.trial_processes import wait_for
 
@@ -12,12 +12,12 @@ from suite.launch import lease
 from suite.launch.lease import Busy, Lease, remove_attempts
 
 
-def race(crowd: list[Process], what: str, folder: Path, patience: float, signs: Path) -> list[str]:
+def race(crowd: list[Process], what: str, folder: Path, timeout: float, signs: Path) -> list[str]:
     """What all say who are let go at one moment."""
     signs.mkdir()
     for number, process in enumerate(crowd):
-        process.begin(what, folder, patience, signs / f"ready-{number}", signs / "go")
-    wait_for(lambda: len(names(signs)) == len(crowd))
+        process.begin(what, folder, timeout, signs / f"ready-{number}", signs / "go")
+    wait_for(lambda: len(list_names(signs)) == len(crowd))
     (signs / "go").touch()
     return [process.answer() for process in crowd]
 
@@ -42,7 +42,7 @@ def test_one_of_many_has_a_trial(
     assert owner_in(folder / f"attempt-{number}").pid == crowd[winner].pid
     others = [answer for i, answer in enumerate(said) if i != winner]
     assert all(answer.startswith(f"Busy: {folder}: process {crowd[winner].pid} on ") for answer in others)
-    assert names(folder) == [f"attempt-{number}"]
+    assert list_names(folder) == [f"attempt-{number}"]
     assert left == "nothing" or (folder / f"attempt-{number}" / "kept").exists()
     assert crowd[winner]("leave") == "None"
 
@@ -55,7 +55,7 @@ def test_many_have_a_trial_one_after_another(
     first = 1 if left == "nothing" else 2
     said = race(crowd, "in_turn", folder, 30, tmp_path / "signs")
     assert sorted(said) == sorted(map(str, range(first, first + 8)))
-    assert names(folder) == [f"attempt-{first + 7}"]
+    assert list_names(folder) == [f"attempt-{first + 7}"]
 
 
 def test_many_come_to_a_trial_that_is_final(tmp_path: Path, crowd: list[Process]) -> None:
@@ -65,7 +65,7 @@ def test_many_come_to_a_trial_that_is_final(tmp_path: Path, crowd: list[Process]
         folder.mkdir()
         (folder / "result.json").write_text("{}")
         assert race(crowd, "in_passing", folder, 30, tmp_path / f"signs-{count}") == ["None"] * 8
-        assert names(folder) == ["result.json"]
+        assert list_names(folder) == ["result.json"]
 
 
 def in_between(monkeypatch: pytest.MonkeyPatch, what: Callable[[], object]) -> None:
@@ -86,15 +86,15 @@ def test_who_is_slow_to_begin_a_trial_does_not_begin_it_again(folder: Path, monk
     others: list[Lease] = []
 
     def come_and_go() -> None:
-        Lease.take(folder, patience=0).__exit__()
-        others.append(Lease.take(folder, patience=0))
+        Lease.acquire(folder, timeout=0).__exit__()
+        others.append(Lease.acquire(folder, timeout=0))
 
     in_between(monkeypatch, come_and_go)
     try:
         with pytest.raises(Busy):
-            Lease.take(folder, patience=0)
-        assert names(folder) == ["attempt-2"]
-        others[0].look()
+            Lease.acquire(folder, timeout=0)
+        assert list_names(folder) == ["attempt-2"]
+        others[0].check_now()
     finally:
         others[0].__exit__()
 
@@ -103,18 +103,18 @@ def test_who_is_slow_to_follow_does_not_take_what_another_has_taken(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others: list[Lease] = []
-    Lease.take(folder, patience=0).__exit__()
-    in_between(monkeypatch, lambda: others.append(Lease.take(folder, patience=0)))
+    Lease.acquire(folder, timeout=0).__exit__()
+    in_between(monkeypatch, lambda: others.append(Lease.acquire(folder, timeout=0)))
     with pytest.raises(Busy):
-        Lease.take(folder, patience=0)
-    assert names(folder) == ["attempt-2"]
-    others[0].look()
+        Lease.acquire(folder, timeout=0)
+    assert list_names(folder) == ["attempt-2"]
+    others[0].check_now()
     others[0].__exit__()
 
 
 def test_what_others_clean_up_is_made_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One who leaves a final trial removes the folders of all attempts: even of one about to begin."""
-    write, times = lease.write_whole, []
+    write, times = lease.write_text_atomic, []
 
     def clean_up_once(path: Path, text: str) -> None:
         if not times:
@@ -122,8 +122,8 @@ def test_what_others_clean_up_is_made_again(folder: Path, monkeypatch: pytest.Mo
             remove_attempts(folder)
         write(path, text)
 
-    monkeypatch.setattr(lease, "write_whole", clean_up_once)
-    with Lease.take(folder, patience=0) as held:
+    monkeypatch.setattr(lease, "write_text_atomic", clean_up_once)
+    with Lease.acquire(folder, timeout=0) as held:
         assert held.number == 1
-        held.look()
-    assert names(folder) == ["attempt-1"]
+        held.check_now()
+    assert list_names(folder) == ["attempt-1"]

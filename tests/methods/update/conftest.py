@@ -21,10 +21,10 @@ class Passes:
 
 
 @pytest.fixture(params=["compiled", "by_blocks"])
-def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Passes]:
+def step_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Passes]:
     """Each pass in turn; at the end, that it was the one used (``expects_compiled`` says whether it can be)."""
     seen = Passes(request.param, expects_compiled=request.param == "compiled")
-    step_for, rank_all = compiled.step_for, tracking._rank_all
+    step_for, rank_all = compiled.step_for, tracking._select_in_whole_layer
 
     def noted_step_for(*args: Any) -> Any:
         update = step_for(*args)
@@ -37,7 +37,7 @@ def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
     monkeypatch.setattr(tracking, "_WORTH_COMPILING", 0 if seen.expects_compiled else 1 << 60)
     monkeypatch.setattr(compiled, "step_for", noted_step_for)
-    monkeypatch.setattr(tracking, "_rank_all", noted_rank_all)
+    monkeypatch.setattr(tracking, "_select_in_whole_layer", noted_rank_all)
     yield seen
     if seen.name == "by_blocks":
         assert not seen.found
@@ -57,6 +57,6 @@ def _world() -> Iterator[Any]:
 @pytest.fixture
 def form(_world: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Triton's form with two programs in each phase of a search: each of 128 would take its time here."""
-    assert _world.HELPERS in (2, 128)
-    monkeypatch.setattr(_world, "HELPERS", 2)
+    assert _world.PROGRAMS_PER_PHASE in (2, 128)
+    monkeypatch.setattr(_world, "PROGRAMS_PER_PHASE", 2)
     return _world

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from support.update_twins import Twins
+from support.update_twins import PairedLayers
 
 from suite.methods.update import compiled, tracking
 from suite.methods.update.signs import Signs
 
 NAME = "suite.methods.update.compiled"
-SGD = tracking.Sgd(0.1, 0.9, 5e-4, absolute=False, scale=None)
+SGD = tracking.SgdSettings(0.1, 0.9, 5e-4, absolute=False, scale=None)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         each.cache_clear()
 
 
-def layers(*dtypes: torch.dtype, num: int = 100) -> list[tracking.Layer]:
+def layers(*dtypes: torch.dtype, num: int = 100) -> list[tracking.LayerTensors]:
     param, grad, theta, score, buffer = (torch.ones(num, dtype=dtype) for dtype in dtypes)
     return [(param, grad, theta, score, buffer)]
 
@@ -43,7 +43,7 @@ def test_where_numba_is_missing(fresh: pytest.MonkeyPatch, caplog: pytest.LogCap
     fresh.setitem(sys.modules, "numba", None)
     with caplog.at_level(logging.WARNING):
         assert compiled.step_for(layers(*[torch.float32] * 5), SGD, tracking.by_blocks) is None
-        Twins([(300,), (17, 241)]).run(20)
+        PairedLayers([(300,), (17, 241)]).run(20)
     (line,) = messages(caplog)
     assert "numba cannot be used" in line and "equal results" in line and "\n" not in line
 
@@ -54,7 +54,7 @@ def test_where_numba_cannot_compile(fresh: pytest.MonkeyPatch, caplog: pytest.Lo
 
     fresh.setattr(compiled, "_compile", broken)
     with caplog.at_level(logging.WARNING):
-        Twins([(300,)]).run(5)
+        PairedLayers([(300,)]).run(5)
     (line,) = messages(caplog)
     assert "no such processor" in line
 
@@ -79,7 +79,7 @@ def test_where_numba_rounds_otherwise(fresh: pytest.MonkeyPatch, caplog: pytest.
     fresh.setattr(compiled, "_step_through", other)
     with caplog.at_level(logging.WARNING):
         assert compiled.step_for(layers(*[torch.float32] * 5), SGD, tracking.by_blocks) is None
-        Twins([(300,), (17, 241)]).run(20)
+        PairedLayers([(300,), (17, 241)]).run(20)
     (line,) = messages(caplog)
     assert "numba rounds otherwise than torch" in line
 

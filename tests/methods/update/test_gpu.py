@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from suite import methods
-from suite.methods.update import equal_on_example, form_for, plain
+from suite.methods.update import matches_reference, plain, select_backend
 from suite.methods.update.plain import RANKINGS, Redraw, unpacked
 from suite.methods.update.signs import Signs
 
@@ -32,7 +32,7 @@ def laid(tensor: Tensor) -> Tensor:
 
 def triton_form(rank_by: str = "scores", packed: bool = False) -> Any:
     _, thetas, scores, _ = layers(packed)
-    form = form_for(scores, thetas, rank_by=rank_by, **SETTINGS)
+    form = select_backend(scores, thetas, rank_by=rank_by, **SETTINGS)
     assert form.__module__ == "suite.methods.update.triton"
     return form
 
@@ -127,4 +127,4 @@ def test_the_example_holds_on_every_gpu(packed: bool) -> None:
     for number in range(torch.cuda.device_count()):
         device = torch.device("cuda", number)
         settings = {key: value for key, value in SETTINGS.items() if key != "max_norm"}
-        assert equal_on_example(triton.masked_sgd_, device, packed=packed, rank_by="scores", **settings)
+        assert matches_reference(triton.masked_sgd_, device, packed=packed, rank_by="scores", **settings)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support.method_contract import build, each_masked, everything, groups, net
+from support.method_contract import build, each_masked, full_state, groups, net
 from support.update_twins import normal, raw
 from torch import Tensor, nn
 
@@ -152,12 +152,12 @@ def test_steps_that_the_gradient_scaler_skips_do_not_count(name: str) -> None:
                 opt.zero_grad()
                 F.cross_entropy(each(images), classes).backward()
                 opt.step()
-        before = everything(optimizer)
+        before = full_state(optimizer)
         scaler.step(optimizer)
         scaler.update()
-        assert (everything(optimizer) == before) == overflow
-    assert everything(optimizer) == everything(twin_optimizer)
-    assert everything(optimizer)[1] != everything(free)[1]  # the bound did something
+        assert (full_state(optimizer) == before) == overflow
+    assert full_state(optimizer) == full_state(twin_optimizer)
+    assert full_state(optimizer)[1] != full_state(free)[1]  # the bound did something
 
 
 @each_masked
@@ -177,7 +177,7 @@ def test_accumulated_gradients_are_bounded_once(name: str) -> None:
             param.grad = total
         optimizer.step()
         twin_optimizer.step()
-        assert everything(optimizer) == everything(twin_optimizer)
+        assert full_state(optimizer) == full_state(twin_optimizer)
 
 
 @pytest.mark.parametrize("bound", [0, 0.0, -1.0, float("inf"), float("nan"), "1"])

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from support.method_contract import NUM_STEPS, advance, bits, build, everything, net, numbers, params_of, through_file
+from support.method_contract import (
+    NUM_STEPS,
+    advance,
+    build,
+    fingerprint,
+    full_state,
+    net,
+    params_of,
+    tensor_state,
+    through_file,
+)
 from support.sweep_files import GOOD, Problems
 from support.update_twins import NAN, normal, raw
 from torch import Tensor, nn
@@ -87,16 +97,16 @@ def test_training_is_the_same(
     monkeypatch.setattr("suite.methods.update.tracking._WORTH_COMPILING", worth)
     packed, dense = (pair(name, wide(dtype), rank_by=rank_by, pack_signs=pack) for pack in (True, False))
     assert is_packed(packed) and not is_packed(dense)
-    first = bits([packed.theta(param) for param in params_of(packed)])
+    first = fingerprint([packed.theta(param) for param in params_of(packed)])
     for step in range(30):
         for optimizer in (packed, dense):
             advance(optimizer, [step])
-        assert numbers(packed) == numbers(dense), f"step {step}"
+        assert tensor_state(packed) == tensor_state(dense), f"step {step}"
     assert is_packed(packed)
     for param, other in zip(params_of(packed), params_of(dense), strict=True):
         assert raw(packed.mask(param).byte()) == raw(dense.mask(other).byte())
         assert raw(packed.theta(param)) == raw(dense.theta(other)) == raw(dense.state[other]["theta"])
-    assert (bits([packed.theta(param) for param in params_of(packed)]) != first) == (name == "iterand")
+    assert (fingerprint([packed.theta(param) for param in params_of(packed)]) != first) == (name == "iterand")
 
 
 @each_method
@@ -116,7 +126,7 @@ def test_nothing_packed_is_in_the_state_dict(name: str, dtype: torch.dtype) -> N
             assert values["theta"].dtype == torch.promote_types(dtype, torch.float32) == values["scores"].dtype
             assert values["theta"].stride() == param.stride()
     assert is_packed(optimizer)
-    assert bits(through_file(state)) == bits(state)
+    assert fingerprint(through_file(state)) == fingerprint(state)
 
 
 @each_method
@@ -125,13 +135,13 @@ def test_copies_stay_packed_and_go_on_apart(name: str, clone: Any) -> None:
     model = wide()
     optimizer = pair(name, model, pack_signs=True)
     advance(optimizer, range(3))
-    before = everything(optimizer)
+    before = full_state(optimizer)
     _, other = clone((model, optimizer))
     assert is_packed(other)
     advance(other, range(3, NUM_STEPS))
-    assert everything(optimizer) == before
+    assert full_state(optimizer) == before
     advance(optimizer, range(3, NUM_STEPS))
-    assert everything(optimizer) == everything(other)
+    assert full_state(optimizer) == full_state(other)
 
 
 @each_method
@@ -146,7 +156,7 @@ def test_the_saved_setting_counts(name: str, saved_packed: bool, own_packed: boo
     for steps in (range(0), range(3, NUM_STEPS)):
         for optimizer in (first, other):
             advance(optimizer, steps)
-        assert everything(first) == everything(other)
+        assert full_state(first) == full_state(other)
 
 
 @each_method
@@ -159,10 +169,10 @@ def test_distributed_checkpoint(name: str, flatten: bool) -> None:
     first.zero_grad()
     saved = copy.deepcopy(dcp.get_optimizer_state_dict(models[0], first, options=options))
     dcp.set_optimizer_state_dict(models[1], second, saved, options=options)
-    assert is_packed(second) and numbers(second) == numbers(first)
+    assert is_packed(second) and tensor_state(second) == tensor_state(first)
     for optimizer in (first, second):
         advance(optimizer, range(3, NUM_STEPS))
-    assert numbers(second) == numbers(first)
+    assert tensor_state(second) == tensor_state(first)
 
 
 @each_method
@@ -177,10 +187,10 @@ def test_a_state_that_signs_cannot_say_is_refused_before_anything_changes(
     given["state"][which]["theta"].view(-1)[4] *= 1.5
     optimizer = pair(name, wide(), pack_signs=own_packed, seed=6)
     advance(optimizer, range(2))
-    before = everything(optimizer)
+    before = full_state(optimizer)
     with pytest.raises(ValueError, match="theta: holds other values than"):
         optimizer.load_state_dict(given)
-    assert everything(optimizer) == before
+    assert full_state(optimizer) == before
     assert is_packed(optimizer) == own_packed
 
 

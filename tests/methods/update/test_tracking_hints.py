@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.update_twins import INF, NAN, Twins, normal, special
+from support.update_twins import INF, NAN, PairedLayers, normal, special
 
 from suite.methods.update.plain import RANKINGS
 
@@ -32,11 +32,11 @@ FORCED = [
 @each_ranking
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.999])
 @pytest.mark.parametrize("forced", FORCED)
-def test_a_wrong_hint(passes: Any, forced: tuple[float, float], sparsity: float, rank_by: str) -> None:
-    twins = Twins(SHAPES, sparsity=sparsity, rank_by=rank_by)
+def test_a_wrong_hint(step_path: Any, forced: tuple[float, float], sparsity: float, rank_by: str) -> None:
+    twins = PairedLayers(SHAPES, sparsity=sparsity, rank_by=rank_by)
     twins.run(3)
     for _ in range(3):
-        for param in twins.ours["params"]:
+        for param in twins.actual["params"]:
             twins.thresholds[param] = forced
         twins.step()
     twins.run(2)
@@ -44,11 +44,11 @@ def test_a_wrong_hint(passes: Any, forced: tuple[float, float], sparsity: float,
 
 @each_ranking
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_any_hints_in_any_order(passes: Any, dtype: torch.dtype, rank_by: str) -> None:
-    twins = Twins(SHAPES, dtype=dtype, sparsity=0.7, rank_by=rank_by)
+def test_any_hints_in_any_order(step_path: Any, dtype: torch.dtype, rank_by: str) -> None:
+    twins = PairedLayers(SHAPES, dtype=dtype, sparsity=0.7, rank_by=rank_by)
     generator = torch.Generator().manual_seed(3)
     for i in range(200):
-        for param in twins.ours["params"]:
+        for param in twins.actual["params"]:
             which = int(torch.randint(3 * len(FORCED), (), generator=generator))
             if which < len(FORCED):
                 twins.thresholds[param] = FORCED[which]
@@ -59,56 +59,58 @@ def test_any_hints_in_any_order(passes: Any, dtype: torch.dtype, rank_by: str) -
 
 @each_ranking
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_hints_beyond_the_numbers_of_the_scores(passes: Any, dtype: torch.dtype, rank_by: str) -> None:
+def test_hints_beyond_the_numbers_of_the_scores(step_path: Any, dtype: torch.dtype, rank_by: str) -> None:
     """Bands whose borders no score can have: scores are huge, and jump."""
     largest = torch.finfo(dtype).max
     scores = lambda shape, seed: (normal(shape, seed, torch.float64).clamp(-1, 1) * largest).to(dtype)  # noqa: E731
-    twins = Twins([(300,), (17, 241)], dtype=dtype, scores=scores, rank_by=rank_by, weight_decay=0.0, momentum=0.0)
+    twins = PairedLayers(
+        [(300,), (17, 241)], dtype=dtype, scores=scores, rank_by=rank_by, weight_decay=0.0, momentum=0.0
+    )
     for i in range(12):
         twins.step([grad * (largest / 20) for grad in twins.grads()], lr=1.0 if i % 3 else 0.0)
 
 
 @each_ranking
-def test_hints_emptied_between_steps(passes: Any, rank_by: str) -> None:
-    twins = Twins(SHAPES, rank_by=rank_by)
+def test_hints_emptied_between_steps(step_path: Any, rank_by: str) -> None:
+    twins = PairedLayers(SHAPES, rank_by=rank_by)
     for _ in range(20):
         twins.thresholds.clear()
         twins.step()
-    assert passes.num_ranked == 20 * len(SHAPES) - 20  # nothing is pruned of one weight
+    assert step_path.num_ranked == 20 * len(SHAPES) - 20  # nothing is pruned of one weight
 
 
 @each_ranking
 @pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.9])
-def test_calm_steps_do_not_rank_the_whole_layer(passes: Any, sparsity: float, rank_by: str) -> None:
+def test_calm_steps_do_not_rank_the_whole_layer(step_path: Any, sparsity: float, rank_by: str) -> None:
     """Else the other tests would test the way round, not the way."""
     shapes = [(17, 241), (200, 200), (40, 30, 3, 3)]
-    twins = Twins(shapes, sparsity=sparsity, rank_by=rank_by, lr=0.01)
+    twins = PairedLayers(shapes, sparsity=sparsity, rank_by=rank_by, lr=0.01)
     twins.step()
-    assert passes.num_ranked == len(shapes)
+    assert step_path.num_ranked == len(shapes)
     twins.run(200)
-    assert passes.num_ranked <= len(shapes) + 0.01 * 200 * len(shapes)
-    for param in twins.ours["params"]:
+    assert step_path.num_ranked <= len(shapes) + 0.01 * 200 * len(shapes)
+    for param in twins.actual["params"]:
         middle, half = twins.thresholds[param]
         assert math.isfinite(middle) and 0 <= half < 0.1
 
 
 @each_ranking
-def test_resting_steps_rank_once(passes: Any, rank_by: str) -> None:
-    twins = Twins([(300,), (200, 200)], rank_by=rank_by, lr=0.0)
+def test_resting_steps_rank_once(step_path: Any, rank_by: str) -> None:
+    twins = PairedLayers([(300,), (200, 200)], rank_by=rank_by, lr=0.0)
     twins.run(30)
-    assert passes.num_ranked == 2
+    assert step_path.num_ranked == 2
 
 
 @each_ranking
-def test_a_layer_of_which_nothing_is_pruned_is_never_ranked(passes: Any, rank_by: str) -> None:
-    twins = Twins(SHAPES, rank_by=rank_by, sparsity=0.0)
+def test_a_layer_of_which_nothing_is_pruned_is_never_ranked(step_path: Any, rank_by: str) -> None:
+    twins = PairedLayers(SHAPES, rank_by=rank_by, sparsity=0.0)
     twins.run(20)
-    assert passes.num_ranked == 0
+    assert step_path.num_ranked == 0
 
 
 @each_ranking
-def test_sparsities_that_change(passes: Any, rank_by: str) -> None:
-    twins = Twins([(2,), (300,), (17, 241)], rank_by=rank_by)
+def test_sparsities_that_change(step_path: Any, rank_by: str) -> None:
+    twins = PairedLayers([(2,), (300,), (17, 241)], rank_by=rank_by)
     for i in range(90):
         twins.step(sparsity=[0.0, 0.5, 0.51, 0.9, 0.0, 0.999][i // 4 % 6])
 
@@ -118,29 +120,29 @@ def test_sparsities_that_change(passes: Any, rank_by: str) -> None:
     "upset",
     [
         lambda twins: twins.run(2, sparsity=0.0),
-        lambda twins: twins.thresholds.update(dict.fromkeys(twins.ours["params"], (INF, 0.0))),
-        lambda twins: twins.thresholds.update(dict.fromkeys(twins.ours["params"], (0.0, INF))),
-        lambda twins: twins.thresholds.update(dict.fromkeys(twins.ours["params"], (1000000.0, 1000000.0))),
+        lambda twins: twins.thresholds.update(dict.fromkeys(twins.actual["params"], (INF, 0.0))),
+        lambda twins: twins.thresholds.update(dict.fromkeys(twins.actual["params"], (0.0, INF))),
+        lambda twins: twins.thresholds.update(dict.fromkeys(twins.actual["params"], (1000000.0, 1000000.0))),
     ],
     ids=["nothing-pruned", "infinite-threshold", "infinite-band", "wide-band"],
 )
-def test_a_band_becomes_narrow_again(passes: Any, upset: Any, rank_by: str) -> None:
+def test_a_band_becomes_narrow_again(step_path: Any, upset: Any, rank_by: str) -> None:
     """Else each later step would select among the whole layer."""
-    twins = Twins([(200, 200)], rank_by=rank_by, lr=0.001)
+    twins = PairedLayers([(200, 200)], rank_by=rank_by, lr=0.001)
     twins.run(5)
     upset(twins)
     twins.run(350)
-    assert twins.thresholds[twins.ours["params"][0]][1] < 0.1
+    assert twins.thresholds[twins.actual["params"][0]][1] < 0.1
 
 
 @each_ranking
 @pytest.mark.parametrize("sparsity", [0.5, 0.9])
-def test_a_threshold_that_is_not_finite(passes: Any, sparsity: float, rank_by: str) -> None:
+def test_a_threshold_that_is_not_finite(step_path: Any, sparsity: float, rank_by: str) -> None:
     """Among many infinite and NaN scores, which come and go."""
-    twins = Twins([(300,), (17, 241)], sparsity=sparsity, rank_by=rank_by, weight_decay=0.0, momentum=0.0)
+    twins = PairedLayers([(300,), (17, 241)], sparsity=sparsity, rank_by=rank_by, weight_decay=0.0, momentum=0.0)
     for i in range(20):
         if i % 4 == 1:
-            for score, other in zip(twins.ours["scores"], twins.theirs["scores"], strict=True):
+            for score, other in zip(twins.actual["scores"], twins.expected["scores"], strict=True):
                 kind = normal(score.shape, i) if i % 8 == 1 else special(score.numel(), i).view(score.shape)
                 score.copy_(kind)
                 other.copy_(kind)

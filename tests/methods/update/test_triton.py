@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from support.triton_interpreter import Twins, awkward, channels_last, equal_bits, some_in_band
+from support.triton_interpreter import PairedLayers, channels_last, equal_bits, some_in_band, special_floats
 from torch import Tensor
 
-from suite.methods.update import equal_on_example, plain
+from suite.methods.update import matches_reference, plain
 from suite.methods.update.plain import RANKINGS, num_pruned
 
 SHAPES = [(1,), (7,), (300,), (6, 5, 3, 3), (41, 100)]
-HELPERS = 128  # as on a GPU
+PROGRAMS_PER_PHASE = 128  # as on a GPU
 INF, NAN = math.inf, math.nan
 ENDLESS = pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered:RuntimeWarning")  # numpy's inf - inf
 
@@ -21,7 +21,7 @@ ENDLESS = pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountere
 @pytest.mark.parametrize("rank_by", RANKINGS)
 def test_twenty_steps(form: Any, rank_by: str) -> None:
     """The first step searches where there are enough weights to prune one; later ones find the rank in its band."""
-    twins = Twins(form, [(1,), (300,), (200, 200)], rank_by=rank_by)
+    twins = PairedLayers(form, [(1,), (300,), (200, 200)], rank_by=rank_by)
     searched = []
     for _ in range(20):
         twins.step()
@@ -33,7 +33,7 @@ def test_twenty_steps(form: Any, rank_by: str) -> None:
 
 def test_calm_training_searches_once(form: Any) -> None:
     """Where scores hardly move, so does no threshold."""
-    twins = Twins(form, [(300,), (2500,)], lr=1e-4)
+    twins = PairedLayers(form, [(300,), (2500,)], lr=1e-4)
     searched = []
     for _ in range(6):
         twins.step()
@@ -46,7 +46,7 @@ def test_millions_of_weights(form: Any, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(form, "BLOCK", 16_384)
     monkeypatch.setattr("suite.methods.update.plan.BLOCK", 16_384)
     monkeypatch.setattr(form, "SEARCHED", 65_536)
-    twins = Twins(form, [(2_400_000,)], scores=lambda shape: torch.randn(shape).mul_(4).round_().div_(40))
+    twins = PairedLayers(form, [(2_400_000,)], scores=lambda shape: torch.randn(shape).mul_(4).round_().div_(40))
     twins.step(lr=0.0)
     assert twins.searched() == [True]
     twins.step()
@@ -56,8 +56,8 @@ def test_millions_of_weights(form: Any, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_with_all_the_helpers_of_a_gpu(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(form, "HELPERS", HELPERS)
-    twins = Twins(form, [(5000,)])
+    monkeypatch.setattr(form, "PROGRAMS_PER_PHASE", PROGRAMS_PER_PHASE)
+    twins = PairedLayers(form, [(5000,)])
     twins.step()
     assert twins.searched() == [True]
 
@@ -65,7 +65,7 @@ def test_with_all_the_helpers_of_a_gpu(form: Any, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("rank_by", RANKINGS)
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.999])
 def test_sparsities(form: Any, sparsity: float, rank_by: str) -> None:
-    twins = Twins(form, SHAPES, sparsity=sparsity, rank_by=rank_by)
+    twins = PairedLayers(form, SHAPES, sparsity=sparsity, rank_by=rank_by)
     for _ in range(3):
         twins.step()
         for score, param in zip(twins.state[1][2], twins.state[1][0], strict=True):
@@ -77,7 +77,9 @@ def test_sparsities(form: Any, sparsity: float, rank_by: str) -> None:
 @pytest.mark.parametrize("weight_decay", [0.0, 5e-4])
 @pytest.mark.parametrize("max_norm", [None, 0.5])
 def test_settings_of_sgd(form: Any, max_norm: float | None, weight_decay: float, momentum: float, rank_by: str) -> None:
-    twins = Twins(form, [(300,)], momentum=momentum, weight_decay=weight_decay, rank_by=rank_by, max_norm=max_norm)
+    twins = PairedLayers(
+        form, [(300,)], momentum=momentum, weight_decay=weight_decay, rank_by=rank_by, max_norm=max_norm
+    )
     for _ in range(3):
         twins.step()
     assert all(bool(m.any()) == (momentum != 0) for m in twins.state[1][3])
@@ -87,7 +89,7 @@ def test_a_norm_that_clips_and_one_that_does_not(form: Any) -> None:
     """Gradients of 300 scores have a norm of about 0.02 * 0.05 * sqrt(300) = 0.017."""
     moved = []
     for max_norm in (None, 1.0, 0.001):
-        twins = Twins(form, [(300,)], max_norm=max_norm, weight_decay=0.0)
+        twins = PairedLayers(form, [(300,)], max_norm=max_norm, weight_decay=0.0)
         before = twins.state[1][2][0].clone()
         twins.step()
         moved.append(float((twins.state[1][2][0] - before).norm()))
@@ -97,7 +99,7 @@ def test_a_norm_that_clips_and_one_that_does_not(form: Any) -> None:
 @pytest.mark.parametrize("lr", [0.0, 0.3, 1 / 3])
 @pytest.mark.parametrize("dtype", [None, torch.float32, torch.float64])
 def test_rates_as_numbers_and_as_tensors(form: Any, dtype: torch.dtype | None, lr: float) -> None:
-    twins = Twins(form, [(300,)], lr=lr if dtype is None else torch.tensor(lr, dtype=dtype))
+    twins = PairedLayers(form, [(300,)], lr=lr if dtype is None else torch.tensor(lr, dtype=dtype))
     before = twins.state[1][2][0].clone()
     for _ in range(3):
         twins.step()
@@ -106,7 +108,7 @@ def test_rates_as_numbers_and_as_tensors(form: Any, dtype: torch.dtype | None, l
 
 def test_a_rate_that_changes_between_steps(form: Any) -> None:
     rate = torch.tensor(0.1)
-    twins = Twins(form, [(300,)], lr=rate)
+    twins = PairedLayers(form, [(300,)], lr=rate)
     for value in (0.1, 0.5, 0.0, 2.0):
         rate.fill_(value)
         twins.step()
@@ -114,14 +116,14 @@ def test_a_rate_that_changes_between_steps(form: Any) -> None:
 
 @pytest.mark.parametrize("num", [2047, 2048, 2049, 4097])
 def test_sizes_about_those_of_a_block(form: Any, num: int) -> None:
-    twins = Twins(form, [(num,), (3,)], sparsity=0.7)
+    twins = PairedLayers(form, [(num,), (3,)], sparsity=0.7)
     twins.step()
     twins.step()
 
 
 @pytest.mark.parametrize("num_layers", [1, 2, 3, 5, 8])
 def test_any_number_of_layers(form: Any, num_layers: int) -> None:
-    twins = Twins(form, [(10 + 7 * i,) for i in range(num_layers)])
+    twins = PairedLayers(form, [(10 + 7 * i,) for i in range(num_layers)])
     for _ in range(2):
         twins.step()
 
@@ -133,7 +135,7 @@ def test_equal_scores_go_by_their_index(form: Any, sparsity: float, rank_by: str
     """Without a step all of a layer stay equal: bands of no width, over or below all weights."""
     values = iter([0.0, -0.0, 0.25, -0.25, 1e-45, NAN, INF, -INF])
     settings = {"sparsity": sparsity, "rank_by": rank_by, "momentum": 0.0, "weight_decay": 0.0, "lr": 0.0}
-    twins = Twins(form, [(300,)] * 8, scores=lambda shape: torch.full(shape, next(values)), **settings)
+    twins = PairedLayers(form, [(300,)] * 8, scores=lambda shape: torch.full(shape, next(values)), **settings)
     count = num_pruned(300, sparsity)
     for _ in range(2):
         twins.step()
@@ -145,22 +147,24 @@ def test_equal_scores_go_by_their_index(form: Any, sparsity: float, rank_by: str
 @pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.8])
 @ENDLESS
 def test_special_scores(form: Any, sparsity: float, rank_by: str) -> None:
-    twins = Twins(form, [(300,), (8, 6, 3, 3)], scores=awkward, laid=channels_last, sparsity=sparsity, rank_by=rank_by)
+    twins = PairedLayers(
+        form, [(300,), (8, 6, 3, 3)], scores=special_floats, laid=channels_last, sparsity=sparsity, rank_by=rank_by
+    )
     for _ in range(3):
         twins.step()
 
 
 @ENDLESS
 def test_special_gradients_and_momenta(form: Any) -> None:
-    twins = Twins(form, [(300,), (77,)], max_norm=None)
-    twins.step([awkward((300,), 2), awkward((77,), 3)])
-    twins.step([awkward((300,), 4), awkward((77,), 5)])
+    twins = PairedLayers(form, [(300,), (77,)], max_norm=None)
+    twins.step([special_floats((300,), 2), special_floats((77,), 3)])
+    twins.step([special_floats((300,), 4), special_floats((77,), 5)])
     assert twins.state[1][2][0].isnan().any()
 
 
 @ENDLESS
 def test_a_norm_without_end(form: Any) -> None:
-    twins = Twins(form, [(300,), (77,)], max_norm=1.0)
+    twins = PairedLayers(form, [(300,), (77,)], max_norm=1.0)
     twins.step([torch.full((300,), INF), torch.ones(77)])
     twins.step()
     first, second = twins.state[1][2]  # endless numbers times 0; the others times 0
@@ -171,7 +175,7 @@ def test_a_norm_without_end(form: Any) -> None:
 def test_weights_of_special_values_are_selected(form: Any) -> None:
     """Where pruned, +0 and no product; where kept, the very bits of theta."""
     thetas = torch.tensor([INF, -INF, NAN, -0.0, 0.0, -1.0, 1e-45, 3e38]).repeat(40)
-    twins = Twins(form, [(320,)], thetas=lambda shape: thetas, lr=0.0)
+    twins = PairedLayers(form, [(320,)], thetas=lambda shape: thetas, lr=0.0)
     for _ in range(2):
         twins.step([torch.zeros(320)])
     assert 0 < int((twins.state[1][0][0] == 0).logical_and(twins.state[1][0][0].signbit()).sum()) < 40  # kept -0
@@ -188,7 +192,7 @@ def test_ties_go_by_logical_index_in_every_memory_format(
     def tied(shape: tuple[int, ...]) -> Tensor:
         return torch.randint(-2, 3, shape, generator=torch.Generator().manual_seed(5)) / 20
 
-    twins = Twins(form, [shape], scores=tied, laid=laid, rank_by=rank_by, sparsity=0.55, lr=0.0)
+    twins = PairedLayers(form, [shape], scores=tied, laid=laid, rank_by=rank_by, sparsity=0.55, lr=0.0)
     searched = []
     for _ in range(3):
         grad = torch.ones(shape)
@@ -203,7 +207,7 @@ def test_ties_go_by_logical_index_in_every_memory_format(
 def test_gradients_in_another_memory_format(form: Any) -> None:
     shape = (8, 6, 3, 3)
     for laid in (channels_last, torch.Tensor.contiguous):
-        twins = Twins(form, [shape], laid=laid)
+        twins = PairedLayers(form, [shape], laid=laid)
         for change in (channels_last, torch.Tensor.contiguous, lambda grad: grad.transpose(0, 1).contiguous()):
             grad = change(twins.grads()[0])
             grad = grad if grad.shape == shape else grad.transpose(0, 1)
@@ -226,7 +230,7 @@ def in_bucket(grads: Sequence[Tensor], offset: int) -> list[Tensor]:
 @pytest.mark.parametrize("offset", [0, 1, 2])
 def test_gradients_in_a_bucket(form: Any, offset: int, packed: bool) -> None:
     """Addresses that are no multiple of 16 are read one by one."""
-    twins = Twins(form, [(300,), (64, 36)], packed=packed)
+    twins = PairedLayers(form, [(300,), (64, 36)], packed=packed)
     for _ in range(2):
         twins.step(in_bucket(twins.grads(), offset))
         assert twins.plan.wide == (offset % 4 == 0)
@@ -234,7 +238,7 @@ def test_gradients_in_a_bucket(form: Any, offset: int, packed: bool) -> None:
 
 @pytest.mark.parametrize(("shapes", "wide"), [([(300,), (2052,)], True), ([(300,), (2050,)], False), ([(3,)], False)])
 def test_sizes_that_are_no_multiple_of_four(form: Any, shapes: list[tuple[int, ...]], wide: bool) -> None:
-    twins = Twins(form, shapes)
+    twins = PairedLayers(form, shapes)
     twins.step()
     twins.step()
     assert twins.plan.wide is wide
@@ -242,7 +246,7 @@ def test_sizes_that_are_no_multiple_of_four(form: Any, shapes: list[tuple[int, .
 
 def test_wide_and_not_by_turns(form: Any) -> None:
     """The plan lives on when only gradients move; its band is kept."""
-    twins = Twins(form, [(300,), (2052,)])
+    twins = PairedLayers(form, [(300,), (2052,)])
     twins.step()
     plan = twins.plan
     for offset in (1, 0, 3, 4):
@@ -255,7 +259,7 @@ def test_wide_and_not_by_turns(form: Any) -> None:
 @pytest.mark.parametrize("rank_by", RANKINGS)
 @pytest.mark.parametrize("shape", [(8, 6, 3, 3), (1,), (7,), (2049,)])
 def test_packed_signs(form: Any, shape: tuple[int, ...], rank_by: str) -> None:
-    twins = Twins(form, [shape, (100,)], packed=True, laid=channels_last, rank_by=rank_by, sparsity=0.7)
+    twins = PairedLayers(form, [shape, (100,)], packed=True, laid=channels_last, rank_by=rank_by, sparsity=0.7)
     for _ in range(3):
         twins.step()
 
@@ -265,7 +269,7 @@ def test_packed_signs(form: Any, shape: tuple[int, ...], rank_by: str) -> None:
 @pytest.mark.parametrize("max_norm", [None, 1.0])
 def test_the_example_that_a_gpu_must_pass(form: Any, max_norm: float | None, rank_by: str, packed: bool) -> None:
     settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "rank_by": rank_by, "max_norm": max_norm}
-    assert equal_on_example(form.masked_sgd_, torch.device("cpu"), packed=packed, **settings)
+    assert matches_reference(form.masked_sgd_, torch.device("cpu"), packed=packed, **settings)
 
 
 def test_the_example_sees_one_wrong_bit(form: Any) -> None:
@@ -274,4 +278,4 @@ def test_the_example_sees_one_wrong_bit(form: Any) -> None:
         params[2].view(-1).view(torch.int32)[17] ^= 1
 
     settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "rank_by": "scores", "max_norm": None}
-    assert not equal_on_example(wrong, torch.device("cpu"), **settings)
+    assert not matches_reference(wrong, torch.device("cpu"), **settings)

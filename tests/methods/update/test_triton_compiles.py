@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from suite.methods import update
-from suite.methods.update import form_for, plain
+from suite.methods.update import plain, select_backend
 
 pytest.importorskip("triton")
 INTERPRETED_NOT = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
@@ -108,11 +108,11 @@ def test_only_the_multiply_adds_that_are_meant_are_fused(capability: int, tmp_pa
 @pytest.mark.parametrize("capability", [80, 90])
 def test_masks_and_redraws_compile(capability: int, tmp_path: Path) -> None:
     """They compare and select: nothing is fused. Counts of other programs are read past the first cache."""
-    settle = {"LAYERS": 64, "HELPERS": 128, "BLOCK": 4096}
+    select_mask = {"LAYERS": 64, "PROGRAMS_PER_PHASE": 128, "BLOCK": 4096}
     texts = ptx(
-        ("settle", capability, {**settle, "ABSOLUTE": False, "PACKED": False}),
-        ("settle", capability, {**settle, "ABSOLUTE": True, "PACKED": True}),
-        ("settle", capability, {**settle, "LAYERS": 1, "num_layers": 1, "ABSOLUTE": False, "PACKED": False}),
+        ("settle", capability, {**select_mask, "ABSOLUTE": False, "PACKED": False}),
+        ("settle", capability, {**select_mask, "ABSOLUTE": True, "PACKED": True}),
+        ("settle", capability, {**select_mask, "LAYERS": 1, "num_layers": 1, "ABSOLUTE": False, "PACKED": False}),
         ("redraw", capability, {"BLOCK": 2048, "SIGNED": False, "PACKED": False}),
         ("redraw", capability, {"BLOCK": 2048, "SIGNED": True, "PACKED": False, "channels": 1, "pixels": 1}),
         ("redraw", capability, {"BLOCK": 2048, "SIGNED": True, "PACKED": True}),
@@ -154,16 +154,16 @@ def test_a_form_that_equals_torch_is_used(monkeypatch: pytest.MonkeyPatch, caplo
         asked.append({"device": device, **settings})
         return True
 
-    monkeypatch.setattr(update, "equal_on_example", equal)
+    monkeypatch.setattr(update, "matches_reference", equal)
     for _ in range(3):
-        assert form_for(*layers_on("cuda:0"), **SETTINGS) is triton.masked_sgd_
+        assert select_backend(*layers_on("cuda:0"), **SETTINGS) is triton.masked_sgd_
     assert len(asked) == 1
     assert asked[0]["device"] == torch.device("cuda:0")
     assert (asked[0]["momentum"], asked[0]["weight_decay"], asked[0]["max_norm"]) == (0.9, 5e-4, None)
     others = [{"momentum": 0.0}, {"weight_decay": 0.0}, {"rank_by": "abs_scores"}, {"max_norm": 3.0}]
     for change in others:
-        form_for(*layers_on("cuda:0"), **{**SETTINGS, **change})
-    form_for(*layers_on("cuda:1"), **SETTINGS)
+        select_backend(*layers_on("cuda:0"), **{**SETTINGS, **change})
+    select_backend(*layers_on("cuda:1"), **SETTINGS)
     assert len(asked) == 6  # each kind of step, and each GPU, for itself
     assert [bool(settings["momentum"]) for settings in asked] == [True, False, True, True, True, True]
     assert [bool(settings["weight_decay"]) for settings in asked] == [True, True, False, True, True, True]
@@ -186,10 +186,10 @@ def test_a_gpu_on_which_triton_fails_goes_without_it(
             raise RuntimeError("PTXAS: no such GPU")
         return False
 
-    monkeypatch.setattr(update, "equal_on_example", unequal)
+    monkeypatch.setattr(update, "matches_reference", unequal)
     with caplog.at_level(logging.WARNING, logger=LOGGER):
         for _ in range(3):
-            assert form_for(*layers_on("cuda:0"), **SETTINGS) is plain.masked_sgd_
+            assert select_backend(*layers_on("cuda:0"), **SETTINGS) is plain.masked_sgd_
     assert len(tries) == len(caplog.records) == 1
     assert ("RuntimeError: PTXAS: no such GPU" if raises else "differs") in caplog.text
     assert "cuda:0" in caplog.text
@@ -200,13 +200,13 @@ def test_without_triton_torch_is_used(monkeypatch: pytest.MonkeyPatch, caplog: p
     monkeypatch.setitem(sys.modules, "suite.methods.update.triton", None)
     monkeypatch.delattr(update, "triton", raising=False)
     for _ in range(2):
-        assert form_for(*layers_on("cuda:0"), **SETTINGS) is plain.masked_sgd_
+        assert select_backend(*layers_on("cuda:0"), **SETTINGS) is plain.masked_sgd_
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 @pytest.mark.usefixtures("_unchecked")
 def test_other_devices_and_dtypes_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(update, "equal_on_example", lambda *args, **settings: pytest.fail("tried"))
+    monkeypatch.setattr(update, "matches_reference", lambda *args, **settings: pytest.fail("tried"))
     for device, dtype in (("cuda:0", torch.float64), ("cuda:0", torch.bfloat16), ("mps", torch.float32)):
-        assert form_for(*layers_on(device, dtype), **SETTINGS) is plain.masked_sgd_
-    assert form_for(*layers_on("cpu"), **SETTINGS).__module__ == "suite.methods.update.tracking"
+        assert select_backend(*layers_on(device, dtype), **SETTINGS) is plain.masked_sgd_
+    assert select_backend(*layers_on("cpu"), **SETTINGS).__module__ == "suite.methods.update.tracking"

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from support.triton_interpreter import Twins, channels_last
+from support.triton_interpreter import PairedLayers, channels_last
 from torch import Tensor
 
 from suite.methods.random import Stream
-from suite.methods.random import words as slow_words
+from suite.methods.random import random_words as slow_words
 from suite.methods.update.plain import RANKINGS, Redraw, keep_mask
 from suite.methods.update.signs import unpacked
 
@@ -19,7 +19,7 @@ CASES = [("signed_constant", False), ("signed_constant", True), ("kaiming_unifor
 
 @pytest.fixture
 def form(_world: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(_world, "HELPERS", 1)
+    monkeypatch.setattr(_world, "PROGRAMS_PER_PHASE", 1)
     return _world
 
 
@@ -37,7 +37,7 @@ def redraw(draw: int, prob: float, distribution: Any, *, seed: int = 3, num: int
 @pytest.mark.parametrize(("distribution", "packed"), CASES)
 def test_redraws(form: Any, distribution: str, packed: bool, prob: float) -> None:
     """Only pruned weights are drawn again, as many as ``prob`` says."""
-    twins = Twins(form, SHAPES, packed=packed, laid=channels_last, sparsity=0.6)
+    twins = PairedLayers(form, SHAPES, packed=packed, laid=channels_last, sparsity=0.6)
     for draw in (1, 2):
         before = [unpacked(theta).clone() for theta in twins.state[1][1]]
         pruned = [~keep_mask(score, 0.6, "scores") for score in twins.state[1][2]]
@@ -52,7 +52,7 @@ def test_redraws(form: Any, distribution: str, packed: bool, prob: float) -> Non
 @pytest.mark.parametrize("rank_by", RANKINGS)
 @pytest.mark.parametrize("prob", [0.0, 2**-40, 0.5])
 def test_probabilities_between(form: Any, prob: float, rank_by: str) -> None:
-    twins = Twins(form, [(301,), (9, 6, 3, 3)], sparsity=0.9, rank_by=rank_by)
+    twins = PairedLayers(form, [(301,), (9, 6, 3, 3)], sparsity=0.9, rank_by=rank_by)
     before = [theta.clone() for theta in twins.state[1][1]]
     twins.step(redraw=redraw(1, prob, "kaiming_uniform", num=2))
     changed = any(not torch.equal(a, b) for a, b in zip(before, twins.state[1][1], strict=True))
@@ -62,7 +62,7 @@ def test_probabilities_between(form: Any, prob: float, rank_by: str) -> None:
 @pytest.mark.parametrize(("distribution", "packed"), CASES[:3])
 @pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**31, 2**32 - 1])
 def test_seeds_of_all_sizes(form: Any, seed: int, distribution: str, packed: bool) -> None:
-    twins = Twins(form, [(301,)], packed=packed, sparsity=0.9)
+    twins = PairedLayers(form, [(301,)], packed=packed, sparsity=0.9)
     before = unpacked(twins.state[1][1][0]).clone()
     twins.step(redraw=redraw(2**31 - 1, 0.7, distribution, seed=seed, num=1))
     assert not torch.equal(before, unpacked(twins.state[1][1][0]))
@@ -70,7 +70,7 @@ def test_seeds_of_all_sizes(form: Any, seed: int, distribution: str, packed: boo
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_of_layers_without_pruned_weights_nothing_is_drawn(form: Any, packed: bool) -> None:
-    twins = Twins(form, [(301,), (1,)], packed=packed, sparsity=0.0)
+    twins = PairedLayers(form, [(301,), (1,)], packed=packed, sparsity=0.0)
     before = [unpacked(theta).clone() for theta in twins.state[1][1]]
     twins.step(redraw=redraw(1, 1.0, "signed_constant", num=2))
     assert all(torch.equal(a, unpacked(b)) for a, b in zip(before, twins.state[1][1], strict=True))
@@ -88,7 +88,7 @@ def test_a_redraw_is_one_launch_a_layer(
         return executor(self, *args, **kwargs)
 
     monkeypatch.setattr(type(form.kernels.redraw), "run", run)
-    Twins(form, [(301,), (9, 6, 3, 3)], packed=packed).step(redraw=redraw(1, 1.0, distribution, num=2))
+    PairedLayers(form, [(301,), (9, 6, 3, 3)], packed=packed).step(redraw=redraw(1, 1.0, distribution, num=2))
     assert launched == ["redraw", "redraw", "update", "settle"]
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.triton_interpreter import SETTINGS, Twins, channels_last, equal_bits
+from support.triton_interpreter import SETTINGS, PairedLayers, channels_last, equal_bits
 from torch import Tensor
 
 from suite.methods.update import plain
 from suite.methods.update.plain import num_pruned
 
 SHAPES = [(1,), (7,), (300,), (6, 5, 3, 3), (41, 100)]
-HELPERS = 128  # as on a GPU
+PROGRAMS_PER_PHASE = 128  # as on a GPU
 INF, NAN = math.inf, math.nan
 ENDLESS = pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered:RuntimeWarning")  # numpy's inf - inf
 
@@ -40,7 +40,7 @@ MISSES: dict[str, tuple[float, float]] = {
 @ENDLESS
 def test_a_band_that_misses_leads_to_a_search(form: Any, packed: bool, rank_by: str) -> None:
     """In every other layer: those between must not search. The step after finds the ranks."""
-    twins = Twins(form, [(600,)] * (2 * len(MISSES)), lr=1e-4, rank_by=rank_by, packed=packed, sparsity=0.6)
+    twins = PairedLayers(form, [(600,)] * (2 * len(MISSES)), lr=1e-4, rank_by=rank_by, packed=packed, sparsity=0.6)
     twins.step()
     twins.plan.bands[:, 1] = 0.005
     twins.step()
@@ -59,7 +59,7 @@ def test_a_band_that_misses_leads_to_a_search(form: Any, packed: bool, rank_by: 
 
 @pytest.mark.parametrize("room", [0, 1, 2])
 def test_a_band_without_room_leads_to_a_search_with_half_its_width(form: Any, room: int) -> None:
-    twins = Twins(form, [(2500,), (300,), (2500,)], lr=0.0)
+    twins = PairedLayers(form, [(2500,), (300,), (2500,)], lr=0.0)
     twins.step()
     twins.plan.bands[:, 1] = 0.003
     rooms = twins.plan.band_room.clone()
@@ -74,7 +74,7 @@ def test_a_band_without_room_leads_to_a_search_with_half_its_width(form: Any, ro
 
 @ENDLESS
 def test_one_miss_after_another(form: Any) -> None:
-    twins = Twins(form, SHAPES)
+    twins = PairedLayers(form, SHAPES)
     for middle, half in MISSES.values():
         twins.step()
         twins.plan.bands[:, 0], twins.plan.bands[:, 1] = middle, half
@@ -97,7 +97,7 @@ def test_one_miss_after_another(form: Any) -> None:
 def test_the_borders_of_a_band(form: Any, middle: float, half: float, searched: bool) -> None:
     """Of scores 0 to 100, 50 are pruned: the last one is 49."""
     scores = torch.arange(101.0)
-    twins = Twins(form, [(101,)], scores=lambda shape: scores, lr=0.0)
+    twins = PairedLayers(form, [(101,)], scores=lambda shape: scores, lr=0.0)
     twins.step()
     twins.plan.bands.copy_(torch.tensor([[middle, half]]))
     twins.step()
@@ -107,7 +107,7 @@ def test_the_borders_of_a_band(form: Any, middle: float, half: float, searched: 
 
 def test_layers_without_gradient_are_left_out(form: Any) -> None:
     """Other lists with the same memory of thresholds: each change asks for a new plan."""
-    twins = Twins(form, [(300,), (7,), (41, 100), (600,)])
+    twins = PairedLayers(form, [(300,), (7,), (41, 100), (600,)])
     for which in ([0, 1, 2, 3], [0, 2], [0, 2], [2, 0], [3], [0, 1, 2, 3]):
         before = [score.clone() for score in twins.state[1][2]]
         twins.step(which=which)
@@ -116,13 +116,13 @@ def test_layers_without_gradient_are_left_out(form: Any) -> None:
 
 
 def test_another_sparsity_or_order_with_the_same_layers(form: Any) -> None:
-    twins = Twins(form, [(300,), (700,)])
+    twins = PairedLayers(form, [(300,), (700,)])
     for settings in ({}, {"sparsity": 0.9}, {"sparsity": 0.0}, {"rank_by": "abs_scores"}, {"sparsity": 0.3}, {}):
         twins.step(**settings)
 
 
 def test_the_next_plan_is_the_last_one_while_nothing_changes(form: Any) -> None:
-    twins = Twins(form, [(300,), (700,)])
+    twins = PairedLayers(form, [(300,), (700,)])
     twins.step()
     plan = twins.plan
     twins.step()
@@ -133,7 +133,7 @@ def test_the_next_plan_is_the_last_one_while_nothing_changes(form: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_dtypes_go_to_torch(form: Any, dtype: torch.dtype) -> None:
-    twins = Twins(form, [(300,), (6, 5, 3, 3)], dtype=dtype)
+    twins = PairedLayers(form, [(300,), (6, 5, 3, 3)], dtype=dtype)
     for _ in range(2):
         twins.step()
     assert twins.thresholds.get("plan") is None
@@ -167,7 +167,7 @@ def test_one_tensor_of_another_dtype_sends_all_to_torch(form: Any, kind: int) ->
     ],
 )
 def test_other_strides_go_to_torch(form: Any, laid: Any) -> None:
-    twins = Twins(form, [(12, 25), (3, 7)], laid=laid)
+    twins = PairedLayers(form, [(12, 25), (3, 7)], laid=laid)
     assert not twins.state[1][2][0].is_contiguous()
     for _ in range(2):
         twins.step()
@@ -175,7 +175,7 @@ def test_other_strides_go_to_torch(form: Any, laid: Any) -> None:
 
 
 def test_tensors_that_lie_apart_go_to_torch(form: Any) -> None:
-    twins = Twins(form, [(8, 6, 3, 3)])
+    twins = PairedLayers(form, [(8, 6, 3, 3)])
     for state in twins.state:
         state[0] = [channels_last(param) for param in state[0]]
     twins.step()
@@ -192,7 +192,7 @@ def test_a_step_is_two_launches(form: Any, monkeypatch: pytest.MonkeyPatch) -> N
         return executor(self, *args, **kwargs)
 
     monkeypatch.setattr(type(form.kernels.update), "run", run)
-    twins = Twins(form, SHAPES)
+    twins = PairedLayers(form, SHAPES)
     for _ in range(3):
         twins.step()
         assert launched == ["update", "settle"]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from support.slurm_cluster import Cluster, running
+from support.slurm_cluster import Cluster, running_cluster
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -13,7 +13,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A real cluster of four nodes; SLURM's commands speak to it."""
-    with running() as cluster:
+    with running_cluster() as cluster:
         yield cluster
 
 

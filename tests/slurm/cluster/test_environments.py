@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.slurm_cluster import Cluster
 from support.slurm_trials import Following, profile
-from support.trial_processes import left_over, trial_of
+from support.trial_processes import trial_of, unexpected_files
 
 TRIAL = trial_of("weights", processes=2, epochs=1)
 
@@ -18,7 +18,7 @@ def run(folder: Path, **changes: Any) -> None:
     """A trial of two tasks on one node."""
     with Following(TRIAL, folder / "results", profile(nodes=1, **changes)) as following:
         assert following.wait().status == "done"
-    assert left_over(following.folder) == []
+    assert unexpected_files(following.folder) == []
 
 
 def test_an_archive_unpacked_once_for_both_tasks(cluster: Cluster, tmp_path: Path) -> None:

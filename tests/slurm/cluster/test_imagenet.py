@@ -12,8 +12,8 @@ import yaml
 from support.photos import write_tree
 from support.slurm_cluster import Cluster
 from support.slurm_trials import records
-from support.sweep_processes import results, run_sweep, start_sweep
-from support.trial_processes import ROOT, bare, left_over, newest_checkpoint, wait_for
+from support.sweep_processes import result_mtimes, run_sweep, start_sweep
+from support.trial_processes import ROOT, newest_checkpoint, unexpected_files, wait_for, without_volatile_fields
 
 from suite.config.sweep_file import load_sweep
 from suite.data.imagenet import scan
@@ -98,7 +98,7 @@ def test_photos_through_dali_on_two_nodes(cluster: Cluster, sweep: Path) -> None
             driver.kill()
     assert driver.returncode == 0, output
     assert cluster.num_submitted() - before == 2
-    assert len(results(sweep)) == 1
+    assert len(result_mtimes(sweep)) == 1
     assert (folder / "metrics.jsonl").read_text().startswith(lines)  # no epoch was made again
 
     shutil.copytree(sweep, sweep / "local", ignore=shutil.ignore_patterns("results", "data", "local"))
@@ -107,7 +107,7 @@ def test_photos_through_dali_on_two_nodes(cluster: Cluster, sweep: Path) -> None
     assert status == 0, local
     for trial_id, trial in trials.items():
         assert records(trial, sweep / "results") == records(trial, sweep / "local" / "results")
-        assert left_over(ledger.folder(trial_id)) == []
+        assert unexpected_files(ledger.folder(trial_id)) == []
     assert table(output) == table(local) and "iterand" in table(local)
 
     runs = {}
@@ -115,7 +115,7 @@ def test_photos_through_dali_on_two_nodes(cluster: Cluster, sweep: Path) -> None
         client = mlflow.MlflowClient(store_uri(place / "results"))
         experiment = client.get_experiment_by_name("imagenet_small")
         found = client.search_runs([experiment.experiment_id], "tags.trial_id != ''")
-        runs[place.name] = {run.data.tags["trial_id"]: bare(run.data.metrics) for run in found}
+        runs[place.name] = {run.data.tags["trial_id"]: without_volatile_fields(run.data.metrics) for run in found}
         assert all("test/top1" in metrics for metrics in runs[place.name].values())
     assert runs[sweep.name] == runs["local"] and runs["local"].keys() == trials.keys()
 

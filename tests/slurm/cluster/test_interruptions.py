@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.slurm_cluster import Cluster
 from support.slurm_trials import Following, long_trial, profile, records, run_locally, scancel, scontrol
-from support.trial_processes import left_over, newest_checkpoint, start, wait_for
+from support.trial_processes import newest_checkpoint, start, unexpected_files, wait_for
 
 from suite.config import InputError
 from suite.records import read_failure
@@ -34,7 +34,7 @@ def check_done(cluster: Cluster, tmp_path: Path, quiet: Any) -> Callable[..., No
     def check(following: Following, *, jobs: int = 1, restarts: int | None = None) -> None:
         assert following.wait().status == "done"
         assert records(TRIAL, tmp_path) == quiet
-        assert left_over(following.folder) == []
+        assert unexpected_files(following.folder) == []
         assert cluster.num_submitted() - before == jobs
         last = max((job["id"] for job in cluster.jobs() if job["name"] == f"test.{TRIAL.trial_id}"), key=int)
         job = cluster.wait_over(last)

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from support.slurm_cluster import Cluster
 from support.slurm_trials import records, scancel
-from support.sweep_processes import ROOT, results, run_sweep, start_sweep, write_sweep
-from support.trial_processes import hit, left_over, wait_for
+from support.sweep_processes import ROOT, result_mtimes, run_sweep, start_sweep, write_sweep
+from support.trial_processes import signal_processes, unexpected_files, wait_for
 
 from suite.config.sweep_file import load_sweep
 from suite.records.ledger import Ledger
@@ -56,7 +56,7 @@ def check_like_local(folder: Path) -> None:
     status, output = run_sweep("s.yaml", "--launcher", "local", cwd=local)
     assert status == 0, output
     assert all_records(folder) == all_records(local)
-    assert all(left_over(path.parent) == [] for path in folder.glob("results/trials/*/result.json"))
+    assert all(unexpected_files(path.parent) == [] for path in folder.glob("results/trials/*/result.json"))
 
 
 def drivers(folder: Path) -> list[int]:
@@ -92,7 +92,7 @@ def test_two_nodes_each_a_killed_driver_and_an_edited_checkout(
     driver.communicate()
     (checkout / "suite" / "train" / "loop.py").write_text("raise SystemExit('edited')")
     scancel(blocker)
-    wait_for(lambda: results(tmp_path), 90)
+    wait_for(lambda: result_mtimes(tmp_path), 90)
 
     status, output = run_sweep(*flags, cwd=tmp_path)
     assert status == 0, output
@@ -129,7 +129,7 @@ def test_a_driver_in_a_job(cluster: Cluster, tmp_path: Path, written: Callable[.
     status, output = run_sweep(*flags, cwd=tmp_path, timeout=30)
     assert status == 0 and "the driver is there already" in output
     wait_for(lambda: num_jobs(tmp_path) == 3, 90)
-    hit(drivers(tmp_path), signal.SIGKILL)
+    signal_processes(drivers(tmp_path), signal.SIGKILL)
 
     follow = [sys.executable, "-m", "suite.status", "s.yaml", "--follow", "--every", "1"]
     done = subprocess.run(

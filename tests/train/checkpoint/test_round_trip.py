@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from support.checkpoint_states import IDENTITY, MAGIC, each_method, same, save, state_of, step_read, tiny
-from support.disks import names
+from support.checkpoint_states import IDENTITY, MAGIC, bitwise_equal, each_method, save, state_of, step_read, tiny
+from support.disks import list_names
 
 from suite import data
 from suite.train import checkpoint, setup
@@ -29,8 +29,8 @@ def test_every_bit_comes_back(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, state, step=7, identity=IDENTITY)
     found = checkpoint.read(tmp_path, IDENTITY)
     assert found is not None
-    assert same(checkpoint.unpack(found), state)
-    assert not same(checkpoint.unpack(found), {**state, "none": torch.empty(3, 0)})
+    assert bitwise_equal(checkpoint.unpack(found), state)
+    assert not bitwise_equal(checkpoint.unpack(found), {**state, "none": torch.empty(3, 0)})
 
 
 @each_method
@@ -39,7 +39,7 @@ def test_the_state_of_each_method_comes_back(tmp_path: Path, method: str) -> Non
     arrays = data.load(trial.dataset, data_dir=None, device="cpu")
 
     def begin() -> setup.Run:
-        return setup.build(trial, arrays, setup.settle(trial))
+        return setup.build(trial, arrays, setup.configure_torch(trial))
 
     def go(run: setup.Run, first: int, last: int) -> None:
         for images, labels in list(arrays.train_batches(3, 0, 64))[first:last]:
@@ -54,16 +54,16 @@ def test_the_state_of_each_method_comes_back(tmp_path: Path, method: str) -> Non
     found = checkpoint.read(tmp_path, IDENTITY)
     assert found is not None
     saved = checkpoint.unpack(found)
-    assert same(saved, {key: dict(value) for key, value in state(old).items()})
+    assert bitwise_equal(saved, {key: dict(value) for key, value in state(old).items()})
     new = begin()
-    assert not same(state(new), state(old))
+    assert not bitwise_equal(state(new), state(old))
     new.model.load_state_dict(saved["model"])
     new.optimizer.load_state_dict(saved["optimizer"])
-    assert same(state(new), state(old))
+    assert bitwise_equal(state(new), state(old))
     for run in (old, new):
         go(run, 8, 15)  # past another one
-    assert same(state(new), state(old))
-    assert not same(state(new)["optimizer"], checkpoint.unpack(found)["optimizer"])
+    assert bitwise_equal(state(new), state(old))
+    assert not bitwise_equal(state(new)["optimizer"], checkpoint.unpack(found)["optimizer"])
 
 
 def test_the_file_is_as_it_is_written_down(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_the_newest_two_are_kept(tmp_path: Path, said: Callable[[], list[str]]) 
     (tmp_path / "metrics.jsonl").touch()
     for step, kept in ((0, [0]), (9, [0, 9]), (10, [9, 10]), (99999, [10, 99999]), (100000, [99999, 100000])):
         save(tmp_path, step)
-        assert names(tmp_path) == [f"checkpoint-{step:010d}.pt" for step in kept] + ["metrics.jsonl"]
+        assert list_names(tmp_path) == [f"checkpoint-{step:010d}.pt" for step in kept] + ["metrics.jsonl"]
         assert checkpoint.newest_step(tmp_path) == step
         assert step_read(tmp_path) == step
     assert said()[-1] == f"going on from step 100000: {tmp_path / 'checkpoint-0000100000.pt'}"
@@ -101,13 +101,13 @@ def test_a_later_one_of_the_same_step_takes_its_place(tmp_path: Path) -> None:
         save(tmp_path, step)
     for size in (5, 5000, 7):
         save(tmp_path, 2, size=size)
-        assert names(tmp_path) == ["checkpoint-0000000001.pt", "checkpoint-0000000002.pt"]
+        assert list_names(tmp_path) == ["checkpoint-0000000001.pt", "checkpoint-0000000002.pt"]
         found = checkpoint.read(tmp_path, IDENTITY)
         assert found is not None
-        assert same(checkpoint.unpack(found), state_of(2, size))
+        assert bitwise_equal(checkpoint.unpack(found), state_of(2, size))
 
 
 def test_a_folder_that_is_gone_does_not_come_back(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         save(tmp_path / "attempt-1", 1)
-    assert names(tmp_path) == []
+    assert list_names(tmp_path) == []

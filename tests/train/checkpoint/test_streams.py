@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from support.checkpoint_states import IDENTITY, same, state_of
-from support.disks import names
-from support.ranks import joined, on_ranks
+from support.checkpoint_states import IDENTITY, bitwise_equal, state_of
+from support.disks import list_names
+from support.ranks import join_group, on_ranks
 
 from suite import records
 from suite.config import InputError
 from suite.train import checkpoint
-from suite.train.distributed import ALONE, Group
+from suite.train.distributed import SINGLE_PROCESS, Group
 
 STREAM = {"dali": "2.4.0", "ranks": "4"}
 OTHER = {"dali": "2.5.1", "ranks": "4"}
@@ -25,26 +25,26 @@ def inside(folder: Path, step: int, stream: dict[str, str] | None = None) -> str
     return f"checkpoint-{step:010d}.pt"
 
 
-def border(folder: Path, step: int) -> str:
-    checkpoint.save(folder, state_of(step), step=step, identity=IDENTITY, border=True)
+def epoch_boundary(folder: Path, step: int) -> str:
+    checkpoint.save(folder, state_of(step), step=step, identity=IDENTITY, epoch_boundary=True)
     return f"checkpoint-{step:010d}.border.pt"
 
 
-def step_read(folder: Path, stream: dict[str, str] | None = None, *, else_border: bool = False) -> int | None:
-    found = checkpoint.read(folder, IDENTITY, stream=stream, else_border=else_border)
+def step_read(folder: Path, stream: dict[str, str] | None = None, *, fall_back_to_boundary: bool = False) -> int | None:
+    found = checkpoint.read(folder, IDENTITY, stream=stream, fall_back_to_boundary=fall_back_to_boundary)
     if found is None:
         return None
     state = checkpoint.unpack(found)
-    assert same(state, state_of(state["step"]))
+    assert bitwise_equal(state, state_of(state["step"]))
     return int(state["step"])
 
 
-@pytest.mark.parametrize("else_border", [False, True])
-def test_the_same_stream_goes_on(tmp_path: Path, else_border: bool) -> None:
-    kept = [border(tmp_path, 10), inside(tmp_path, 14), inside(tmp_path, 17)]
-    assert step_read(tmp_path, STREAM, else_border=else_border) == 17
-    assert step_read(tmp_path, dict(reversed(STREAM.items())), else_border=else_border) == 17
-    assert names(tmp_path) == sorted(kept)
+@pytest.mark.parametrize("fall_back_to_boundary", [False, True])
+def test_the_same_stream_goes_on(tmp_path: Path, fall_back_to_boundary: bool) -> None:
+    kept = [epoch_boundary(tmp_path, 10), inside(tmp_path, 14), inside(tmp_path, 17)]
+    assert step_read(tmp_path, STREAM, fall_back_to_boundary=fall_back_to_boundary) == 17
+    assert step_read(tmp_path, dict(reversed(STREAM.items())), fall_back_to_boundary=fall_back_to_boundary) == 17
+    assert list_names(tmp_path) == sorted(kept)
 
 
 @pytest.mark.parametrize(
@@ -60,20 +60,20 @@ def test_the_same_stream_goes_on(tmp_path: Path, else_border: bool) -> None:
     ],
 )
 def test_another_stream_is_refused(tmp_path: Path, now: dict[str, str] | None, said: str) -> None:
-    kept = [border(tmp_path, 10), inside(tmp_path, 14)]
+    kept = [epoch_boundary(tmp_path, 10), inside(tmp_path, 14)]
     for _ in range(2):  # and nothing was changed by it
         with pytest.raises(InputError) as caught:
             step_read(tmp_path, now)
         assert str(caught.value).startswith(f"{tmp_path / kept[1]}: images cannot go on inside its epoch ({said}): ")
         assert "run it as before" in str(caught.value) and "checkpoint.on_other_stream: epoch" in str(caught.value)
-        assert names(tmp_path) == sorted(kept)
+        assert list_names(tmp_path) == sorted(kept)
     assert step_read(tmp_path, STREAM) == 14
 
 
 def test_another_stream_goes_back_to_the_border(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    old, first, second = border(tmp_path, 10), inside(tmp_path, 14), inside(tmp_path, 17)
-    assert step_read(tmp_path, OTHER, else_border=True) == 10
-    assert names(tmp_path) == sorted([old, *(name.replace(".pt", ".unusable") for name in (first, second))])
+    old, first, second = epoch_boundary(tmp_path, 10), inside(tmp_path, 14), inside(tmp_path, 17)
+    assert step_read(tmp_path, OTHER, fall_back_to_boundary=True) == 10
+    assert list_names(tmp_path) == sorted([old, *(name.replace(".pt", ".unusable") for name in (first, second))])
     assert [line.split(":")[0] for line in said()[:2]] == [str(tmp_path / name) for name in (second, first)]
     assert all("(dali 2.4.0, now 2.5.1): going back to the border of one: not used" in line for line in said()[:2])
     assert said()[2] == f"going on from step 10: {tmp_path / old}"
@@ -85,17 +85,17 @@ def test_another_stream_goes_back_to_the_border(tmp_path: Path, said: Callable[[
 def test_without_a_border_it_starts_again(tmp_path: Path, said: Callable[[], list[str]]) -> None:
     inside(tmp_path, 3)
     inside(tmp_path, 4)
-    assert step_read(tmp_path, OTHER, else_border=True) is None
+    assert step_read(tmp_path, OTHER, fall_back_to_boundary=True) is None
     assert said()[-1] == "no checkpoint is left that can be used: starting at the first epoch"
     assert checkpoint.newest_step(tmp_path) == -1
 
 
 def test_a_border_belongs_to_no_stream(tmp_path: Path) -> None:
-    border(tmp_path, 10)
+    epoch_boundary(tmp_path, 10)
     for stream in (STREAM, OTHER, {}, None):
         assert step_read(tmp_path, stream) == 10
     inside(tmp_path, 12)
-    border(tmp_path, 20)
+    epoch_boundary(tmp_path, 20)
     assert step_read(tmp_path, OTHER) == 20  # the older one inside an epoch is no matter
 
 
@@ -108,8 +108,10 @@ def test_the_newest_border_is_kept_and_no_other(tmp_path: Path) -> None:
     folder = tmp_path / "attempt-1"
     folder.mkdir()
     for step, left in wanted.items():
-        saved = border(folder, step) if step % 10 == 0 else inside(folder, step)
-        steps = [int(name.removesuffix(".pt").removesuffix(".border").rpartition("-")[2]) for name in names(folder)]
+        saved = epoch_boundary(folder, step) if step % 10 == 0 else inside(folder, step)
+        steps = [
+            int(name.removesuffix(".pt").removesuffix(".border").rpartition("-")[2]) for name in list_names(folder)
+        ]
         assert steps == left and checkpoint.newest_step(folder) == step
         assert records.newest_checkpoint(tmp_path) == saved
         grown.append(saved)
@@ -118,19 +120,19 @@ def test_the_newest_border_is_kept_and_no_other(tmp_path: Path) -> None:
 
 def test_a_border_beside_the_same_step(tmp_path: Path) -> None:
     inside(tmp_path, 10)
-    border(tmp_path, 10)
+    epoch_boundary(tmp_path, 10)
     assert step_read(tmp_path, OTHER) == 10  # the border is the newer of the two
     assert checkpoint.newest_step(tmp_path) == 10
 
 
 def test_a_garbled_border_gives_way(tmp_path: Path) -> None:
-    path = tmp_path / border(tmp_path, 10)
+    path = tmp_path / epoch_boundary(tmp_path, 10)
     inside(tmp_path, 14)
     content = bytearray(path.read_bytes())
     content[-40] ^= 1
     path.write_bytes(content)
-    assert step_read(tmp_path, OTHER, else_border=True) is None
-    assert names(tmp_path) == ["checkpoint-0000000010.border.unusable", "checkpoint-0000000014.unusable"]
+    assert step_read(tmp_path, OTHER, fall_back_to_boundary=True) is None
+    assert list_names(tmp_path) == ["checkpoint-0000000010.border.unusable", "checkpoint-0000000014.unusable"]
 
 
 def test_another_identity_is_no_matter_of_streams(tmp_path: Path) -> None:
@@ -144,11 +146,11 @@ def lots(rank: int) -> list[bytes]:
 
 
 def gathered(group: Group) -> list[list[torch.Tensor]]:
-    return [group.gather_bytes(data) for data in lots(group.rank)]
+    return [group.all_gather_bytes(data) for data in lots(group.rank)]
 
 
 def talk() -> list[list[torch.Tensor]]:
-    with joined() as group:
+    with join_group() as group:
         return gathered(group)
 
 
@@ -161,7 +163,7 @@ def assert_gathered(found: list[list[torch.Tensor]], world_size: int) -> None:
 
 
 def test_bytes_of_all_ranks(tmp_path: Path) -> None:
-    assert_gathered(gathered(ALONE), 1)
+    assert_gathered(gathered(SINGLE_PROCESS), 1)
     returned: list[Any] = on_ranks(3, talk, tmp_path)
     for found in returned:
         assert_gathered(found, 3)

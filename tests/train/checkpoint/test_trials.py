@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 from support.checkpoint_states import each_method, flip, tiny
-from support.disks import fill, names
+from support.disks import fill, list_names
 from support.trial_processes import records_of
 
 from suite import methods, train
 from suite.config import Trial
-from suite.records import Line, read_metrics, read_result
+from suite.records import EpochMetrics, read_metrics, read_result
 from suite.stopping import Stopped
 
 # When a trial is asked whether it should stop: after each of 20 steps, in the evaluation (one batch of images) and
@@ -77,9 +77,9 @@ def test_a_trial_goes_on_where_it_stopped(
 ) -> None:
     train_until(tiny(method), tmp_path, number)
     step = STEPS[number]
-    assert names(tmp_path) == [f"checkpoint-{step:010d}.pt", "metrics.jsonl"]
+    assert list_names(tmp_path) == [f"checkpoint-{step:010d}.pt", "metrics.jsonl"]
     torch.manual_seed(99)  # nothing of the process gets into it
-    told: list[Line] = []
+    told: list[EpochMetrics] = []
     result = train.train(tiny(method), tmp_path, on_epoch=told.append)
     assert said() == [f"going on from step {step}: {tmp_path / f'checkpoint-{step:010d}.pt'}"]
     assert [line["epoch"] for line in told] == [0, 1][(number >= 22) + (number >= 44) :]
@@ -105,7 +105,7 @@ def test_a_trial_goes_on_from_the_checkpoint_before(
     train_until(tiny(method), folder, 7)
     train_until(tiny(method), folder, 20)  # in the second epoch, 5 steps in
     older, newest = (folder / f"checkpoint-{step:010d}.pt" for step in (7, 25))
-    assert names(folder) == [older.name, newest.name, "metrics.jsonl"]
+    assert list_names(folder) == [older.name, newest.name, "metrics.jsonl"]
     assert len(read_metrics(folder)) == 1
     if damage == "another trial's":
         other = tiny(method, seed=4)
@@ -147,7 +147,7 @@ def test_saving_changes_nothing(tmp_path: Path, quiet: Quiet, method: str) -> No
     train.train(trial, tmp_path)
     steps = ["checkpoint-0000000039.pt", "checkpoint-0000000040.pt"]
     network = "network.safetensors" if method == "weights" else "network.ticket"
-    assert names(tmp_path) == [*steps, "metrics.jsonl", network, "result.json"]
+    assert list_names(tmp_path) == [*steps, "metrics.jsonl", network, "result.json"]
     assert_equal_to_quiet(quiet, method, tmp_path, checkpoint=SAVING)
 
 
@@ -166,7 +166,7 @@ def test_a_disk_with_room_for_records_only(
     trial = tiny("edge_popup", checkpoint=SAVING)
     train.train(trial, folder)
     assert steps_not_saved(said()) == list(range(1, 41))
-    assert names(folder) == ["metrics.jsonl", "network.ticket", "result.json"]
+    assert list_names(folder) == ["metrics.jsonl", "network.ticket", "result.json"]
     assert_equal_to_quiet(quiet, "edge_popup", folder, checkpoint=SAVING)
 
 
@@ -175,7 +175,7 @@ def test_a_disk_that_gets_full(disk: Callable[[int], Path], quiet: Quiet, said: 
     folder = disk(400) / "x"
     folder.mkdir()
 
-    def get_full(line: Line) -> None:
+    def get_full(line: EpochMetrics) -> None:
         fill(folder.parent, leave=16)
 
     with pytest.raises(Stopped):
@@ -183,7 +183,7 @@ def test_a_disk_that_gets_full(disk: Callable[[int], Path], quiet: Quiet, said: 
             tiny("edge_popup", checkpoint=SAVING), folder, on_epoch=get_full, should_stop=stop_at(20 + 1 + 1 + 9)
         )
     assert steps_not_saved(said()) == list(range(20, 30))  # at step 20 a second time, after the epoch
-    assert names(folder) == ["checkpoint-0000000019.pt", "checkpoint-0000000020.pt", "metrics.jsonl"]
+    assert list_names(folder) == ["checkpoint-0000000019.pt", "checkpoint-0000000020.pt", "metrics.jsonl"]
     train.train(tiny("edge_popup"), folder)
     assert said()[-1] == f"going on from step 20: {folder / 'checkpoint-0000000020.pt'}"
     assert_equal_to_quiet(quiet, "edge_popup", folder)

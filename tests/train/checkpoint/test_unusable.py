@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from support.checkpoint_states import IDENTITY, MAGIC, flip, save, step_read, tiny
-from support.disks import names
+from support.disks import list_names
 
 from suite import data, train
 from suite.records import source
@@ -59,7 +59,7 @@ def assert_the_one_before_is_used(folder: Path, said: list[str], why: str) -> No
     """``read`` has just looked at a garbled step 2."""
     path = folder / "checkpoint-0000000002.pt"
     assert said == [f"{path}: {why}: not used", f"going on from step 1: {folder / 'checkpoint-0000000001.pt'}"]
-    assert names(folder) == ["checkpoint-0000000001.pt", "checkpoint-0000000002.unusable"]
+    assert list_names(folder) == ["checkpoint-0000000001.pt", "checkpoint-0000000002.unusable"]
     assert checkpoint.newest_step(folder) == 1
 
 
@@ -126,7 +126,7 @@ def test_where_none_is_whole(tmp_path: Path, said: Callable[[], list[str]]) -> N
         f"{first}: is garbled or cut short: its checksum differs: not used",
         "no checkpoint is left that can be used: starting at the first epoch",
     ]
-    assert names(tmp_path) == ["checkpoint-0000000001.unusable", "checkpoint-0000000002.unusable"]
+    assert list_names(tmp_path) == ["checkpoint-0000000001.unusable", "checkpoint-0000000002.unusable"]
     assert checkpoint.newest_step(tmp_path) == -1
     assert step_read(tmp_path) is None
     assert len(said()) == 3  # told once

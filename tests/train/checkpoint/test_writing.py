@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.checkpoint_states import IDENTITY, save, state_of, step_read
-from support.disks import fill, names
+from support.disks import fill, list_names
 from support.trial_processes import ROOT
 
 from suite.train import checkpoint
@@ -66,7 +66,7 @@ def test_a_full_disk(disk: Callable[[int], Path], room: int) -> None:
     assert step_read(folder) == 2
     filler.unlink()
     save(folder, 3, size=size)
-    assert names(folder) == ["checkpoint-0000000002.pt", "checkpoint-0000000003.pt"]
+    assert list_names(folder) == ["checkpoint-0000000002.pt", "checkpoint-0000000003.pt"]
     assert step_read(folder) == 3
 
 
@@ -77,7 +77,7 @@ def test_a_full_disk_and_a_checkpoint_that_torch_writes_at_once(disk: Callable[[
     filler = fill(folder.parent)
     with pytest.raises(OSError, match="No space left on device"):
         checkpoint.save(folder, state_of(2, 10), step=2, identity=IDENTITY)
-    assert names(folder) == ["checkpoint-0000000001.pt"]
+    assert list_names(folder) == ["checkpoint-0000000001.pt"]
     filler.unlink()
     assert step_read(folder) == 1
 
@@ -125,10 +125,10 @@ def test_a_process_that_is_killed_while_it_saves(tmp_path: Path) -> None:
     )
     pid = done.stdout.split()[0]
     left = [f".checkpoint-0000000004.pt.{pid}", "checkpoint-0000000002.pt", "checkpoint-0000000003.pt"]
-    assert names(tmp_path / "first") == left
+    assert list_names(tmp_path / "first") == left
     for folder in moments:
         told = folder.with_suffix(".told").read_text().split()
         last = int(told[-1]) if told else 0
         assert step_read(folder) in ((last, last + 1) if last else (None, 1))
-        assert all(name.startswith("checkpoint-") and name.endswith(".pt") for name in names(folder))
-    assert names(tmp_path / "first") == left[1:]
+        assert all(name.startswith("checkpoint-") and name.endswith(".pt") for name in list_names(folder))
+    assert list_names(tmp_path / "first") == left[1:]

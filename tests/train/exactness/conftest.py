@@ -4,26 +4,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.exactness_work import FOURS, JOBS, by_four, by_two
+from support.exactness_work import FOUR_RANK_TRIALS, JOBS, run_four_rank_jobs, run_two_rank_jobs
 from support.ranks import on_ranks
 
-pytest.register_assert_rewrite("exactness.compare")  # its asserts say as much as those of tests
+pytest.register_assert_rewrite("support.exactness_compare")  # its asserts say as much as those of tests
 
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where ``pair`` leaves the records of WHOLE."""
+    """Where ``two_rank_results`` leaves the records of WHOLE."""
     return tmp_path_factory.mktemp("whole")
 
 
 @pytest.fixture(scope="session")
-def pair(tmp_path_factory: pytest.TempPathFactory, whole: Path) -> list[dict[str, Any]]:
+def two_rank_results(tmp_path_factory: pytest.TempPathFactory, whole: Path) -> list[dict[str, Any]]:
     """What 2 processes make of every job, by rank."""
-    return on_ranks(2, by_two, tmp_path_factory.mktemp("pair"), jobs=JOBS, folder=str(whole))
+    return on_ranks(2, run_two_rank_jobs, tmp_path_factory.mktemp("pair"), jobs=JOBS, folder=str(whole))
 
 
 @pytest.fixture(scope="session")
-def four(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+def four_rank_results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     """What 4 processes make of FOURS and FEWER: the folder of their records, and what they returned."""
     folder = tmp_path_factory.mktemp("four")
-    return folder, on_ranks(4, by_four, folder, folder=str(folder), jobs=FOURS)
+    return folder, on_ranks(4, run_four_rank_jobs, folder, folder=str(folder), jobs=FOUR_RANK_TRIALS)

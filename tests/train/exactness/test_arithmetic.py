@@ -7,14 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support.exactness_compare import assert_equal_trials, assert_same_steps, final_state
-from support.exactness_work import ALWAYS, built, record, trained
+from support.exactness_work import ALWAYS, build_run, record, train_until_stop
 from support.ranks import CPU, METHODS, settings_of, trial_of
 from torch import Tensor, nn
 
 from suite import train
 from suite.records import read_metrics, read_result
 from suite.train import loop, setup
-from suite.train.distributed import ALONE
+from suite.train.distributed import SINGLE_PROCESS
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_bf16_is_autocast_over_float32(method: str, tmp_path: Path, tested: list
 @pytest.mark.parametrize("method", METHODS)
 def test_channels_last_is_another_layout_of_the_same_numbers(method: str) -> None:
     model = {"name": "conv2", "width_mult": 0.25}
-    run = built(settings_of(method, model=model, channels_last=True), ALONE)
+    run = build_run(settings_of(method, model=model, channels_last=True), SINGLE_PROCESS)
     kernels = [param for param in run.model.parameters() if param.ndim == 4]
     assert len(kernels) == 2
     assert all(param.is_contiguous(memory_format=torch.channels_last) for param in kernels)
@@ -89,7 +89,7 @@ def test_gradients_of_narrow_networks(channels_last: bool) -> None:
     images = torch.rand((100, 1, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     found = {}
     for precision, last in (("fp32", channels_last), ("fp64", False)):
-        run = built(settings_of("weights", model=model, precision=precision, channels_last=last), ALONE)
+        run = build_run(settings_of("weights", model=model, precision=precision, channels_last=last), SINGLE_PROCESS)
         run.predict(images).square().mean().backward()
         found[precision] = {name: param.grad for name, param in run.model.named_parameters()}
     for name, exact in found["fp64"].items():
@@ -105,13 +105,16 @@ def test_a_compiled_network_trains_and_goes_on_bit_for_bit(tmp_path: Path, monke
     for folder in folders:
         folder.mkdir()
     torch._dynamo.utils.counters.clear()
-    assert trained(settings, folders[0]) == 6
+    assert train_until_stop(settings, folders[0]) == 6
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2  # one of training, one of evaluation: all of it
     assert not torch._dynamo.utils.counters["graph_break"]
-    assert trained(settings, folders[1], stop_at="step 5") == "stopped at step 5; the same command goes on from there"
-    assert trained(settings, folders[1]) == 6
+    assert (
+        train_until_stop(settings, folders[1], stop_at="step 5")
+        == "stopped at step 5; the same command goes on from there"
+    )
+    assert train_until_stop(settings, folders[1]) == 6
     assert_equal_trials(*folders[:2])
-    assert trained({**settings, "compile": False}, folders[2]) == 6
+    assert train_until_stop({**settings, "compile": False}, folders[2]) == 6
     lines, plain = (read_metrics(folder) for folder in folders[1:])
     assert lines[1]["train/loss"] < lines[0]["train/loss"]
     assert [line["train/loss"] for line in lines] == pytest.approx([line["train/loss"] for line in plain], rel=1e-3)
@@ -119,7 +122,7 @@ def test_a_compiled_network_trains_and_goes_on_bit_for_bit(tmp_path: Path, monke
 
 @pytest.mark.parametrize(("tf32", "deterministic"), [(False, True), (True, False), (True, True), (False, False)])
 def test_flags_of_rounding_and_determinism_are_those_of_the_trial(tf32: bool, deterministic: bool) -> None:
-    assert setup.settle(trial_of("weights", tf32=tf32, deterministic=deterministic)) == CPU
+    assert setup.configure_torch(trial_of("weights", tf32=tf32, deterministic=deterministic)) == CPU
     try:
         assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
         assert torch.backends.cudnn.allow_tf32 is tf32
@@ -127,4 +130,4 @@ def test_flags_of_rounding_and_determinism_are_those_of_the_trial(tf32: bool, de
         assert torch.backends.cudnn.benchmark is not deterministic
         assert not torch.are_deterministic_algorithms_enabled()  # on the CPU nothing needs it
     finally:
-        setup.settle(trial_of("weights"))
+        setup.configure_torch(trial_of("weights"))

@@ -18,27 +18,29 @@ def alone(name: str, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_two_processes_do_the_steps_of_one_in_double_precision(pair: list[dict[str, Any]], method: str) -> None:
+def test_two_processes_do_the_steps_of_one_in_double_precision(
+    two_rank_results: list[dict[str, Any]], method: str
+) -> None:
     expected = alone(f"fp64 {method}")
     assert len(expected["losses"]) == 50
     assert len(set(expected["masks"])) > (1 if method == "weights" else 40) - 1  # they do change
     assert len(set(expected["thetas"])) == (10 + 1 if method == "iterand" else 1)  # by a redraw at every 5th step
-    for rank in pair:
+    for rank in two_rank_results:
         assert_same_steps(rank[f"fp64 {method}"], expected)
-    assert pair[0][f"fp64 {method}"]["losses"] != expected["losses"]  # they were added up in another order
+    assert two_rank_results[0][f"fp64 {method}"]["losses"] != expected["losses"]  # they were added up in another order
 
 
 @pytest.mark.parametrize("method", MASKED)
 def test_two_processes_choose_the_masks_of_one_at_first(
-    pair: list[dict[str, Any]], method: str, capsys: pytest.CaptureFixture[str]
+    two_rank_results: list[dict[str, Any]], method: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = alone(f"fp32 {method}")
-    for rank in pair:
+    for rank in two_rank_results:
         found = rank[f"fp32 {method}"]
         assert_same_steps(found, expected, steps=20)
         assert found["losses"][:20] == pytest.approx(expected["losses"][:20], rel=1e-5)
-    differing = expected["masks at the end"] != pair[0][f"fp32 {method}"]["masks at the end"]
-    equal = sum(map(str.__eq__, expected["masks"], pair[0][f"fp32 {method}"]["masks"]))
+    differing = expected["masks at the end"] != two_rank_results[0][f"fp32 {method}"]["masks at the end"]
+    equal = sum(map(str.__eq__, expected["masks"], two_rank_results[0][f"fp32 {method}"]["masks"]))
     with capsys.disabled():
         print(
             f"\n{method}, fp32, 2 processes against 1: masks are equal after {equal} of 100 steps; "
@@ -47,8 +49,8 @@ def test_two_processes_choose_the_masks_of_one_at_first(
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_ranks_have_equal_bits(pair: list[dict[str, Any]], name: str) -> None:
-    first, second = (rank[name] for rank in pair)
+def test_ranks_have_equal_bits(two_rank_results: list[dict[str, Any]], name: str) -> None:
+    first, second = (rank[name] for rank in two_rank_results)
     assert first.keys() == second.keys()
     for key in ("masks", "thetas", "losses"):
         assert first[key] == second[key]
@@ -66,13 +68,15 @@ def test_parts_of_a_batch_do_the_step_of_the_whole(method: str, parts: int) -> N
 
 
 @pytest.mark.parametrize("parts", [2, 4])
-def test_parts_of_the_shares_of_two_processes_do_the_step_of_the_whole(pair: list[dict[str, Any]], parts: int) -> None:
-    for rank in pair:
+def test_parts_of_the_shares_of_two_processes_do_the_step_of_the_whole(
+    two_rank_results: list[dict[str, Any]], parts: int
+) -> None:
+    for rank in two_rank_results:
         assert_same_steps(rank[f"{parts} parts"], alone(f"{parts} parts"))
 
 
 @pytest.mark.parametrize("name", [name for name in JOBS if name.startswith("one left")])
-def test_a_rank_without_an_image_in_the_last_batch(pair: list[dict[str, Any]], name: str) -> None:
+def test_a_rank_without_an_image_in_the_last_batch(two_rank_results: list[dict[str, Any]], name: str) -> None:
     expected = alone(name)
-    for rank in pair:
+    for rank in two_rank_results:
         assert_same_steps(rank[name], expected)

@@ -37,6 +37,6 @@ def write(weight, position, there, table, num_layers, layer, WIDE: tl.constexpr)
 
 
 @triton.jit
-def write_above(cut, place, position, is_wrong, table, num_layers, layer, constants, PACKED):
+def store_above_threshold(cut, place, position, is_wrong, table, num_layers, layer, constants, PACKED):
     theta = theta_at(table, num_layers, layer, constants, position, is_wrong, PACKED, False)
     write(tl.where(place > cut, theta, 0.0), position, is_wrong, table, num_layers, layer, False)

@@ -20,7 +20,7 @@ def index_of(position, channels, pixels):
 
 
 @triton.jit
-def place_of(rank, position, channels, pixels):
+def sort_key_of(rank, position, channels, pixels):
     """Where a weight stands in its layer's order."""
     bits = tl.where(rank == 0, 0, rank.to(tl.int32, bitcast=True)).to(tl.uint32, bitcast=True)
     key = tl.where((bits >> 31) != 0, ~bits, bits | 0x80000000)
@@ -29,7 +29,7 @@ def place_of(rank, position, channels, pixels):
 
 
 @triton.jit
-def rank_of(place):
+def decode_rank(place):
     key = (place >> 32).to(tl.uint32)
     bits = tl.where((key >> 31) != 0, key & 0x7FFFFFFF, ~key)
     return bits.to(tl.float32, bitcast=True)
@@ -55,7 +55,7 @@ def next_digit(num_of, known, left, digit):
 
 
 @triton.jit
-def cut_of(known, digit):
+def threshold_key(known, digit):
     """The highest place that begins with the first ``digit`` digits of ``known``; the lowest one if none is known."""
     shift = (digit * -4 + 32).to(tl.uint64)  # twice: a shift by 64 is not defined
     one = tl.full((), 1, tl.uint64)

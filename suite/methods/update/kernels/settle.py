@@ -3,15 +3,23 @@
 import triton
 import triton.language as tl
 
-from suite.methods.update.kernels.layers import SCORE, address, write_above
-from suite.methods.update.kernels.places import BINS, DIGITS, count_digit, cut_of, next_digit, place_of, rank_of
+from suite.methods.update.kernels.layers import SCORE, address, store_above_threshold
+from suite.methods.update.kernels.places import (
+    BINS,
+    DIGITS,
+    count_digit,
+    decode_rank,
+    next_digit,
+    sort_key_of,
+    threshold_key,
+)
 
 # Places in ``sync``; from DONE on one for each phase.
 TICKET, ARRIVED, DONE = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
 
 @triton.jit
-def _settle_band(
+def _select_in_band(
     table,
     num_layers,
     layer,
@@ -38,21 +46,21 @@ def _settle_band(
             at = first + tl.arange(0, BLOCK)
             rank = tl.load(band_rank + at, mask=at < num, other=0.0)
             position = tl.load(band_position + at, mask=at < num, other=0)
-            num_of += count_digit(place_of(rank, position, channels, pixels), at < num, known, digit)
+            num_of += count_digit(sort_key_of(rank, position, channels, pixels), at < num, known, digit)
         known, left, is_last = next_digit(num_of, known, left, digit)
         digit += 1
-    cut = cut_of(known, digit)
+    cut = threshold_key(known, digit)
     if wanted > 0:
-        last = rank_of(cut)
+        last = decode_rank(cut)
         tl.store(band, last)
         tl.store(band + 1, tl.maximum(4 * tl.abs(last - middle), 0.95 * half))
     for first in range(0, num, BLOCK):
         at = first + tl.arange(0, BLOCK)
         rank = tl.load(band_rank + at, mask=at < num, other=0.0)
         position = tl.load(band_position + at, mask=at < num, other=0)
-        place = place_of(rank, position, channels, pixels)
+        place = sort_key_of(rank, position, channels, pixels)
         is_wrong = (at < num) & ((place > cut) == (rank <= middle))
-        write_above(cut, place, position, is_wrong, table, num_layers, layer, constants, PACKED)
+        store_above_threshold(cut, place, position, is_wrong, table, num_layers, layer, constants, PACKED)
 
 
 @triton.jit
@@ -71,7 +79,7 @@ def _find(histograms, wanted, num_digits):
 
 
 @triton.jit
-def _search_layer(
+def _radix_select_layer(
     table,
     num_layers,
     layer,
@@ -84,7 +92,7 @@ def _search_layer(
     pixels,
     phase,
     helper,
-    HELPERS: tl.constexpr,
+    PROGRAMS_PER_PHASE: tl.constexpr,
     BLOCK: tl.constexpr,
     ABSOLUTE: tl.constexpr,
     PACKED: tl.constexpr,
@@ -92,20 +100,20 @@ def _search_layer(
     """One helper's part of a phase: count a digit over the whole layer, or, in the last one, write the weights."""
     known, digit, is_last = _find(histograms, wanted, phase)
     scores = address(table, SCORE, num_layers, layer, tl.float32)
-    for first in range(helper * BLOCK, size, HELPERS * BLOCK):
+    for first in range(helper * BLOCK, size, PROGRAMS_PER_PHASE * BLOCK):
         position = first + tl.arange(0, BLOCK)
         there = position < size
         score = tl.load(scores + position, mask=there, other=0.0)
-        place = place_of(tl.abs(score) if ABSOLUTE else score, position, channels, pixels)
+        place = sort_key_of(tl.abs(score) if ABSOLUTE else score, position, channels, pixels)
         if phase == DIGITS:
-            cut = cut_of(known, digit)
-            write_above(cut, place, position, there, table, num_layers, layer, constants, PACKED)
+            cut = threshold_key(known, digit)
+            store_above_threshold(cut, place, position, there, table, num_layers, layer, constants, PACKED)
         elif is_last == 0:
             num_of = count_digit(place, there, known, digit)
             bins = tl.arange(0, BINS)
             tl.atomic_add(histograms + digit * BINS + bins, num_of, mask=num_of > 0)
     if (phase == DIGITS) & (helper == 0) & (wanted > 0):
-        middle, half, last = tl.load(band), tl.load(band + 1), rank_of(cut_of(known, digit))
+        middle, half, last = tl.load(band), tl.load(band + 1), decode_rank(threshold_key(known, digit))
         moved = 4 * tl.abs(last - middle)
         tl.store(band, last)
         # Where nothing was known, or a step was endless, the width stays; where the band was too full, it is halved.
@@ -114,7 +122,7 @@ def _search_layer(
 
 
 @triton.jit
-def settle(
+def select_mask(
     table,
     num_layers,
     sizes,
@@ -131,7 +139,7 @@ def settle(
     band_start,
     band_room,
     LAYERS: tl.constexpr,
-    HELPERS: tl.constexpr,
+    PROGRAMS_PER_PHASE: tl.constexpr,
     BLOCK: tl.constexpr,
     ABSOLUTE: tl.constexpr,
     PACKED: tl.constexpr,
@@ -147,7 +155,7 @@ def settle(
         num = tl.load(counts + 2 * ticket + 1)
         if (left >= 0) & (left <= num) & (num <= tl.load(band_room + ticket)):
             first = tl.load(band_start + ticket)
-            _settle_band(
+            _select_in_band(
                 table,
                 num_layers,
                 ticket,
@@ -169,17 +177,17 @@ def settle(
         nums = tl.load(counts + 2 * layers + 1, mask=there, other=0)
         found = (lefts >= 0) & (lefts <= nums) & (nums <= tl.load(band_room + layers, mask=there, other=0))
         if tl.sum((there & (found == 0)).to(tl.int32), 0) > 0:
-            phase = (ticket - num_layers) // HELPERS
-            helper = (ticket - num_layers) % HELPERS
+            phase = (ticket - num_layers) // PROGRAMS_PER_PHASE
+            helper = (ticket - num_layers) % PROGRAMS_PER_PHASE
             if phase > 0:
-                while tl.atomic_add(sync + DONE + phase - 1, 0) < HELPERS:
+                while tl.atomic_add(sync + DONE + phase - 1, 0) < PROGRAMS_PER_PHASE:
                     pass
                 tl.debug_barrier()
             for layer in range(0, num_layers):
                 left = tl.load(wanted + layer) - tl.load(counts + 2 * layer)
                 num = tl.load(counts + 2 * layer + 1)
                 if (left < 0) | (left > num) | (num > tl.load(band_room + layer)):
-                    _search_layer(
+                    _radix_select_layer(
                         table,
                         num_layers,
                         layer,
@@ -192,7 +200,7 @@ def settle(
                         tl.load(pixels + layer),
                         phase,
                         helper,
-                        HELPERS,
+                        PROGRAMS_PER_PHASE,
                         BLOCK,
                         ABSOLUTE,
                         PACKED,

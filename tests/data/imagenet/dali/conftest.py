@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import TypeAdapter
-from support.photos import write_tree, write_twins
+from support.photos import write_noise_tree, write_tree
 
 from suite import data
 from suite.config import Dataset
@@ -42,9 +42,9 @@ def packed(tree: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def twins(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def noise_tree(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Where images of many classes lie, as files or as tar shards."""
-    root = write_twins(tmp_path_factory.mktemp("twins") / "files")
+    root = write_noise_tree(tmp_path_factory.mktemp("twins") / "files")
     assert scan.main([str(root)]) == 0
     assert pack.main([str(root), str(root.parent / "tar"), "--shard-mb", "1", "--val-share", str(1 / 3)]) == 0
     assert len(list(root.parent.glob("tar/train-*.tar"))) > 2

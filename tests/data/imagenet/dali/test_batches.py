@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from support.photos import NUM_TWINS
+from support.photos import NUM_NOISE_CLASSES
 from torch import Tensor
 
-from suite.data.arrays import share_of
+from suite.data.arrays import shard_range
 from suite.data.imagenet.torchvision_loader import FolderData
 from suite.data.interface import Data
 
@@ -43,7 +43,7 @@ def test_an_evaluation_has_every_image_once_in_order(
     ranks = [list(data.batches(split, batch_size, rank=r, world_size=world_size)) for r in range(world_size)]
     assert len({len(batches) for batches in ranks}) == 1  # else one would wait for ever
     for rank, batches in enumerate(ranks):
-        start, end = share_of(len(images), rank=rank, world_size=world_size)
+        start, end = shard_range(len(images), rank=rank, world_size=world_size)
         assert sum(len(theirs) for _, theirs in batches) == end - start
         assert all(len(some) == len(theirs) <= batch_size for some, theirs in batches)
     found, theirs = whole(chain.from_iterable(ranks))
@@ -92,14 +92,14 @@ def test_memory_is_as_asked_and_values_do_not_depend_on_it(loaded: Load, storage
 @both
 @worlds
 def test_an_epoch_has_every_image_at_most_once_in_whole_batches(
-    loaded: Load, twins: Callable[[str], Path], storage: str, world_size: int
+    loaded: Load, noise_tree: Callable[[str], Path], storage: str, world_size: int
 ) -> None:
     """Two images a class: one that came twice would show, unless its twin was the one left out."""
-    data = loaded(storage, root=twins(storage), val_share=1 / 3, image_size=32, resize=32, shuffle_buffer=16)
+    data = loaded(storage, root=noise_tree(storage), val_share=1 / 3, image_size=32, resize=32, shuffle_buffer=16)
     size = 12 * world_size
-    taken = data.epoch_images(size)
-    assert data.num_images("train") == 2 * NUM_TWINS
-    assert taken == 2 * NUM_TWINS // size * size
+    taken = data.num_epoch_images(size)
+    assert data.num_images("train") == 2 * NUM_NOISE_CLASSES
+    assert taken == 2 * NUM_NOISE_CLASSES // size * size
     seen = []
     for epoch in range(3):
         ranks = [list(data.train_batches(5, epoch, size, rank=r, world_size=world_size)) for r in range(world_size)]
@@ -114,9 +114,9 @@ def test_an_epoch_has_every_image_at_most_once_in_whole_batches(
 
 @pytest.mark.parametrize("loader", ["dali", "torchvision"])
 def test_batches_have_the_same_images_for_any_number_of_ranks(
-    loaded: Load, twins: Callable[[str], Path], loader: str
+    loaded: Load, noise_tree: Callable[[str], Path], loader: str
 ) -> None:
-    root = twins("files")
+    root = noise_tree("files")
     data = loaded(loader=loader, root=root, val_share=1 / 3, image_size=32, resize=32, loader_threads=1)
     alone = [labels.tolist() for _, labels in data.train_batches(5, 1, 12)]
     for world_size in (2, 3):

@@ -75,22 +75,22 @@ def test_the_middle_of_an_epoch_is_not_guessed(loaded: Load) -> None:
 
 
 def test_the_stream_names_what_its_state_depends_on(loaded: Load, own_tree: Path) -> None:
-    base = loaded().stream(5, 16, 2)
+    base = loaded().resume_conditions(5, 16, 2)
     others: dict[str, dict[str, str]] = {
-        "batch": loaded().stream(5, 32, 2),
-        "seed": loaded().stream(6, 16, 2),
-        "pixels": loaded(channels_last=False).stream(5, 16, 2),
-        "images": loaded("tar").stream(5, 16, 2),
+        "batch": loaded().resume_conditions(5, 32, 2),
+        "seed": loaded().resume_conditions(6, 16, 2),
+        "pixels": loaded(channels_last=False).resume_conditions(5, 16, 2),
+        "images": loaded("tar").resume_conditions(5, 16, 2),
     }
     for key, other in others.items():
         assert {name for name in base if base[name] != other[name]} >= {key}
-    assert loaded().stream(5, 16, 3)["batch"] != base["batch"]
-    assert loaded(output="fp16").stream(5, 16, 2)["pixels"] != base["pixels"]
-    assert loaded(loader_threads=1, prefetch=4, mmap=True).stream(5, 16, 2) == base
+    assert loaded().resume_conditions(5, 16, 3)["batch"] != base["batch"]
+    assert loaded(output="fp16").resume_conditions(5, 16, 2)["pixels"] != base["pixels"]
+    assert loaded(loader_threads=1, prefetch=4, mmap=True).resume_conditions(5, 16, 2) == base
     manifest = own_tree / "manifest.csv"
     lines = manifest.read_text().splitlines(keepends=True)
     manifest.write_text("".join(lines).replace(lines[5], lines[5].replace(",1,\n", ",0,left out by hand\n")))
-    assert loaded(root=own_tree, max_excluded_share=0.1).stream(5, 16, 2)["images"] != base["images"]
+    assert loaded(root=own_tree, max_excluded_share=0.1).resume_conditions(5, 16, 2)["images"] != base["images"]
 
 
 def test_without_dali_the_error_names_the_command(monkeypatch: pytest.MonkeyPatch, loaded: Load) -> None:

@@ -14,13 +14,13 @@ from support.photos import BROKEN
 from support.sweep_processes import run_sweep, start_sweep
 from support.trial_processes import (
     ROOT,
-    children,
+    descendants,
     folder_of,
-    hit,
-    left_over,
     newest_checkpoint,
     records_of,
+    signal_processes,
     start,
+    unexpected_files,
     wait_for,
 )
 
@@ -89,9 +89,9 @@ def test_a_sweep_killed_in_the_middle_of_an_epoch(tree: Path, tmp_path: Path) ->
     driver = start_sweep(*flags, cwd=tmp_path)
     try:
         wait_for(lambda: int((re.findall(r"\d+", newest_checkpoint(folder)) or ["0"])[0]) > STEPS + 2)
-        ranks = [pid for pid in children(driver.pid) if "suite.train" in words_of(pid)]
+        ranks = [pid for pid in descendants(driver.pid) if "suite.train" in words_of(pid)]
         assert len(ranks) == 2
-        hit([driver.pid, *ranks], signal.SIGKILL)
+        signal_processes([driver.pid, *ranks], signal.SIGKILL)
         driver.communicate(timeout=60)
     finally:
         driver.kill()
@@ -100,7 +100,7 @@ def test_a_sweep_killed_in_the_middle_of_an_epoch(tree: Path, tmp_path: Path) ->
 
     status, output = run_sweep(*flags, cwd=tmp_path)
     assert status == 0, output
-    assert left_over(folder) == []
+    assert unexpected_files(folder) == []
     assert start(trial, tmp_path / "quiet", "--launcher", "local", "--data-dir", str(tmp_path)).wait(120) == 0
     assert records_of(folder) == records_of(folder_of(trial, tmp_path / "quiet"))
     assert records_of(folder)[0]["num_updates"] == 2 * STEPS
@@ -227,8 +227,8 @@ def test_rows_tell_what_the_loop_waited(tree: Path, tmp_path: Path) -> None:
 def test_no_process_or_temporary_file_is_left(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
-    before = set(children(os.getpid()))
+    before = set(descendants(os.getpid()))
     trial = trial_on(tree, epochs=1)
     assert start(trial, tmp_path / "results").wait(120) == 0
-    assert set(children(os.getpid())) <= before
+    assert set(descendants(os.getpid())) <= before
     assert list((tmp_path / "tmp").iterdir()) == []
