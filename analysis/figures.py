@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.parts import estimates, sparsity
 from analysis.parts.cells import Cell, cells, metric_of
-from analysis.parts.needed import QUANTITIES, Quantity
+from analysis.parts.parameter_efficiency import QUANTITIES, Quantity
 from analysis.parts.style import Curve, curves, legend, logarithmic, panels, save
 from suite import cli, records
 from suite.config.sweep_file import Sweep

@@ -20,7 +20,7 @@ from string import Template
 import pandas as pd
 
 from analysis import export, figures, tables
-from analysis.parts import ReportTable, needed
+from analysis.parts import ReportTable, parameter_efficiency
 from analysis.parts.cells import cells, metric_of
 from suite import cli, tracking
 from suite.config import InputError
@@ -57,7 +57,7 @@ def _targets(sweeps: Sequence[tuple[Sweep, Ledger]], target: str | None) -> list
     """The target, for those that have it; one at least must."""
     if target is None:
         return [None] * len(sweeps)
-    has = [needed.has_target(cells(*pair), metric_of(pair[0]), target) for pair in sweeps]
+    has = [parameter_efficiency.has_target(cells(*pair), metric_of(pair[0]), target) for pair in sweeps]
     if not any(has):
         tables.build_tables(*sweeps[0], target)  # says which there are
     return [target if each else None for each in has]
@@ -165,7 +165,7 @@ def _place(sweeps: Sequence[tuple[Sweep, Ledger]]) -> Path:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.sweep_parser("python -m analysis.report", "One HTML page of sweeps, from their records.", several=True)
-    parser.add_argument("--target", metavar="SHARE|METHOD:WIDTH", help=needed.TARGET_HELP)
+    parser.add_argument("--target", metavar="SHARE|METHOD:WIDTH", help=parameter_efficiency.TARGET_HELP)
     parser.add_argument("--out", type=Path, metavar="PATH", help="the page; default: report.html by the tables")
     parser.add_argument("--records", type=Path, metavar="PATH", help="a file of analysis.export, instead of --results")
     parser.add_argument("--no-mlflow", action="store_true", help="log nothing")

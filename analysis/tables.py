@@ -20,7 +20,7 @@ from analysis.parts import (
     format_percent,
     format_points,
     markdown,
-    needed,
+    parameter_efficiency,
     published,
     sizes,
     sparsity,
@@ -88,7 +88,7 @@ def build_tables(sweep: Sweep, ledger: Ledger, target: str | None = None) -> lis
     made += [
         sparsity.part(found, metric),
         convergence.part(found, metric),
-        needed.part(found, metric, target),
+        parameter_efficiency.part(found, metric, target),
         sizes.part(found, metric),
         compute.part(found),
         published.part(accuracy, metric),
@@ -192,7 +192,7 @@ def _notes(found: list[Cell], metric: str) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables of a sweep and write them into its report folder."""
     parser = cli.sweep_parser("python -m analysis.tables", "Tables of a sweep from its records.")
-    parser.add_argument("--target", metavar="SHARE|METHOD:WIDTH", help=needed.TARGET_HELP)
+    parser.add_argument("--target", metavar="SHARE|METHOD:WIDTH", help=parameter_efficiency.TARGET_HELP)
     args = parser.parse_args(argv)
     text, files = make(*cli.load(args), target=args.target)
     print(text)

@@ -24,7 +24,7 @@ from suite.data.arrays import ArrayData
 from suite.data.sources import RawDataset
 from suite.records import provenance
 from suite.train import checkpoint
-from suite.train.checkpointing import CheckpointManager, Progress
+from suite.train.checkpoint_manager import CheckpointManager, Progress
 from suite.train.setup import Run, build, configure_torch
 from suite.train.step import train_step
 

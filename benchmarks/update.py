@@ -20,7 +20,7 @@ from benchmarks.report import header, write_table
 from benchmarks.timing import timed
 from suite import methods, models
 from suite.methods.iterand import IteRand
-from suite.methods.update import compiled, tracking
+from suite.methods.update import cpu, cpu_numba
 
 NETS = {"conv6": 32, "resnet18": 32, "resnet50": 224}
 _GRAD_SCALE = 0.01  # about one weight of a thousand changes its place in a step, as in training
@@ -121,13 +121,13 @@ def _step(
 
 @contextmanager
 def _without_numba() -> Iterator[None]:
-    with mock.patch.object(compiled, "step_for", return_value=None):
+    with mock.patch.object(cpu_numba, "step_for", return_value=None):
         yield
 
 
 @contextmanager
 def _with_numba() -> Iterator[None]:
-    with mock.patch.object(tracking, "_WORTH_COMPILING", 0):
+    with mock.patch.object(cpu, "_WORTH_COMPILING", 0):
         yield
 
 

@@ -13,7 +13,7 @@ _ROUNDING = 1e-9  # of differences of accuracies: 0.9 - 0.899 is more than 0.001
 
 @dataclass(frozen=True)
 class Size:
-    """Means over the seeds of a cell. ``parts`` are bytes; ``accuracy_loss`` of accuracy against float32, in [-1, 1]."""
+    """Means over the seeds of a cell. ``parts`` are bytes; ``accuracy_loss`` is against float32, in [-1, 1]."""
 
     form: str
     bytes: float

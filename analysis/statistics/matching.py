@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.statistics.resampling import Array, Ends, Group, means_of, monte_carlo_draws, percentile_interval
+from analysis.statistics.monte_carlo import Array, Ends, Group, means_of, monte_carlo_draws, percentile_interval
 from suite.config import InputError
 
 _ROUNDING = 1e-12  # of accuracies: equal ones may come out of sums this far apart

@@ -25,7 +25,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PermutationTest:
-    """Fresh values (n, k) against reference values (m, k): a row a seed, a column a quantity; ``clip_outliers`` together.
+    """Fresh values (n, k) against reference values (m, k): a row a seed, a column a quantity; clipped together.
 
     Raises:
         InputError: too few seeds for the false-alarm rate, or too many to look at every arrangement.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.theory import figures, study
+from analysis.theory import figures, theory_tables
 from suite import cli
 from suite.config import InputError
 from suite.records import write_text_atomic
@@ -33,21 +33,21 @@ _TITLES = {
 }
 
 
-def tables(plan: study.Plan) -> dict[str, pd.DataFrame]:
+def tables(plan: theory_tables.Plan) -> dict[str, pd.DataFrame]:
     """All tables, by the names of their files."""
-    draws, errors = study.draws_table(plan), study.errors_table(plan)
+    draws, errors = theory_tables.draws_table(plan), theory_tables.errors_table(plan)
     return {
-        "theorem": study.theorem_table(plan),
+        "theorem": theory_tables.theorem_table(plan),
         "draws": draws,
-        "crossings": study.crossing_table(plan, draws),
+        "crossings": theory_tables.crossing_table(plan, draws),
         "errors": errors,
-        "fits": study.fit_table(errors),
-        "shapes": study.shapes_table(plan),
-        "optimism": study.optimism_table(plan),
+        "fits": theory_tables.fit_table(errors),
+        "shapes": theory_tables.shapes_table(plan),
+        "optimism": theory_tables.optimism_table(plan),
     }
 
 
-def markdown(plan: study.Plan, made: dict[str, pd.DataFrame]) -> str:
+def markdown(plan: theory_tables.Plan, made: dict[str, pd.DataFrame]) -> str:
     """What is printed: the tables with their titles, and what they were computed from."""
     parts = [f"## Theory: eps {plan.eps:g}, delta {plan.delta:g}, {plan.trials} draws a cell, seed {plan.seed}"]
     for name, table in made.items():
@@ -62,7 +62,7 @@ def _shown(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def plan_of(args: argparse.Namespace) -> study.Plan:
+def plan_of(args: argparse.Namespace) -> theory_tables.Plan:
     """What the arguments ask for.
 
     Raises:
@@ -78,7 +78,7 @@ def plan_of(args: argparse.Namespace) -> study.Plan:
     }
     if problems := [f"--{name}: {getattr(args, name)}: {rule}" for name, (good, rule) in rules.items() if not good]:
         raise InputError(*problems)
-    plan = study.Plan(seed=args.seed, eps=args.eps, delta=args.delta, widths=(args.inputs, args.outputs))
+    plan = theory_tables.Plan(seed=args.seed, eps=args.eps, delta=args.delta, widths=(args.inputs, args.outputs))
     if args.quick:
         plan = replace(plan, **_QUICK)
     return plan if args.trials is None else replace(plan, trials=args.trials)
@@ -87,7 +87,7 @@ def plan_of(args: argparse.Namespace) -> study.Plan:
 def main(argv: Sequence[str] | None = None) -> int:
     """Compute the tables, print them, and write them and the figures into a folder."""
     parser = argparse.ArgumentParser(prog="python -m analysis.theory", description=__doc__)
-    usual = study.Plan()
+    usual = theory_tables.Plan()
     parser.add_argument("--out", type=Path, default=Path("results/reports/theory"), metavar="DIR", help="%(default)s")
     parser.add_argument("--quick", action="store_true", help="few draws and cells: seconds, to see that it works")
     parser.add_argument("--seed", type=int, default=usual.seed, help="default: %(default)s")

@@ -15,7 +15,7 @@ from scipy import stats
 
 from analysis.theory import masks, targets
 from analysis.theory.bounds import proved_units, theorem_units
-from analysis.theory.laws import closest_errors
+from analysis.theory.exact_probabilities import closest_errors
 from suite.config import InputError
 
 Method = Literal["one unit", "subset sum"]

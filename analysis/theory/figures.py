@@ -14,7 +14,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from analysis.theory import bounds, study, targets
+from analysis.theory import bounds, targets, theory_tables
 
 _STYLES: dict[str, dict[str, Any]] = {  # colour-blind safe, told apart by marker and line
     "(a)": {"color": "#0072b2", "marker": "o", "label": "(a) one unit"},
@@ -35,7 +35,9 @@ _CROSSING: dict[str, Any] = {
 _NAMES = ("theory", "theory_widths")
 
 
-def make(plan: study.Plan, draws: pd.DataFrame, errors: pd.DataFrame, fits: pd.DataFrame, folder: Path) -> list[Path]:
+def make(
+    plan: theory_tables.Plan, draws: pd.DataFrame, errors: pd.DataFrame, fits: pd.DataFrame, folder: Path
+) -> list[Path]:
     """Draw both figures, PNG and SVG, into a folder that exists; returns the files."""
     over_draws, over_errors = (_panels(plan, name) for name in _NAMES)
     with pyplot.rc_context({"font.size": 8, "svg.hashsalt": "theory"}):
@@ -45,7 +47,7 @@ def make(plan: study.Plan, draws: pd.DataFrame, errors: pd.DataFrame, fits: pd.D
         ]
 
 
-def _panels(plan: study.Plan, name: str) -> Callable[[Path, Callable[[Axes, str], None]], list[Path]]:
+def _panels(plan: theory_tables.Plan, name: str) -> Callable[[Path, Callable[[Axes, str], None]], list[Path]]:
     """What draws a panel for each kind of target, one legend for both."""
 
     def drawn(folder: Path, fill: Callable[[Axes, str], None]) -> list[Path]:
@@ -73,14 +75,14 @@ def _panels(plan: study.Plan, name: str) -> Callable[[Path, Callable[[Axes, str]
     return drawn
 
 
-def _over_draws(panel: Axes, plan: study.Plan, own: pd.DataFrame) -> None:
+def _over_draws(panel: Axes, plan: theory_tables.Plan, own: pd.DataFrame) -> None:
     last = bounds.proved_threshold(*plan.widths, eps=plan.eps, delta=plan.delta)
-    formulas = study.curve(plan, (int(r) for r in np.unique(np.geomspace(1, 1.5 * last, 300).astype(int))))
+    formulas = theory_tables.curve(plan, (int(r) for r in np.unique(np.geomspace(1, 1.5 * last, 300).astype(int))))
     for name, style in _LINES.items():
         panel.plot(formulas["R"], formulas[name], linewidth=1.2, **style)
     _points(panel, own, "R", joined=True)
-    if (crossing := study.first_below(plan)) is not None:
-        width = study.curve(plan, [crossing])["theorem"][0]
+    if (crossing := theory_tables.first_below(plan)) is not None:
+        width = theory_tables.curve(plan, [crossing])["theorem"][0]
         panel.plot(crossing, width, label=f"they cross, R = {crossing}", **_CROSSING)
     panel.axhline(2 * math.prod(plan.widths), color="black", linestyle=":", linewidth=0.8, label="one unit a place")
     meeting = own[own["(a)"] <= own["(b)"]]

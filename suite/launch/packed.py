@@ -7,8 +7,8 @@ from typing import Any
 
 from suite.config import Trial
 from suite.launch import sweep_job
-from suite.launch.followed import MetricsFollower
-from suite.launch.jobs import JobChain, explain_job_end
+from suite.launch.job_chain import JobChain, explain_job_end
+from suite.launch.metrics_follower import MetricsFollower
 from suite.launch.slurm import LOOK_SECONDS, wait_until_visible
 from suite.records import FAILURE, RESULT, EpochMetrics, newest_checkpoint
 from suite.records.ledger import Ledger

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from suite.config import InputError, Trial
-from suite.launch import job as inside
-from suite.launch.followed import MetricsFollower
-from suite.launch.jobs import JobChain, explain_job_end, log_to_trial
+from suite.launch import job_entry
+from suite.launch.job_chain import JobChain, explain_job_end, log_to_trial
 from suite.launch.lease import remove_attempts
+from suite.launch.metrics_follower import MetricsFollower
 from suite.records import FAILURE, EpochMetrics, Result, newest_checkpoint, read_failure, read_result, write_failure
 from suite.slurm import request
 from suite.slurm.controller import Job
@@ -45,7 +45,7 @@ def run(
     needs = request.request_for(trial, site.profile)
     parameters = request.parameters(needs, site.profile, name="", comment="")
     arguments = (trial.model_dump_json(), str(folder), str(data_dir.absolute()) if data_dir else None)
-    jobs = JobChain(site, folder, trial.trial_id, parameters, (inside.run_trial, *arguments))
+    jobs = JobChain(site, folder, trial.trial_id, parameters, (job_entry.run_trial, *arguments))
     if (result := read_result(folder)) is not None:
         return result
     try:

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from suite.config import Trial
-from suite.launch.job import is_first_task, requeue
+from suite.launch.job_entry import is_first_task, requeue
 from suite.records import RESULT, newest_checkpoint, write_text_atomic
 from suite.records.ledger import Ledger
 from suite.slurm.record import MAX_FRUITLESS_ALLOCATIONS, count_allocation

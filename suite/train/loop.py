@@ -16,7 +16,7 @@ from suite.data.interface import SplitName
 from suite.methods.update.signs import Signs, storage_of
 from suite.records import SMALL_TEST, EpochMetrics, Result, Stored, Writer, non_finite_to_none, provenance, source
 from suite.train import distributed, network_files
-from suite.train.checkpointing import CheckpointManager, Progress
+from suite.train.checkpoint_manager import CheckpointManager, Progress
 from suite.train.evaluate import Evaluation, evaluate
 from suite.train.setup import Run, build, configure_torch
 from suite.train.step import train_step

@@ -25,9 +25,9 @@ POINTS: dict[str, Death] = {
     "last step of an epoch": ("suite.train.loop", "train_step", 20, ""),  # 1,257 images in batches of 64
     "a step": ("suite.train.loop", "train_step", 33, ""),
     "last step of all": ("suite.train.loop", "train_step", 40, ""),
-    "evaluation": ("suite.train.checkpointing", "CheckpointManager.after_eval_batch", 1, ""),
-    "second evaluation": ("suite.train.checkpointing", "CheckpointManager.after_eval_batch", 2, ""),
-    "evaluation of the test split": ("suite.train.checkpointing", "CheckpointManager.after_eval_batch", 3, ""),
+    "evaluation": ("suite.train.checkpoint_manager", "CheckpointManager.after_eval_batch", 1, ""),
+    "second evaluation": ("suite.train.checkpoint_manager", "CheckpointManager.after_eval_batch", 2, ""),
+    "evaluation of the test split": ("suite.train.checkpoint_manager", "CheckpointManager.after_eval_batch", 3, ""),
     "epoch written": ("suite.records", "Writer.epoch", 1, ""),
     "last epoch written": ("suite.records", "Writer.epoch", 2, ""),
     "first checkpoint in writing": ("suite.train.checkpoint", "_write", 1, ""),

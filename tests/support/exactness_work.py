@@ -22,7 +22,7 @@ from suite.config import Trial
 from suite.data.arrays import ArrayData
 from suite.data.sources import RawDataset
 from suite.stopping import Stopped
-from suite.train import checkpointing, distributed, loop, setup
+from suite.train import checkpoint_manager, distributed, loop, setup
 from suite.train.distributed import SINGLE_PROCESS, Group, RankInfo
 from suite.train.step import train_step
 
@@ -218,7 +218,7 @@ def networks_at_the_end(folder: Path) -> list[int]:
 
 def run_four_rank_jobs(folder: str, jobs: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Each trial without a stop, and with several: how each attempt ended. And networks after short last batches."""
-    checkpointing._MOST_SECONDS = 0  # ranks ask each other at every step
+    checkpoint_manager._MOST_SECONDS = 0  # ranks ask each other at every step
     ended: dict[str, Any] = {name: shares_left_empty(num_train) for name, num_train in FEWER.items()}
     ended["networks at the end"] = networks_at_the_end(Path(folder, "ended"))
     for name, settings in jobs.items():

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from suite.methods.update.kernels.places import (
+from suite.methods.update.kernels.radix_select import (
     BINS,
     DIGITS,
     count_digit,

@@ -15,8 +15,8 @@ from torch import Tensor
 from suite.config import ImageNetSettings, InputError
 from suite.data.arrays import shard_range
 from suite.data.imagenet.broken_files import diagnose_decode_error
-from suite.data.imagenet.common import AREA, MEAN, RATIO, STD, BaseImageNetData
 from suite.data.imagenet.dali_sources import Feed, Source
+from suite.data.imagenet.loader_base import AREA, MEAN, RATIO, STD, BaseImageNetData
 from suite.data.imagenet.tree import NO_DALI
 from suite.data.interface import SplitName
 from suite.methods.random import Stream, random_words

@@ -17,7 +17,7 @@ from suite.config import ImageNetSettings
 from suite.data.arrays import batch_order
 from suite.data.imagenet import shards
 from suite.data.imagenet.broken_files import Encoded
-from suite.data.imagenet.common import rank_batches
+from suite.data.imagenet.loader_base import rank_batches
 from suite.data.imagenet.shards import LABEL_DIGITS, Index, Shard
 from suite.data.imagenet.tree import Files
 from suite.data.interface import SplitName

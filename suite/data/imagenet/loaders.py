@@ -7,8 +7,8 @@ import torch
 
 from suite.config import ImageNetSettings
 from suite.data.imagenet import tree
-from suite.data.imagenet.common import num_threads
 from suite.data.imagenet.dali_sources import ShardSource, Source, TreeSource
+from suite.data.imagenet.loader_base import num_threads
 from suite.data.interface import Data
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from suite.config import ImageNetSettings
 from suite.data.arrays import rank_batch_slices
-from suite.data.imagenet.common import BaseImageNetData
+from suite.data.imagenet.loader_base import BaseImageNetData
 from suite.data.interface import SplitName
 
 _NUM_CLASSES = 1000

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from suite.config import ImageNetSettings, InputError
 from suite.data.arrays import rank_batch_slices
-from suite.data.imagenet.common import AREA, MEAN, RATIO, STD, BaseImageNetData, rank_batches
+from suite.data.imagenet.loader_base import AREA, MEAN, RATIO, STD, BaseImageNetData, rank_batches
 from suite.data.imagenet.manifest import SCAN
 from suite.data.imagenet.tree import Files
 from suite.data.interface import SplitName

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.methods.update import plain, tracking
+from suite.methods.update import cpu, plain
 from suite.methods.update.plain import Redraw, Theta, Thresholds
 from suite.methods.update.signs import Signs, unpacked
 
@@ -34,7 +34,7 @@ def select_backend(scores: Sequence[Tensor], thetas: Sequence[Theta], **settings
     """
     device = scores[0].device
     if device.type == "cpu":
-        return tracking.masked_sgd_
+        return cpu.masked_sgd_
     if device.type != "cuda" or scores[0].dtype != torch.float32:
         return plain.masked_sgd_
     kind = tuple(settings[key] != 0 for key in ("momentum", "weight_decay"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from analysis.statistics import resampling
+from analysis.statistics import monte_carlo
 from analysis.statistics.matching import Match, Point, Ratio, _monotone, match, match_ratio
 from suite.config import InputError
 
@@ -64,7 +64,7 @@ def test_single_seeds_have_no_interval() -> None:
 
 def test_where_only_the_target_varies_it_is_students_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accuracies .85 +- 4.302653 * .01 / sqrt(3); a cost of 10 for each .1 above .8, and of 10 more for the next."""
-    monkeypatch.setattr(resampling, "DRAWS", 400_000)
+    monkeypatch.setattr(monte_carlo, "DRAWS", 400_000)
     found = match(line(0.8, 0.9, n=2), [0.84, 0.85, 0.86])
     half = 4.302653 * 0.01 / math.sqrt(3)
     assert math.log10(found.low) == pytest.approx((0.05 - half) / 0.1, abs=0.01)
@@ -72,7 +72,7 @@ def test_where_only_the_target_varies_it_is_students_interval(monkeypatch: pytes
 
 
 def test_where_cell_and_target_vary_it_is_welchs_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resampling, "DRAWS", 400_000)
+    monkeypatch.setattr(monte_carlo, "DRAWS", 400_000)
     target, cell = [0.8, 0.80003, 0.80001, 0.79998], [0.8, 0.80002, 0.79999]
     points = [Point(1.0, [0.7, 0.7]), Point(10.0, cell), Point(100.0, [0.9, 0.9])]
     found = match(points, target)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis.theory import bounds, targets
-from analysis.theory.laws import failure_of_two
+from analysis.theory.exact_probabilities import failure_of_two
 
 Function = Callable[..., targets.Array]
 

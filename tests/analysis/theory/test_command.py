@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from analysis.theory import __main__ as command
-from analysis.theory import experiment, laws, study
+from analysis.theory import exact_probabilities, experiment, theory_tables
 from analysis.theory.experiment import WidthSearch, search, successes
 from suite.config import InputError
 
@@ -25,7 +25,7 @@ def test_successes_are_clopper_pearsons() -> None:
 def test_a_certified_width_is_enough_as_often_as_certified() -> None:
     """Of fresh draws at least 1 - delta succeed with it, in nearly all repetitions: here exactly known."""
     cell = WidthSearch("extreme", "one unit", (1, 1), 0.3, 0.2, 2)
-    missed = laws.missed_one(0.3, 2)
+    missed = exact_probabilities.missed_one(0.3, 2)
     shares = [(1 - missed ** search(cell, trials=40, seed=seed).units) ** 2 for seed in range(30)]
     assert np.mean([share >= 0.8 for share in shares]) > 0.8
     assert np.mean(shares) < 0.97
@@ -40,9 +40,9 @@ def test_the_law_and_drawing_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     assert by_law.units == pytest.approx(drawn.units, rel=0.35)
 
 
-@pytest.mark.parametrize("kind", study.KINDS)
-@pytest.mark.parametrize("method", study.METHODS)
-def test_two_layers_bracket(kind: study.Kind, method: study.Method) -> None:
+@pytest.mark.parametrize("kind", theory_tables.KINDS)
+@pytest.mark.parametrize("method", theory_tables.METHODS)
+def test_two_layers_bracket(kind: theory_tables.Kind, method: theory_tables.Method) -> None:
     found = [
         search(WidthSearch(kind, method, (2, 2, 1), 0.4, 0.2, 3, by), trials=20, seed=0).units
         for by in ("lower", "upper")
@@ -51,10 +51,10 @@ def test_two_layers_bracket(kind: study.Kind, method: study.Method) -> None:
     assert experiment.Found(3, "drawn").width((2, 2, 1)) == 3 * 8 + 3 * 4
 
 
-@pytest.mark.parametrize("kind", study.KINDS)
+@pytest.mark.parametrize("kind", theory_tables.KINDS)
 @pytest.mark.parametrize("draws", [1, 10])
-def test_what_is_needed_is_below_what_is_enough(kind: study.Kind, draws: int) -> None:
-    cells = [WidthSearch(kind, method, (2, 1), 0.2, 0.1, draws) for method in study.METHODS]
+def test_what_is_needed_is_below_what_is_enough(kind: theory_tables.Kind, draws: int) -> None:
+    cells = [WidthSearch(kind, method, (2, 1), 0.2, 0.1, draws) for method in theory_tables.METHODS]
     one, several = (search(cell, trials=40, seed=0).width(cell.widths) for cell in cells)
     assert several <= one <= experiment.proved_width(cells[0]) <= experiment.theorem_width(cells[0])
 
@@ -71,17 +71,17 @@ def test_subset_sums_need_what_it_takes_to_reach_the_weight_at_all() -> None:
 def test_fits_find_what_was_put_in() -> None:
     eps = np.array([0.4, 0.2, 0.1, 0.05])
     table = pd.DataFrame({"target": "random", "eps": eps, "(a)": 3 * eps**-1.5, "(b)": 2 - 7 * np.log(eps)})
-    fits = study.fit_table(table).set_index("mask")
+    fits = theory_tables.fit_table(table).set_index("mask")
     assert fits[["c", "b"]].to_numpy().tolist() == [pytest.approx([3, 1.5]), pytest.approx([2, 7])]
     noisy = table.assign(**{"(a)": table["(a)"] * [1.1, 0.9, 1.1, 0.9]})
-    row = study.fit_table(noisy).iloc[0]
+    row = theory_tables.fit_table(noisy).iloc[0]
     assert row["low"] < row["b"] < row["high"]
 
 
 def test_the_theorem_falls_below_the_proved_bound_where_the_widths_say() -> None:
-    plan = study.Plan()
-    crossing = study.first_below(plan)
-    widths = study.curve(plan, range(1, crossing + 1))
+    plan = theory_tables.Plan()
+    crossing = theory_tables.first_below(plan)
+    widths = theory_tables.curve(plan, range(1, crossing + 1))
     assert (widths["theorem"] < widths["proved"]).tolist() == [False] * (crossing - 1) + [True]
 
 
@@ -101,21 +101,21 @@ def test_the_command_writes_the_same_twice(tmp_path: Path, capsys: pytest.Captur
 
 def rows_not_on_the_page(repository: Path, made: dict[str, pd.DataFrame]) -> list[str]:
     page = (repository / "docs" / "theory.md").read_text().splitlines()
-    rows = [line for line in command.markdown(study.Plan(), made).splitlines() if line.startswith("|")]
+    rows = [line for line in command.markdown(theory_tables.Plan(), made).splitlines() if line.startswith("|")]
     assert len(rows) > 10
     return [row for row in rows if row not in page]
 
 
 def test_the_page_has_the_tables_of_the_formulas(repository: Path) -> None:
-    plan = study.Plan()
-    made = {"theorem": study.theorem_table(plan), "optimism": study.optimism_table(plan)}
+    plan = theory_tables.Plan()
+    made = {"theorem": theory_tables.theorem_table(plan), "optimism": theory_tables.optimism_table(plan)}
     assert rows_not_on_the_page(repository, made) == []
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_the_page_has_all_tables(repository: Path) -> None:
-    assert rows_not_on_the_page(repository, command.tables(study.Plan())) == []
+    assert rows_not_on_the_page(repository, command.tables(theory_tables.Plan())) == []
 
 
 def test_mistakes_are_named_at_once() -> None:

@@ -16,7 +16,7 @@ from support.photos import BROKEN, ODD, encoded
 
 from suite.config import ImageNetSettings, InputError
 from suite.data.arrays import shard_range
-from suite.data.imagenet import common, dali_sources, loaders, shards, synthetic, tree
+from suite.data.imagenet import dali_sources, loader_base, loaders, shards, synthetic, tree
 from suite.data.imagenet.broken_files import Encoded, diagnose_decode_error, summarize_error
 from suite.data.imagenet.manifest import Row
 from suite.data.imagenet.shards import Index, Member, Shard
@@ -164,7 +164,9 @@ def test_a_batch_has_the_same_images_for_any_number_of_ranks(batch_size: int) ->
 
 
 def batches(images: Any, epoch: int, batch_size: int, rank: int = 0, world_size: int = 1, seed: int = 5) -> Any:
-    return common.rank_batches(images, seed=seed, epoch=epoch, batch_size=batch_size, rank=rank, world_size=world_size)
+    return loader_base.rank_batches(
+        images, seed=seed, epoch=epoch, batch_size=batch_size, rank=rank, world_size=world_size
+    )
 
 
 def test_another_order_in_each_epoch() -> None:
@@ -256,12 +258,12 @@ def test_synthetic_data_is_as_large_as_imagenet() -> None:
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(12)))
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert common.num_threads(SETTINGS, None) == 12
-    assert [common.num_threads(SETTINGS, cpus) for cpus in (20.0, 4.0, 2.5, 0.5)] == [12, 4, 2, 1]
+    assert loader_base.num_threads(SETTINGS, None) == 12
+    assert [loader_base.num_threads(SETTINGS, cpus) for cpus in (20.0, 4.0, 2.5, 0.5)] == [12, 4, 2, 1]
     for processes, threads in ((4, 3), (5, 2), (12, 1), (16, 1)):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-        assert common.num_threads(SETTINGS, None) == threads
-    assert common.num_threads(SETTINGS.model_copy(update={"loader_threads": 7}), 4.0) == 7
+        assert loader_base.num_threads(SETTINGS, None) == threads
+    assert loader_base.num_threads(SETTINGS.model_copy(update={"loader_threads": 7}), 4.0) == 7
 
 
 def of_split(files: tree.Files) -> dict[str, set[str]]:

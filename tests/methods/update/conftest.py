@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.triton_interpreter import interpreted
 
-from suite.methods.update import compiled, tracking
+from suite.methods.update import cpu, cpu_numba
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Passes:
 def step_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Passes]:
     """Each pass in turn; at the end, that it was the one used (``expects_compiled`` says whether it can be)."""
     seen = Passes(request.param, expects_compiled=request.param == "compiled")
-    step_for, rank_all = compiled.step_for, tracking._select_in_whole_layer
+    step_for, rank_all = cpu_numba.step_for, cpu._select_in_whole_layer
 
     def noted_step_for(*args: Any) -> Any:
         update = step_for(*args)
@@ -35,9 +35,9 @@ def step_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         seen.num_ranked += 1
         return rank_all(*args)
 
-    monkeypatch.setattr(tracking, "_WORTH_COMPILING", 0 if seen.expects_compiled else 1 << 60)
-    monkeypatch.setattr(compiled, "step_for", noted_step_for)
-    monkeypatch.setattr(tracking, "_select_in_whole_layer", noted_rank_all)
+    monkeypatch.setattr(cpu, "_WORTH_COMPILING", 0 if seen.expects_compiled else 1 << 60)
+    monkeypatch.setattr(cpu_numba, "step_for", noted_step_for)
+    monkeypatch.setattr(cpu, "_select_in_whole_layer", noted_rank_all)
     yield seen
     if seen.name == "by_blocks":
         assert not seen.found

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support.method_contract import build, each_masked, full_state, groups, net
-from support.update_twins import normal, raw
+from support.paired_layers import normal, raw
 from torch import Tensor, nn
 
 from suite.methods.update.plain import RANKINGS

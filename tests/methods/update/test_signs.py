@@ -19,8 +19,8 @@ from support.method_contract import (
     tensor_state,
     through_file,
 )
+from support.paired_layers import NAN, normal, raw
 from support.sweep_files import GOOD, Problems
-from support.update_twins import NAN, normal, raw
 from torch import Tensor, nn
 from torch.distributed.checkpoint import state_dict as dcp
 
@@ -94,7 +94,7 @@ def is_packed(optimizer: Any) -> bool:
 def test_training_is_the_same(
     monkeypatch: pytest.MonkeyPatch, worth: int, dtype: torch.dtype, rank_by: str, name: str
 ) -> None:
-    monkeypatch.setattr("suite.methods.update.tracking._WORTH_COMPILING", worth)
+    monkeypatch.setattr("suite.methods.update.cpu._WORTH_COMPILING", worth)
     packed, dense = (pair(name, wide(dtype), rank_by=rank_by, pack_signs=pack) for pack in (True, False))
     assert is_packed(packed) and not is_packed(dense)
     first = fingerprint([packed.theta(param) for param in params_of(packed)])

@@ -209,4 +209,4 @@ def test_other_devices_and_dtypes_are_not_tried(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(update, "matches_reference", lambda *args, **settings: pytest.fail("tried"))
     for device, dtype in (("cuda:0", torch.float64), ("cuda:0", torch.bfloat16), ("mps", torch.float32)):
         assert select_backend(*layers_on(device, dtype), **SETTINGS) is plain.masked_sgd_
-    assert select_backend(*layers_on("cpu"), **SETTINGS).__module__ == "suite.methods.update.tracking"
+    assert select_backend(*layers_on("cpu"), **SETTINGS).__module__ == "suite.methods.update.cpu"

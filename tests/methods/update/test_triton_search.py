@@ -205,7 +205,7 @@ SPECIAL = [NAN, -NAN, INF, -INF, 0.0, -0.0, 1e-45, -1e-45, 1.1754944e-38, -1.175
 
 @pytest.fixture(scope="module")
 def places(_world: Any) -> Any:
-    """Kernels of the tests' own, for the interpreter, over ``kernels.places``."""
+    """Kernels of the tests' own, for the interpreter, over ``kernels.radix_select``."""
     return importlib.import_module("support.order_kernels")
 
 

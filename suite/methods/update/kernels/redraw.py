@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from suite.methods.update.kernels.places import index_of
+from suite.methods.update.kernels.radix_select import index_of
 
 
 @triton.jit(do_not_specialize=["size", "value_seed", "choice_seed", "draw", "parameter", "limit"])

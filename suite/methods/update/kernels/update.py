@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from suite.methods.update.kernels.layers import BUFFER, GRAD, SCORE, theta_at, wide, write
-from suite.methods.update.kernels.places import BINS, DIGITS
+from suite.methods.update.kernels.radix_select import BINS, DIGITS
 
 
 @triton.jit

@@ -66,7 +66,7 @@ ONLY_IMPORTER = {
     "rich": "suite/terminal.py",
     "submitit": "suite/launch/submission.py",
     "nvidia": "suite/data/imagenet/dali_loader.py",
-    "numba": "suite/methods/update/compiled.py",
+    "numba": "suite/methods/update/cpu_numba.py",
     "constriction": "suite/tickets/coding.py",
     "safetensors": "suite/tickets/dense.py",
 }

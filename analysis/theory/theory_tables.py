@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.theory import bounds, laws
+from analysis.theory import bounds, exact_probabilities
 from analysis.theory.experiment import Found, Method, WidthSearch, proved_width, search, theorem_width
 from analysis.theory.targets import KINDS, Kind
 
@@ -60,7 +60,7 @@ def draws_table(plan: Plan) -> pd.DataFrame:
         for draws in plan.draws:
             cells = [plan.cell(kind, method, draws=draws) for method in METHODS]
             one, several = (_search(cell, trials=plan.trials, seed=plan.seed) for cell in cells)
-            units = laws.units_for_one(plan.eps, plan.delta, draws) if kind == "extreme" else None
+            units = exact_probabilities.units_for_one(plan.eps, plan.delta, draws) if kind == "extreme" else None
             exact = Found(units, "law").width(plan.widths)
             rows.append({"target": kind, "R": draws, **_found(one, several, cells[0]), "exact (a)": exact})
     return pd.DataFrame(rows).astype({"exact (a)": "Int64"})
@@ -118,7 +118,7 @@ def optimism_table(plan: Plan) -> pd.DataFrame:
     rows = []
     for delta in plan.deltas:
         draws = bounds.theorem_threshold(1, 1, eps=plan.eps, delta=delta)
-        failure = laws.failure_of_two(plan.eps, int(draws) + 1)
+        failure = exact_probabilities.failure_of_two(plan.eps, int(draws) + 1)
         row = {"delta": delta, "R": int(draws) + 1, "fails at least": failure, "too often by": failure / delta}
         rows.append(row | {"proved from R": bounds.proved_threshold(1, 1, eps=plan.eps, delta=delta)})
     return pd.DataFrame(rows)

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from support.update_twins import INF, NAN, PairedLayers, normal, special
+from support.paired_layers import INF, NAN, PairedLayers, normal, special
 from torch import Tensor
 
-from suite.methods.update import tracking
+from suite.methods.update import cpu
 from suite.methods.update.plain import RANKINGS, Redraw
 
 SHAPES = [(1,), (2,), (7,), (300,), (17, 241)]  # the last has 4,097 weights
@@ -39,7 +39,7 @@ def test_a_layer_of_40_000(step_path: Any, sparsity: float, rank_by: str) -> Non
 def test_a_layer_of_many_blocks(step_path: Any, rank_by: str) -> None:
     """2.4 million weights, the last block being a short one."""
     twins = PairedLayers([(1201, 1999)], sparsity=0.9, rank_by=rank_by)
-    assert twins.actual["scores"][0].numel() > 9 * tracking._BLOCK
+    assert twins.actual["scores"][0].numel() > 9 * cpu._BLOCK
     twins.run(6)
     assert 1 <= step_path.num_ranked < 6
 
@@ -132,13 +132,13 @@ def test_state_that_lies_otherwise_than_the_parameter(
 ) -> None:
     """Such a layer takes the step of ``plain``; the others do not."""
     used: list[int] = []
-    update_layer_ = tracking.update_layer_
+    update_layer_ = cpu.update_layer_
 
     def noted(*args: Any, **settings: Any) -> None:
         used.append(args[0].numel())
         update_layer_(*args, **settings)
 
-    monkeypatch.setattr(tracking, "update_layer_", noted)
+    monkeypatch.setattr(cpu, "update_layer_", noted)
     shapes = [(8, 6, 3, 3), (400,)]
     PairedLayers(shapes, lay_params=lambda t: lay_params(t) if t.ndim == 4 else t, rank_by=rank_by).run(20)
     assert used == [432] * 20

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.update_twins import INF, NAN, PairedLayers, normal, special
+from support.paired_layers import INF, NAN, PairedLayers, normal, special
 
 from suite.methods.update.plain import RANKINGS
 

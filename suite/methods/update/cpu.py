@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from suite.config import RankBy
-from suite.methods.update import compiled
+from suite.methods.update import cpu_numba
 from suite.methods.update.layers import LayerTensors, SgdSettings, Step, ThresholdBand
 from suite.methods.update.layout import have_same_strides, logical_index, match_strides
 from suite.methods.update.plain import (
@@ -99,7 +99,7 @@ def masked_sgd_(
             layer = (param, grad, theta, score, buffer)
             update_layer_(*layer, **settings, sparsity=sparsity, rank_by=rank_by, scale=scale)
     worth = sum(layer[0].numel() for layer in layers) >= _WORTH_COMPILING
-    step = compiled.step_for(layers, sgd, by_blocks) if worth else None
+    step = cpu_numba.step_for(layers, sgd, by_blocks) if worth else None
     _update_layers(layers, step or by_blocks, sgd, sparsity, thresholds)
 
 

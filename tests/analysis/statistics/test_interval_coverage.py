@@ -10,7 +10,7 @@ import pytest
 from numpy.random import Generator
 from scipy import stats
 
-from analysis.statistics import resampling
+from analysis.statistics import monte_carlo
 from analysis.statistics.intervals import image_interval, paired_difference, paired_image_interval, t_interval
 from analysis.statistics.matching import Match, Point, Ratio, match, match_ratio
 
@@ -23,7 +23,7 @@ NOMINAL = pytest.approx(0.95, abs=0.02)
 @pytest.fixture(autouse=True)
 def fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half as many, for speed: ends of intervals are a little less steady, which could only cost coverage."""
-    monkeypatch.setattr(resampling, "DRAWS", 2000)
+    monkeypatch.setattr(monte_carlo, "DRAWS", 2000)
 
 
 def cost_of(target: float, accuracies: np.ndarray = ACCURACIES) -> float:

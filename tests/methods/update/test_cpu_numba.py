@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 import torch
-from support.update_twins import PairedLayers
+from support.paired_layers import PairedLayers
 
-from suite.methods.update import compiled, tracking
+from suite.methods.update import cpu, cpu_numba
 from suite.methods.update.signs import Signs
 
-NAME = "suite.methods.update.compiled"
-SGD = tracking.SgdSettings(0.1, 0.9, 5e-4, absolute=False, scale=None)
+NAME = "suite.methods.update.cpu_numba"
+SGD = cpu.SgdSettings(0.1, 0.9, 5e-4, absolute=False, scale=None)
 
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Nothing is compiled or checked yet, nor afterwards what this test made of it."""
-    monkeypatch.setattr(tracking, "_WORTH_COMPILING", 0)
-    checked, compile_ = compiled._checked, compiled._compile
+    monkeypatch.setattr(cpu, "_WORTH_COMPILING", 0)
+    checked, compile_ = cpu_numba._checked, cpu_numba._compile
     for each in (checked, compile_):
         each.cache_clear()
     yield monkeypatch
@@ -30,7 +30,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         each.cache_clear()
 
 
-def layers(*dtypes: torch.dtype, num: int = 100) -> list[tracking.LayerTensors]:
+def layers(*dtypes: torch.dtype, num: int = 100) -> list[cpu.LayerTensors]:
     param, grad, theta, score, buffer = (torch.ones(num, dtype=dtype) for dtype in dtypes)
     return [(param, grad, theta, score, buffer)]
 
@@ -42,7 +42,7 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_where_numba_is_missing(fresh: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     fresh.setitem(sys.modules, "numba", None)
     with caplog.at_level(logging.WARNING):
-        assert compiled.step_for(layers(*[torch.float32] * 5), SGD, tracking.by_blocks) is None
+        assert cpu_numba.step_for(layers(*[torch.float32] * 5), SGD, cpu.by_blocks) is None
         PairedLayers([(300,), (17, 241)]).run(20)
     (line,) = messages(caplog)
     assert "numba cannot be used" in line and "equal results" in line and "\n" not in line
@@ -52,7 +52,7 @@ def test_where_numba_cannot_compile(fresh: pytest.MonkeyPatch, caplog: pytest.Lo
     def broken(*args: Any, **settings: Any) -> Any:
         raise OSError("no such processor")
 
-    fresh.setattr(compiled, "_compile", broken)
+    fresh.setattr(cpu_numba, "_compile", broken)
     with caplog.at_level(logging.WARNING):
         PairedLayers([(300,)]).run(5)
     (line,) = messages(caplog)
@@ -62,7 +62,7 @@ def test_where_numba_cannot_compile(fresh: pytest.MonkeyPatch, caplog: pytest.Lo
 @pytest.mark.parametrize("which", [3, 4, 0], ids=["score", "buffer", "param"])
 def test_where_numba_rounds_otherwise(fresh: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, which: int) -> None:
     """In the last bit of one number of a layer."""
-    step_through = compiled._step_through
+    step_through = cpu_numba._step_through
 
     def other(loop: Any, real: Any) -> Any:
         step = step_through(loop, real)
@@ -76,9 +76,9 @@ def test_where_numba_rounds_otherwise(fresh: pytest.MonkeyPatch, caplog: pytest.
 
         return rounding
 
-    fresh.setattr(compiled, "_step_through", other)
+    fresh.setattr(cpu_numba, "_step_through", other)
     with caplog.at_level(logging.WARNING):
-        assert compiled.step_for(layers(*[torch.float32] * 5), SGD, tracking.by_blocks) is None
+        assert cpu_numba.step_for(layers(*[torch.float32] * 5), SGD, cpu.by_blocks) is None
         PairedLayers([(300,), (17, 241)]).run(20)
     (line,) = messages(caplog)
     assert "numba rounds otherwise than torch" in line
@@ -86,8 +86,8 @@ def test_where_numba_rounds_otherwise(fresh: pytest.MonkeyPatch, caplog: pytest.
 
 def test_a_fresh_one_is_found_without_a_word(fresh: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger=NAME):
-        update = compiled.step_for(layers(*[torch.float32] * 5), SGD, tracking.by_blocks)
-    assert update is not None and update is compiled.step_for(layers(*[torch.float32] * 5), SGD, tracking.by_blocks)
+        update = cpu_numba.step_for(layers(*[torch.float32] * 5), SGD, cpu.by_blocks)
+    assert update is not None and update is cpu_numba.step_for(layers(*[torch.float32] * 5), SGD, cpu.by_blocks)
     assert messages(caplog) == []
 
 
@@ -96,26 +96,26 @@ def test_a_fresh_one_is_found_without_a_word(fresh: pytest.MonkeyPatch, caplog: 
 def test_mixed_dtypes_are_not_compiled(which: int, other: torch.dtype) -> None:
     dtypes = [torch.float32] * 5
     dtypes[which] = other
-    assert compiled.step_for(layers(*dtypes), SGD, tracking.by_blocks) is None
+    assert cpu_numba.step_for(layers(*dtypes), SGD, cpu.by_blocks) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_narrow_numbers_are_not_compiled(dtype: torch.dtype) -> None:
-    assert compiled.step_for(layers(*[dtype] * 5), SGD, tracking.by_blocks) is None
+    assert cpu_numba.step_for(layers(*[dtype] * 5), SGD, cpu.by_blocks) is None
 
 
 def test_signs_do_not_hide_a_mixture() -> None:
     [(param, grad, theta, score, buffer)] = layers(*[torch.float32] * 5)
     signs = Signs.packed(theta, 1.0)
-    assert compiled.step_for([(param, grad.bfloat16(), signs, score, buffer)], SGD, tracking.by_blocks) is None
+    assert cpu_numba.step_for([(param, grad.bfloat16(), signs, score, buffer)], SGD, cpu.by_blocks) is None
 
 
 def test_layers_with_and_without_signs_are_not_compiled_together() -> None:
     plain = layers(*[torch.float32] * 5)
     [(param, grad, theta, score, buffer)] = plain
     packed = (param, grad, Signs.packed(theta, 1.0), score, buffer)
-    assert compiled.step_for([packed], SGD, tracking.by_blocks) is not None
-    assert compiled.step_for([*plain, packed], SGD, tracking.by_blocks) is None
+    assert cpu_numba.step_for([packed], SGD, cpu.by_blocks) is not None
+    assert cpu_numba.step_for([*plain, packed], SGD, cpu.by_blocks) is None
 
 
 SMALL = """

@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from suite.methods.update.kernels.layers import SCORE, address, store_above_threshold
-from suite.methods.update.kernels.places import (
+from suite.methods.update.kernels.radix_select import (
     BINS,
     DIGITS,
     count_digit,

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.config import InputError
-from suite.launch import job as inside
-from suite.launch import logging_to, submission
+from suite.launch import job_entry, logging_to, submission
 from suite.records import FAILURE
 from suite.slurm import controller
 from suite.slurm.controller import Job
@@ -159,7 +158,7 @@ def explain_job_end(jobs: JobChain, over: Job, folder: Path) -> str:
         InputError: it found something wrong with its input; Stopped: somebody cancelled it.
     """
     what = f"job {over.id}: {over.state}; {jobs.describe_log()}"
-    if (problems := inside.input_problems(jobs.record.folder)) is not None:
+    if (problems := job_entry.input_problems(jobs.record.folder)) is not None:
         raise InputError(*problems)
     if over.state == "CANCELLED" and not jobs.record.cancelled:
         log_to_trial(folder, what)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.methods.update import plain, tracking
+from suite.methods.update import cpu, plain
 
 INF, NAN = math.inf, math.nan
 SETTINGS: dict[str, Any] = dict(sparsity=0.5, lr=0.1, momentum=0.9, weight_decay=5e-4, rank_by="scores")
@@ -77,7 +77,7 @@ class PairedLayers:
         """One step of both, from which nothing may differ; gradients and hints are left as they should be."""
         grads = self.grads() if grads is None else grads
         before = list(map(raw, grads))
-        for form, lists, hints in ((plain, self.expected, {}), (tracking, self.actual, self.thresholds)):
+        for form, lists, hints in ((plain, self.expected, {}), (cpu, self.actual, self.thresholds)):
             tensors = [lists["params"], grads, lists["thetas"], lists["scores"], lists["momenta"]]
             form.masked_sgd_(*tensors, hints, **{**self.settings, **settings})
         assert list(map(raw, grads)) == before
