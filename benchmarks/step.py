@@ -43,7 +43,7 @@ PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # bf16, dense, as the 
 KINDS = {  # of operations, by what is in their names; the first that fits
     "convolutions and matrices": ("conv", "mm", "gemm", "xmma", "cutlass", "wgrad", "dgrad", "cudnn_infer"),
     "batch norm": ("batch_norm", "bn_", "batchnorm"),
-    "update": ("sgd", "Optimizer", "settle", "update"),
+    "update": ("sgd", "Optimizer", "select_mask", "update"),
     "pooling": ("pool",),
     "copies and formats": ("copy", "clone", "to_", "nchw", "nhwc", "contiguous"),
     "elementwise": ("relu", "threshold", "add", "mul", "div", "fill", "zero", "elementwise", "softmax", "sum"),

@@ -21,7 +21,7 @@ each_signal = pytest.mark.parametrize("number", ASKING, ids=lambda number: numbe
 
 TRIAL = """
 import signal, sys, time
-from suite.stopping import UNFINISHED, Stopped, StopRequest
+from suite.stopping import EXIT_UNFINISHED, Stopped, StopRequest
 try:
     with StopRequest() as stop:
         print("ready", flush=True)
@@ -30,7 +30,7 @@ try:
         print("saved", flush=True)
         raise Stopped("at a step")
 except Stopped:
-    sys.exit(UNFINISHED)
+    sys.exit(EXIT_UNFINISHED)
 except KeyboardInterrupt:
     sys.exit(130)
 """

@@ -44,13 +44,13 @@ def run(
     ledger: Ledger,
     *,
     data_dir: Path | None,
-    tell: Callable[[str, dict[str, Any]], object],
+    on_event: Callable[[str, dict[str, Any]], object],
     should_stop: Callable[[], bool],
     site: Site,
 ) -> None:
     """Submit a job for all of ``trials``, or find the one that runs them, and follow it until each has ended.
 
-    ``tell`` is given the trial_id and each line of its records, and ``{"ended": True}`` at its end. A trial that raises
+    ``on_event`` is given the trial_id and each line of its records, and ``{"ended": True}`` at its end. A trial that raises
     leaves that in its folder and does not end the others.
 
     Raises:
@@ -59,7 +59,7 @@ def run(
     """
     left, fruitless = trials, 0
     while left:
-        pack = _Pack(left, ledger, data_dir, tell, site)
+        pack = _Pack(left, ledger, data_dir, on_event, site)
         over = pack.follow(should_stop, again=left is not trials)
         if over is None:
             return
@@ -78,11 +78,11 @@ class _Pack:
         trials: dict[str, Trial],
         ledger: Ledger,
         data_dir: Path | None,
-        tell: Callable[[str, dict[str, Any]], object],
+        on_event: Callable[[str, dict[str, Any]], object],
         site: Site,
     ) -> None:
         self._folders = {trial_id: ledger.folder(trial_id).absolute() for trial_id in trials}
-        self._tell = tell
+        self._on_event = on_event
         self._followed = {
             i: MetricsFollower(folder, self._metrics_callback(i), 0.0) for i, folder in self._folders.items()
         }
@@ -112,13 +112,13 @@ class _Pack:
         return self._state() != self._before
 
     def _look(self) -> bool:
-        """Tell what is new; True once every trial has ended, and the job with them."""
+        """Report what is new; True once every trial has ended, and the job with them."""
         for trial_id in list(self.unfinished):
             self._followed[trial_id].poll_metrics()
             if any((self.unfinished[trial_id] / name).exists() for name in (RESULT, FAILURE)):
                 self._followed[trial_id].poll_metrics()
                 del self.unfinished[trial_id]
-                self._tell(trial_id, {"ended": True})
+                self._on_event(trial_id, {"ended": True})
         if not self.unfinished:
             self._clean_up()
         return not self.unfinished
@@ -135,7 +135,7 @@ class _Pack:
             self.jobs.remove_log()
 
     def _metrics_callback(self, trial_id: str) -> Callable[[EpochMetrics], None]:
-        def tell(line: EpochMetrics) -> None:
-            self._tell(trial_id, dict(line))
+        def on_epoch(line: EpochMetrics) -> None:
+            self._on_event(trial_id, dict(line))
 
-        return tell
+        return on_epoch

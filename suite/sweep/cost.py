@@ -99,20 +99,20 @@ def estimate(trials: Iterable[Trial], known: Mapping[str, CostModel], at_once: i
     """The cost of trials; ``at_once``: how many run at a time, by default as many as fit on this machine."""
     trials = list(trials)
     found = [(trial, known.get(kind_of(trial.model_dump(mode="json")))) for trial in trials]
-    told = [
-        (trial, pace, pace.seconds(trial), min(at_once or _fit_here(trial), len(trials)))
-        for trial, pace in found
-        if pace
+    priced = [
+        (trial, model, model.seconds(trial), min(at_once or _fit_here(trial), len(trials)))
+        for trial, model in found
+        if model
     ]
-    spent = sum(seconds / slots for _, _, seconds, slots in told)
+    total_wall = sum(seconds / slots for _, _, seconds, slots in priced)
     return Cost(
         trials=len(trials),
-        unknown=len(trials) - len(told),
-        seconds=sum(seconds for _, _, seconds, _ in told),
-        wall=max([spent, *(seconds for _, _, seconds, _ in told)]),
-        gpu_hours=sum(seconds * trial.resources.gpus for trial, _, seconds, _ in told) / _HOUR,
-        disk_bytes=sum(pace.record_bytes for _, pace, _, _ in told),
-        scratch_bytes=max((_CHECKPOINTS * pace.state_bytes * slots for _, pace, _, slots in told), default=0.0),
+        unknown=len(trials) - len(priced),
+        seconds=sum(seconds for _, _, seconds, _ in priced),
+        wall=max([total_wall, *(seconds for _, _, seconds, _ in priced)]),
+        gpu_hours=sum(seconds * trial.resources.gpus for trial, _, seconds, _ in priced) / _HOUR,
+        disk_bytes=sum(model.record_bytes for _, model, _, _ in priced),
+        scratch_bytes=max((_CHECKPOINTS * model.state_bytes * slots for _, model, _, slots in priced), default=0.0),
     )
 
 
@@ -153,11 +153,11 @@ def calibrate(trials: Iterable[Trial], known: Mapping[str, CostModel], data_dir:
 def compared(estimated: Cost, summaries: Iterable[Summary], wall: float) -> tuple[str, dict[str, Any]]:
     """The estimate beside what came of it: in one line, and for the report."""
     spent = [each.seconds for each in summaries]
-    told = f"took {duration(wall)} ({duration(sum(spent))} of trials)"
+    text = f"took {duration(wall)} ({duration(sum(spent))} of trials)"
     if estimated.trials > estimated.unknown:
-        told += f"; estimated: {duration(estimated.wall)} ({duration(estimated.seconds)} of trials)"
+        text += f"; estimated: {duration(estimated.wall)} ({duration(estimated.seconds)} of trials)"
     actual = {"trials": len(spent), "seconds": sum(spent), "wall": wall}
-    return told, {"estimated": asdict(estimated), "actual": actual}
+    return text, {"estimated": asdict(estimated), "actual": actual}
 
 
 def duration(seconds: float) -> str:

@@ -81,7 +81,7 @@ def _run_pack(cell: UnitSpec, trials: dict[str, Trial], report: Report) -> None:
         trials,
         Ledger(Path(cell["root"])),
         data_dir=_data_dir(cell),
-        tell=lambda trial_id, line: report({"of_trial": trial_id, **line}),
+        on_event=lambda trial_id, line: report({"of_trial": trial_id, **line}),
         should_stop=Path(cell["stop"]).exists,
         site=Site.model_validate(cell["site"]),
     )

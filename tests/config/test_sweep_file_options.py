@@ -127,10 +127,9 @@ def test_only_with_an_unknown_key_tells_the_nearest(problems: Problems, key: str
     assert problems(AXES, only=[f"{key}=2"]) == [f"--only {key}: [2]: matches no trial; {hint}valid: {KEYS}"]
 
 
-@pytest.mark.parametrize("flag", ["only", "overrides"])
-def test_an_option_with_an_empty_list(problems: Problems, flag: str) -> None:
-    name = flag.removesuffix("s")
-    assert problems(AXES, **{flag: ["seed=[]"]}) == [f"--{name} seed: []: must have at least one value"]
+@pytest.mark.parametrize(("flag", "option"), [("--only", "only"), ("--set", "overrides")])
+def test_an_option_with_an_empty_list(problems: Problems, flag: str, option: str) -> None:
+    assert problems(AXES, **{option: ["seed=[]"]}) == [f"{flag} seed: []: must have at least one value"]
 
 
 # Ranges -------------------------------------------------------------------------------------------------------------

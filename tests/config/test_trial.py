@@ -10,8 +10,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from suite import config
 from suite.config import DATASETS, METHODS, MODELS, ConvSettings, Settings, Trial, identity
+from suite.config import trial as trial_module
 
 BLOCKS = {"dataset": DATASETS, "model": MODELS, "method": METHODS}
 NOT_IDENTITY = {"resources", "checkpoint", "keep_network"}  # what cannot change numbers
@@ -136,7 +136,7 @@ def test_a_new_setting_with_a_default_renames_nothing() -> None:
 
 def test_the_version_of_results_renames_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     before = trial_id(settings())
-    monkeypatch.setattr(config, "RESULTS_VERSION", config.RESULTS_VERSION + 1)
+    monkeypatch.setattr(trial_module, "RESULTS_VERSION", trial_module.RESULTS_VERSION + 1)
     assert trial_id(settings()) != before
 
 
@@ -160,9 +160,11 @@ def test_settings_are_frozen() -> None:
     assert hash(trial) == hash(Trial.model_validate(settings()))
 
 
-@pytest.mark.parametrize("modules", ["config", "sweepfile", "config, ledger, plan, cli"])
+@pytest.mark.parametrize(
+    "modules", ["suite.config", "suite.config.sweep_file", "suite.records.ledger, suite.sweep.plan, suite.cli"]
+)
 def test_settings_load_nothing_heavy(repository: Path, modules: str) -> None:
     heavy = "torch", "ray", "mlflow", "rich", "pandas", "numpy", "scipy", "matplotlib", "sklearn"
-    command = f"import sys; from suite import {modules}; print(*[m for m in {heavy} if m in sys.modules])"
+    command = f"import sys, {modules}; print(*[m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", command], cwd=repository, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from suite import records
 from suite.config import InputError
 from suite.records import Result, Writer, read_failure, read_metrics, read_result, write_failure, write_text_atomic
 
@@ -191,7 +190,7 @@ def test_no_result_where_it_could_not_be_written(
 ) -> None:
     writer = Writer(tmp_path)
     writer.epoch({"epoch": 0})
-    monkeypatch.setattr(records.os, "fsync", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         writer.finish(result)
     assert names(tmp_path) == ["metrics.jsonl"]

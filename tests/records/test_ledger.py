@@ -179,7 +179,7 @@ sys.stdin.readline()
 ledger = Ledger(Path(sys.argv[1]))
 for seed in map(int, sys.argv[2:]):
     trial = trial_of(seed)
-    assert ledger.look({trial.trial_id: trial})[trial.trial_id].state == "done"
+    assert ledger.lookup({trial.trial_id: trial})[trial.trial_id].state == "done"
     index.invalidate(ledger.folder(f"{seed:012x}"))
 """
 
@@ -287,7 +287,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from suite.records.ledger import Ledger
-with Ledger(Path(sys.argv[1])).running():
+with Ledger(Path(sys.argv[1])).locked():
     print("held", flush=True)
     sys.stdin.read()
 """

@@ -348,5 +348,5 @@ def test_not_scanned_and_no_manifest(tmp_path: Path) -> None:
     whole = (tmp_path / "manifest.csv").read_bytes()
     for garbled in (b"", b"hello\n", whole[: len(whole) // 2], whole.replace(b",", b";"), whole + b'"'):
         (tmp_path / "manifest.csv").write_bytes(garbled)
-        with pytest.raises(InputError, match=r"delete it and run python -m suite\.data\.scan"):
+        with pytest.raises(InputError, match=r"delete it and run python -m suite\.data\.imagenet\.scan"):
             read(tmp_path)

@@ -16,7 +16,7 @@ from support.disks import fill, list_names
 from support.trial_processes import ROOT, wait_for
 
 from suite.config import InputError
-from suite.data.imagenet import shards, stage
+from suite.data.imagenet import shards, staging
 from suite.data.imagenet.shards import Index, Shard
 from suite.stopping import Stopped
 
@@ -24,8 +24,8 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 SLOW = """
 import sys, time
 from suite import cli
-from suite.data import stage
-stage._CHUNK = 1 << 12
+from suite.data.imagenet import staging
+staging._CHUNK = 1 << 12
 class Slow:
     def __init__(self, digest): self.digest = digest
     def update(self, data):
@@ -37,11 +37,11 @@ class Hashlib:
     def sha256(*data):
         import hashlib
         return hashlib.sha256(*data) if data else Slow(hashlib.sha256())
-stage.hashlib = Hashlib
+staging.hashlib = Hashlib
 import logging
 logging.basicConfig(format="%(message)s", level=logging.INFO)
 from pathlib import Path
-print(stage.stage(Path(sys.argv[1]), stage.expanded(sys.argv[2])))
+print(staging.stage(Path(sys.argv[1]), staging.expanded(sys.argv[2])))
 """
 
 
@@ -55,7 +55,7 @@ def root(tmp_path: Path) -> Path:
         content = rng.bytes(20_000 + i)
         (folder / f"train-{i:05d}.tar").write_bytes(content)
         (folder / f"train-{i:05d}.idx").write_text(text := f"v1.2 0\n{i}\n")
-        sha = stage.hashlib.sha256(content).hexdigest()
+        sha = staging.hashlib.sha256(content).hexdigest()
         sizes = {"size": len(content), "index_size": len(text)}
         found.append(Shard(file=f"train-{i:05d}.tar", num_images=7, sha256=sha, **sizes))
     splits: dict[shards.SplitName, list[Shard]] = {"train": found[:3], "val": found[3:4], "test": found[4:]}
@@ -83,36 +83,36 @@ def copying(scratch: Path) -> bool:
 
 
 def test_a_copy_is_equal(root: Path, tmp_path: Path) -> None:
-    copy = stage.stage(root, tmp_path / "deep" / "scratch")
+    copy = staging.stage(root, tmp_path / "deep" / "scratch")
     assert copy.parent == tmp_path / "deep" / "scratch"
     assert contents(copy) == contents(root) and shards.read(copy) == shards.read(root)
     assert copy.stat().st_mode & 0o777 == 0o700
 
 
 def test_other_shards_get_another_folder(root: Path, tmp_path: Path) -> None:
-    one = stage.stage(root, tmp_path / "scratch")
+    one = staging.stage(root, tmp_path / "scratch")
     index = json.loads((root / "index.json").read_text())
     (root / "index.json").write_text(json.dumps({**index, "data_id": "e"}))
-    two = stage.stage(root, tmp_path / "scratch")
+    two = staging.stage(root, tmp_path / "scratch")
     assert one != two and contents(two) == contents(root)
 
 
 def test_a_second_call_reads_no_tar(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy = stage.stage(root, tmp_path / "scratch")
+    copy = staging.stage(root, tmp_path / "scratch")
     before = stamps(copy)
     for path in root.glob("*.tar"):
         path.write_bytes(bytes(path.stat().st_size))  # as large, but not what it was
     with monkeypatch.context() as patched:
-        patched.setattr(stage, "_copy", lambda *arguments: pytest.fail("copied again"))
-        assert stage.stage(root, tmp_path / "scratch") == copy and stamps(copy) == before
+        patched.setattr(staging, "_copy", lambda *arguments: pytest.fail("copied again"))
+        assert staging.stage(root, tmp_path / "scratch") == copy and stamps(copy) == before
 
 
 @pytest.mark.parametrize("lost", ["train-00001.tar", "train-00001.idx"])
 def test_what_a_copy_has_lost_is_copied_again(root: Path, tmp_path: Path, lost: str) -> None:
-    copy = stage.stage(root, tmp_path / "scratch")
+    copy = staging.stage(root, tmp_path / "scratch")
     before = contents(copy)
     (copy / lost).unlink()
-    assert stage.stage(root, tmp_path / "scratch") == copy
+    assert staging.stage(root, tmp_path / "scratch") == copy
     assert contents(copy) == before
 
 
@@ -148,21 +148,21 @@ def test_a_shard_that_is_not_what_was_packed(root: Path, tmp_path: Path) -> None
     content = path.read_bytes()
     path.write_bytes(bytes([content[0] ^ 128]) + content[1:])
     with pytest.raises(InputError, match=rf"{path}: is not what was packed \(its SHA-256 differs\)"):
-        stage.stage(root, tmp_path / "scratch")
+        staging.stage(root, tmp_path / "scratch")
     (copy,) = (tmp_path / "scratch").iterdir()
     assert not (copy / "index.json").exists() and not (copy / path.name).exists()
     path.write_bytes(content)
     before = stamps(copy)["train-00001.tar"]
-    assert contents(stage.stage(root, tmp_path / "scratch")) == contents(root)
+    assert contents(staging.stage(root, tmp_path / "scratch")) == contents(root)
     assert stamps(copy)["train-00001.tar"] == before
 
 
 def test_a_short_shard_of_a_copy_is_copied_again(root: Path, tmp_path: Path) -> None:
-    copy = stage.stage(root, tmp_path / "scratch")
+    copy = staging.stage(root, tmp_path / "scratch")
     (copy / "index.json").unlink()
     os.truncate(copy / "train-00003.tar", 100)
     (copy / ".copying.train-00004.tar").write_bytes(b"stale")
-    assert contents(stage.stage(root, tmp_path / "scratch")) == contents(root)
+    assert contents(staging.stage(root, tmp_path / "scratch")) == contents(root)
     assert not copying(tmp_path / "scratch")
 
 
@@ -170,14 +170,14 @@ def test_too_little_room(root: Path, disk: Callable[[int], Path], monkeypatch: p
     scratch = disk(300)
     filler = fill(scratch, leave=60)
     with pytest.raises(InputError, match=r"suite-shards-.*: \d+ MB are to be copied, \d+ MB are free"):
-        stage.stage(root, scratch)
+        staging.stage(root, scratch)
     with monkeypatch.context() as patch:  # somebody else fills it meanwhile
-        patch.setattr(stage.shutil, "disk_usage", lambda path: _Free())
+        patch.setattr(staging.shutil, "disk_usage", lambda path: _Free())
         with pytest.raises(OSError, match="No space left on device") as caught:
-            stage.stage(root, scratch)
+            staging.stage(root, scratch)
     assert "suite-shards-" in str(caught.value.filename) and not copying(scratch)
     filler.unlink()
-    assert contents(stage.stage(root, scratch)) == contents(root)
+    assert contents(staging.stage(root, scratch)) == contents(root)
 
 
 class _Free:
@@ -186,50 +186,50 @@ class _Free:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_a_folder_of_somebody_else(root: Path, tmp_path: Path) -> None:
-    copy = stage.stage(root, tmp_path / "scratch")
+    copy = staging.stage(root, tmp_path / "scratch")
     os.chown(copy, 12345, -1)
     with pytest.raises(InputError, match=f"{copy}: belongs to somebody else"):
-        stage.stage(root, tmp_path / "scratch")
+        staging.stage(root, tmp_path / "scratch")
     copy.rename(tmp_path / "moved")
     os.chown(tmp_path / "moved", 0, -1)
     copy.symlink_to(tmp_path / "moved")
     with pytest.raises(InputError, match="belongs to somebody else"):
-        stage.stage(root, tmp_path / "scratch")
+        staging.stage(root, tmp_path / "scratch")
 
 
 def test_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_DISK", "/scratch/job 7")
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.delenv("NO_DISK", raising=False)
-    assert stage.expanded("$SOME_DISK/x") == stage.expanded("${SOME_DISK}/x") == Path("/scratch/job 7/x")
+    assert staging.expanded("$SOME_DISK/x") == staging.expanded("${SOME_DISK}/x") == Path("/scratch/job 7/x")
     with pytest.raises(InputError, match="stage: x/y: must be an absolute path"):
-        stage.expanded("x/y")
-    assert stage.expanded("~/x") == Path("/home/me/x") and stage.expanded("/plain") == Path("/plain")
+        staging.expanded("x/y")
+    assert staging.expanded("~/x") == Path("/home/me/x") and staging.expanded("/plain") == Path("/plain")
     for scratch in ("$NO_DISK", "/a/${NO_DISK}/b", "$SOME_DISK/$NO_DISK"):
         with pytest.raises(InputError, match="the environment variable NO_DISK is not set on this node"):
-            stage.expanded(scratch)
+            staging.expanded(scratch)
 
 
 def test_asked_to_stop_while_waiting(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "_POLL_SECONDS", 0.001)
-    copy = stage.stage(root, tmp_path / "scratch")
+    monkeypatch.setattr(staging, "_POLL_SECONDS", 0.001)
+    copy = staging.stage(root, tmp_path / "scratch")
     asked: list[int] = []
     with (copy / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(Stopped, match="the same command goes on"):
-            stage.stage(root, tmp_path / "scratch", should_stop=lambda: asked.append(1) or len(asked) == 5)
+            staging.stage(root, tmp_path / "scratch", should_stop=lambda: asked.append(1) or len(asked) == 5)
     assert len(asked) == 5
-    assert stage.stage(root, tmp_path / "scratch", should_stop=lambda: True) == copy  # nothing takes long here
+    assert staging.stage(root, tmp_path / "scratch", should_stop=lambda: True) == copy  # nothing takes long here
 
 
 def test_asked_to_stop_between_shards(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     asked: list[int] = []
     with pytest.raises(Stopped):
-        stage.stage(root, tmp_path / "scratch", should_stop=lambda: asked.append(1) or len(asked) == 3)
+        staging.stage(root, tmp_path / "scratch", should_stop=lambda: asked.append(1) or len(asked) == 3)
     (copy,) = (tmp_path / "scratch").iterdir()
     assert [name for name in list_names(copy) if name.endswith("tar")] == ["train-00000.tar", "train-00001.tar"]
-    assert contents(stage.stage(root, tmp_path / "scratch")) == contents(root)
+    assert contents(staging.stage(root, tmp_path / "scratch")) == contents(root)
     said = [record.getMessage().split(" shards")[0] for record in caplog.records]
     assert said == ["copying 5", "copying 3"]
 

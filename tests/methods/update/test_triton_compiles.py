@@ -110,9 +110,9 @@ def test_masks_and_redraws_compile(capability: int, tmp_path: Path) -> None:
     """They compare and select: nothing is fused. Counts of other programs are read past the first cache."""
     select_mask = {"LAYERS": 64, "PROGRAMS_PER_PHASE": 128, "BLOCK": 4096}
     texts = ptx(
-        ("settle", capability, {**select_mask, "ABSOLUTE": False, "PACKED": False}),
-        ("settle", capability, {**select_mask, "ABSOLUTE": True, "PACKED": True}),
-        ("settle", capability, {**select_mask, "LAYERS": 1, "num_layers": 1, "ABSOLUTE": False, "PACKED": False}),
+        ("select_mask", capability, {**select_mask, "ABSOLUTE": False, "PACKED": False}),
+        ("select_mask", capability, {**select_mask, "ABSOLUTE": True, "PACKED": True}),
+        ("select_mask", capability, {**select_mask, "LAYERS": 1, "num_layers": 1, "ABSOLUTE": False, "PACKED": False}),
         ("redraw", capability, {"BLOCK": 2048, "SIGNED": False, "PACKED": False}),
         ("redraw", capability, {"BLOCK": 2048, "SIGNED": True, "PACKED": False, "channels": 1, "pixels": 1}),
         ("redraw", capability, {"BLOCK": 2048, "SIGNED": True, "PACKED": True}),

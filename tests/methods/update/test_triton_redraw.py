@@ -89,7 +89,7 @@ def test_a_redraw_is_one_launch_a_layer(
 
     monkeypatch.setattr(type(form.kernels.redraw), "run", run)
     PairedLayers(form, [(301,), (9, 6, 3, 3)], packed=packed).step(redraw=redraw(1, 1.0, distribution, num=2))
-    assert launched == ["redraw", "redraw", "update", "settle"]
+    assert launched == ["redraw", "redraw", "update", "select_mask"]
 
 
 def kernel_words(kernels: Any, seed: int, stream: Stream, draw: int, parameter: int, first: int) -> Tensor:

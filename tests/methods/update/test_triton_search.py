@@ -195,7 +195,7 @@ def test_a_step_is_two_launches(form: Any, monkeypatch: pytest.MonkeyPatch) -> N
     twins = PairedLayers(form, SHAPES)
     for _ in range(3):
         twins.step()
-        assert launched == ["update", "settle"]
+        assert launched == ["update", "select_mask"]
         launched.clear()
         twins.plan.bands.fill_(0.5)
 

@@ -86,7 +86,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from suite import checkpoint
+from suite.train import checkpoint
 torch.set_num_threads(1)
 fsync = os.fsync
 def save(folder, when):
