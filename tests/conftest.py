@@ -20,7 +20,7 @@ from support.disks import mount_small_disk
 
 from suite.config import InputError
 from suite.config.sweep_file import Sweep, load_sweep
-from suite.records import source
+from suite.records import source_code
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 
@@ -55,7 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_sessionstart() -> None:
-    source.git_commit()  # kept for the session: some tests hide git
+    source_code.git_commit()  # kept for the session: some tests hide git
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

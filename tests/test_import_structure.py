@@ -67,7 +67,7 @@ ONLY_IMPORTER = {
     "submitit": "suite/launch/submission.py",
     "nvidia": "suite/data/imagenet/dali_loader.py",
     "numba": "suite/methods/update/cpu_numba.py",
-    "constriction": "suite/tickets/coding.py",
+    "constriction": "suite/tickets/entropy_coding.py",
     "safetensors": "suite/tickets/dense.py",
 }
 
@@ -132,6 +132,22 @@ def test_the_rule_has_no_circle_and_no_room_that_is_gone() -> None:
 def test_no_module_needs_itself() -> None:
     order = list(TopologicalSorter({module: imported(module) for module in MODULES}).static_order())
     assert order.index("suite.config") < order.index("suite.config.sweep_file") < order.index("suite.sweep.plan")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("suite.data.scan", "suite.data.imagenet.scan"),
+        ("suite.data.pack", "suite.data.imagenet.pack"),
+        ("suite.data.stage", "suite.data.imagenet.stage"),
+        ("analysis.kept", "analysis.export"),
+    ],
+)
+def test_a_command_that_has_moved_names_its_new_place(old: str, new: str) -> None:
+    assert len(MODULES[old].read_text(encoding="utf-8").splitlines()) == 3 and new in MODULES
+    done = subprocess.run([sys.executable, "-m", old, "x"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"python -m {old} is now python -m {new}\n"
 
 
 CHANGING = {"append", "add", "update", "clear", "pop", "popitem", "setdefault", "extend", "insert", "remove", "discard"}

@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.parts import ReportTable, without_constant
 from analysis.parts.cells import Cell, by_net
 from analysis.parts.compute import train_bytes
-from analysis.parts.stored import smallest_form
+from analysis.parts.stored_forms import smallest_form
 from analysis.statistics.matching import Point, Ratio, match, match_ratio
 from suite.config import InputError
 

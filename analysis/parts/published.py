@@ -15,7 +15,7 @@ import pandas as pd
 
 from analysis.parts import ReportTable
 from suite.config import DATASETS, MODELS, InputError
-from suite.config.problems import choices
+from suite.config.error_messages import choices
 
 FILE = files("analysis.parts") / "published.csv"  # a job's copy of the code is an archive
 SOURCE_RELIABILITY = {

@@ -4,7 +4,7 @@ import pandas as pd
 
 from analysis.parts import ReportTable, cell_columns, without_constant
 from analysis.parts.cells import Cell, in_order
-from analysis.parts.stored import MAX_ACCURACY_LOSS, Size, smallest_form
+from analysis.parts.stored_forms import MAX_ACCURACY_LOSS, Size, smallest_form
 
 _NOTES = [
     f"Stored: bytes of the smallest form whose accuracy is within {100 * MAX_ACCURACY_LOSS:g} points, or one image, of "

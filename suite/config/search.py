@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, field_validator
 
 from suite.config.combination import FlatSettings, InvalidValue, Key, Leaf
-from suite.config.problems import choices, short
+from suite.config.error_messages import choices, short
 from suite.config.ranges import KINDS, Range, is_number
 from suite.config.trial import DATASETS, METHODS, MODELS, Natural, Settings, Trial
 

@@ -50,8 +50,8 @@ def run(
 ) -> None:
     """Submit a job for all of ``trials``, or find the one that runs them, and follow it until each has ended.
 
-    ``on_event`` is given the trial_id and each line of its records, and ``{"ended": True}`` at its end. A trial that raises
-    leaves that in its folder and does not end the others.
+    ``on_event`` is given the trial_id and each line of its records, and ``{"ended": True}`` at its end. A trial that
+    raises leaves that in its folder and does not end the others.
 
     Raises:
         Stopped, InputError: as ``suite.launch.slurm.run``.

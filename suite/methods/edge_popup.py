@@ -14,7 +14,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from torch.optim.sgd import sgd
 
 from suite.config import Distribution, RankBy, ScoreInit
-from suite.methods.groups import check_masked_group, fan_in_of
+from suite.methods.param_groups import check_masked_group, fan_in_of
 from suite.methods.random import draw_scores_, draw_values_
 from suite.methods.update import select_backend
 from suite.methods.update.plain import Redraw, Thresholds, keep_mask, write_effective_

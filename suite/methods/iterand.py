@@ -12,7 +12,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from suite.config import Distribution, RankBy, ScoreInit
 from suite.methods.edge_popup import EdgePopup
-from suite.methods.groups import Rule, check_settings, fan_in_of
+from suite.methods.param_groups import Rule, check_settings, fan_in_of
 from suite.methods.update.plain import Redraw
 
 RULES: dict[str, Rule] = {

@@ -8,7 +8,7 @@ from torch.optim import SGD
 from torch.optim.optimizer import ParamsT
 
 from suite.config import Distribution
-from suite.methods.groups import SGD_RULES, check_settings, fan_in_of
+from suite.methods.param_groups import SGD_RULES, check_settings, fan_in_of
 from suite.methods.random import draw_values_
 
 

@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, device, memory. (Code and commit: ``suite.records.source``.)"""
+"""Where a number comes from: versions, device, memory. (Code and commit: ``suite.records.source_code``.)"""
 
 import platform
 import resource

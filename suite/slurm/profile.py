@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from suite.config import Count, InputError, Settings
-from suite.config.problems import explain, short
+from suite.config.error_messages import explain, short
 from suite.config.yaml_text import parse
 
 _SHIPPED = Path(__file__).parents[1] / "profiles"  # where the wheel puts them

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from suite.records import source
+from suite.records import source_code
 from suite.slurm.environment import python_command
 from suite.slurm.profile import Profile
 
@@ -42,7 +42,7 @@ class Site(BaseModel):
         return cls(
             sweep=sweep,
             profile=profile,
-            archive=source.freeze(code, write=write),
+            archive=source_code.freeze(code, write=write),
             python=python_command(profile, code, write=write),
             variables=exportable_variables(os.environ),
             results=results,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from suite.config import Distribution, InputError
-from suite.tickets.coding import Coding, CorruptData, inflated
+from suite.tickets.entropy_coding import Coding, CorruptData, inflated
 
 Dtype = Literal["float32", "float64", "float16", "bfloat16"]
 # Of the survivors' weights: as the seed has them, with some signs turned, of later draws, or as they are.

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from suite import methods
-from suite.methods.groups import fan_in_of
+from suite.methods.param_groups import fan_in_of
 from suite.records import Stored
-from suite.tickets import coding, networks, theta
-from suite.tickets.coding import CorruptData
+from suite.tickets import entropy_coding, networks, theta
+from suite.tickets.entropy_coding import CorruptData
 from suite.tickets.file import TicketFile
 from suite.tickets.header import MOST_DRAWS, Header, Layer, NetworkMetadata, Source, TensorEntry, TicketError
 from suite.tickets.theta import ValueSampler
@@ -102,7 +102,7 @@ def entropy_bytes(ticket: TicketFile) -> float:
     with _garbled():
         check_lengths(ticket.header)
         for layer, _, weights in ticket.sections():
-            found += coding.entropy_bytes((layer.num - layer.kept, layer.kept))
+            found += entropy_coding.entropy_bytes((layer.num - layer.kept, layer.kept))
             found += theta.entropy_bytes(layer, ticket.header.sources[layer.source], weights)
     return found
 
@@ -111,7 +111,7 @@ def check_lengths(header: Header) -> None:
     """Raise Garbled where the sections cannot be so long: before any memory is taken for what they say."""
     for layer in header.layers:
         try:
-            coding.check_length(*layer.mask, (layer.num - layer.kept, layer.kept))
+            entropy_coding.check_length(*layer.mask, (layer.num - layer.kept, layer.kept))
             theta.check_length(layer, header.sources[layer.source])
         except CorruptData as error:
             raise CorruptData(f"{layer.name}: {error}") from None
@@ -126,7 +126,7 @@ def _layer(
     if not networks.same_bits(torch.where(mask, values, 0.0).to(param.dtype), param.detach().reshape(-1)):
         raise ValueError(f"{name}: does not hold theta * mask: it was changed since the optimizer's last step")
     symbols = mask.cpu().numpy().astype(np.int32)
-    form, bits = coding.encode(symbols, (mask.numel() - len(kept), len(kept)))
+    form, bits = entropy_coding.encode(symbols, (mask.numel() - len(kept), len(kept)))
     draw = ValueSampler(source, fan_in_of(param, optimizer.param_groups[number]), position, values.dtype)
     said = theta.encode_theta(kept, values[kept], draw)
     layer = Layer(
@@ -148,7 +148,7 @@ def _effective(layer: Layer, source: Source, mask: bytes, section: bytes) -> Ten
     fan_in = source.fan_in or max(math.prod(layer.shape[1:]), 1)
     draw = ValueSampler(source, fan_in, layer.position, torch.promote_types(dtype, torch.float32))
     survivors, flat, start = theta.ThetaDecoder(layer, section, draw), torch.zeros(layer.num, dtype=dtype), 0
-    for chunk in coding.decode(layer.mask[0], mask, (layer.num - layer.kept, layer.kept)):
+    for chunk in entropy_coding.decode(layer.mask[0], mask, (layer.num - layer.kept, layer.kept)):
         index = torch.from_numpy(np.flatnonzero(chunk) + start)
         if survivors.taken + len(index) > layer.kept:
             raise CorruptData(f"{layer.name}: its mask keeps more weights than it says")
@@ -167,7 +167,7 @@ def _garbled() -> Iterator[None]:
 
 def _tensors(header: Header, packed: bytes) -> dict[str, Tensor]:
     total = sum(tensor.num_bytes for tensor in header.tensors)
-    raw = coding.inflated(packed, total) if header.tensors_coding == "zlib" else packed
+    raw = entropy_coding.inflated(packed, total) if header.tensors_coding == "zlib" else packed
     if len(raw) != total:
         raise CorruptData(f"its tensors have {len(raw)} bytes: they must have {total}")
     return dict(_cut(header.tensors, raw))

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from suite.methods.random import values_at
-from suite.tickets import coding, networks
-from suite.tickets.coding import Coding, CorruptData
+from suite.tickets import entropy_coding, networks
+from suite.tickets.entropy_coding import Coding, CorruptData
 from suite.tickets.header import Layer, Source, Theta
 
 _COUNT = np.dtype("<u4")
@@ -63,7 +63,7 @@ def encode_theta(kept: Tensor, values: Tensor, draw: ValueSampler) -> EncodedThe
     if draw.source.distribution == "signed_constant" and networks.same_bits(torch.where(turned, -first, first), values):
         symbols = turned.cpu().numpy().astype(np.int32)
         num = int(symbols.sum())
-        return EncodedTheta("signs", *coding.encode(symbols, (len(symbols) - num, num)), turned=num)
+        return EncodedTheta("signs", *entropy_coding.encode(symbols, (len(symbols) - num, num)), turned=num)
     last = last_draws(kept, values, draw)
     return _stored(values) if last is None else _said_draws(last.cpu().numpy().astype(np.int32))
 
@@ -84,9 +84,9 @@ class ThetaDecoder:
             self._said = torch.frombuffer(bytearray(section), dtype=draw.dtype) if kept else torch.empty(0)
         elif self._kind == "draws":
             counts, rest = _read_counts(section, kept, draw.source.num_draws)
-            self._said = _joined(coding.decode(form, rest, counts), kept)
+            self._said = _joined(entropy_coding.decode(form, rest, counts), kept)
         elif self._kind == "signs":
-            self._said = _joined(coding.decode(form, section, (kept - layer.turned, layer.turned)), kept).bool()
+            self._said = _joined(entropy_coding.decode(form, section, (kept - layer.turned, layer.turned)), kept).bool()
 
     def take(self, index: Tensor) -> Tensor:
         """The weights of the next survivors, at these logical indices."""
@@ -120,9 +120,9 @@ def entropy_bytes(layer: Layer, source: Source, section: bytes) -> float:
     """What the survivors' weights need at least, each said without regard to the others."""
     kind, _, length = layer.theta
     if kind == "signs":
-        return coding.entropy_bytes((layer.kept - layer.turned, layer.turned))
+        return entropy_coding.entropy_bytes((layer.kept - layer.turned, layer.turned))
     if kind == "draws":
-        return coding.entropy_bytes(_read_counts(section, layer.kept, source.num_draws)[0])
+        return entropy_coding.entropy_bytes(_read_counts(section, layer.kept, source.num_draws)[0])
     return float(length)
 
 
@@ -136,7 +136,7 @@ def check_length(layer: Layer, source: Source) -> None:
     elif kind == "draws":
         fits = length <= 5 * 4 * (source.num_draws + 1) + 16 + layer.kept * 4
     else:
-        coding.check_length(form, length, (layer.kept - layer.turned, layer.turned))
+        entropy_coding.check_length(form, length, (layer.kept - layer.turned, layer.turned))
         fits = source.distribution == "signed_constant"
     if not fits:
         raise CorruptData(f"{length} bytes cannot be its weights ({kind}, {form})")
@@ -146,17 +146,17 @@ def _stored(values: Tensor) -> EncodedTheta:
     return EncodedTheta("values", "raw", values.cpu().contiguous().view(torch.uint8).numpy().tobytes())
 
 
-def _said_draws(last: coding.Symbols) -> EncodedTheta:
+def _said_draws(last: entropy_coding.Symbols) -> EncodedTheta:
     """How often each draw is the last one, then which."""
     counts = np.bincount(last)
     head = zlib.compress(counts.astype(_COUNT).tobytes(), 9)
-    form, data = coding.encode(last, counts.tolist())
+    form, data = entropy_coding.encode(last, counts.tolist())
     return EncodedTheta("draws", form, len(head).to_bytes(4, "little") + head + data)
 
 
 def _read_counts(section: bytes, num: int, num_draws: int) -> tuple[list[int], bytes]:
     length = int.from_bytes(section[:4], "little")
-    head = coding.inflated(section[4 : 4 + length], 4 * (num_draws + 1))
+    head = entropy_coding.inflated(section[4 : 4 + length], 4 * (num_draws + 1))
     if len(head) % 4 or len(section) < 4 + length:
         raise CorruptData("its count of draws is cut short")
     counts: Sequence[int] = np.frombuffer(head, dtype=_COUNT).tolist()
@@ -165,7 +165,7 @@ def _read_counts(section: bytes, num: int, num_draws: int) -> tuple[list[int], b
     return list(counts), section[4 + length :]
 
 
-def _joined(chunks: Iterable[coding.Symbols], num: int) -> Tensor:
+def _joined(chunks: Iterable[entropy_coding.Symbols], num: int) -> Tensor:
     out = torch.empty(num, dtype=torch.int32)
     start = 0
     for chunk in chunks:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.records import EpochMetrics, source
+from suite.records import EpochMetrics, source_code
 from suite.stopping import Stopped
 from suite.train import checkpoint
 from suite.train.setup import Run
@@ -169,7 +169,7 @@ class CheckpointManager:
         return {
             "trial_id": run.trial.trial_id,
             "data_id": run.data.data_id,
-            "code_id": source.code_id(),
+            "code_id": source_code.code_id(),
             "torch": torch.__version__,
             "device": run.device.type,
         }

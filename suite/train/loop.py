@@ -14,7 +14,7 @@ from suite import data
 from suite.config import Trial
 from suite.data.interface import SplitName
 from suite.methods.update.signs import Signs, storage_of
-from suite.records import SMALL_TEST, EpochMetrics, Result, Stored, Writer, non_finite_to_none, provenance, source
+from suite.records import SMALL_TEST, EpochMetrics, Result, Stored, Writer, non_finite_to_none, provenance, source_code
 from suite.train import distributed, network_files
 from suite.train.checkpoint_manager import CheckpointManager, Progress
 from suite.train.evaluate import Evaluation, evaluate
@@ -227,8 +227,8 @@ def _result(
         seconds=seconds,
         started_at=progress.started_at,
         data_id=run.data.data_id,
-        code_id=source.code_id(),
-        git_commit=source.git_commit(),
+        code_id=source_code.code_id(),
+        git_commit=source_code.git_commit(),
         versions=provenance.versions(),
         host=socket.gethostname(),
         device=provenance.device_name(run.device),

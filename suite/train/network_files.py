@@ -12,7 +12,7 @@ from suite import tickets
 from suite.config import identity
 from suite.data.interface import SplitName
 from suite.records import DENSE, TICKET, Stored, non_finite_to_none
-from suite.tickets import NetworkMetadata, coding, dense, networks
+from suite.tickets import NetworkMetadata, dense, entropy_coding, networks
 from suite.train.evaluate import Evaluation
 from suite.train.setup import Run
 
@@ -24,7 +24,7 @@ def check(run: Run) -> None:
     """Raise InputError where a library is missing: before the training, not after it."""
     dense.import_safetensors()
     if run.optimizer.masked:
-        coding.import_constriction()
+        entropy_coding.import_constriction()
 
 
 def save_network(run: Run, folder: Path, metrics: Metrics, evaluate: Evaluate) -> list[Stored]:

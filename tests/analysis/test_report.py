@@ -17,7 +17,7 @@ from analysis import export, report
 from suite import records
 from suite.cli import run
 from suite.config.sweep_file import load_sweep
-from suite.records import source
+from suite.records import source_code
 from suite.records.ledger import Ledger
 
 OTHER = """\
@@ -152,7 +152,7 @@ def test_tables_and_pages_from_an_archive(sweep: Any, tmp_path: Path) -> None:
     """A driver that is a job runs from a frozen copy of the code: a zip file."""
     planned, ledger = sweep(), Ledger(tmp_path / "results")
     write(ledger, planned)
-    environment = {**os.environ, "PYTHONPATH": str(source.freeze(tmp_path / "code"))}
+    environment = {**os.environ, "PYTHONPATH": str(source_code.freeze(tmp_path / "code"))}
     for module, flags in (("analysis.tables", []), ("analysis.figures", []), ("analysis.report", ["--no-mlflow"])):
         command = [sys.executable, "-P", "-m", module, str(planned.path), "--results", str(ledger.root), *flags]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)

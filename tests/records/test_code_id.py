@@ -149,7 +149,7 @@ COUNTS_NOT: dict[str, tuple[str, Edit]] = {
     "docstrings of settings": ("config/trial.py", lambda text: re.sub(r'(class .*:\n    """)', r"\1X. ", text)),
     "blank lines": ("models/conv.py", lambda text: _after_docstring(text, "\n\n  \n")),
     "spaces at ends of lines": ("models/conv.py", lambda text: text.replace("\n\n", "  \n\n")),
-    "the text of an error": ("config/problems.py", lambda text: text.replace("is missing", "is not there")),
+    "the text of an error": ("config/error_messages.py", lambda text: text.replace("is missing", "is not there")),
     "a command": ("data/imagenet/scan.py", lambda text: text + "\nx = 1\n"),
     "how checkpoints are read": ("train/checkpoint.py", lambda text: text + "\nx = 1\n"),
     "how trials are launched": ("launch/local.py", lambda text: text + "\nx = 1\n"),

@@ -14,7 +14,7 @@ from support.trial_processes import VOLATILE_FIELDS
 from suite import data, methods, models, train
 from suite.config import InputError, Trial
 from suite.launch import inline
-from suite.records import EpochMetrics, Result, provenance, read_failure, read_metrics, read_result, source
+from suite.records import EpochMetrics, Result, provenance, read_failure, read_metrics, read_result, source_code
 from suite.records.ledger import Ledger
 from suite.train import loop, setup
 from suite.train.step import train_step
@@ -163,7 +163,7 @@ def test_predictions_give_the_test_accuracy(ran: dict[str, Any], method: str) ->
 def test_where_the_numbers_come_from(ran: dict[str, Any]) -> None:
     result, *_ = ran["weights"]
     assert result.data_id == data.load(trial_of("weights").dataset, data_dir=None, device="cpu").data_id
-    assert result.code_id == source.code_id()
+    assert result.code_id == source_code.code_id()
     assert {"python", "torch", "numpy"} <= result.versions.keys()
     assert result.versions["torch"] == torch.__version__
     assert result.host

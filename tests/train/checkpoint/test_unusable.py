@@ -16,7 +16,7 @@ from support.checkpoint_states import IDENTITY, MAGIC, flip, save, step_read, ti
 from support.disks import list_names
 
 from suite import data, train
-from suite.records import source
+from suite.records import source_code
 from suite.train import checkpoint
 
 
@@ -181,7 +181,7 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, kind: str) -> None:
         torch.save(evil, payload, _use_new_zipfile_serialization=kind == "torch's format")
     trial = tiny("weights")
     data_id = data.load(trial.dataset, data_dir=None, device="cpu").data_id
-    code_id = source.code_id()
+    code_id = source_code.code_id()
     identity = {
         "trial_id": trial.trial_id,
         "data_id": data_id,

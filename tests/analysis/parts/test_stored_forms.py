@@ -10,7 +10,7 @@ from support.fake_results import fake_result
 
 from analysis import figures, tables
 from analysis.parts.cells import Cell
-from analysis.parts.stored import Size, smallest_form
+from analysis.parts.stored_forms import Size, smallest_form
 from suite.config import Trial
 from suite.records import Summary
 

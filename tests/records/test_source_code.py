@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from support.sweep_files import GOOD
 
-from suite.records import source
+from suite.records import source_code
 
-WHO = "from suite.records import source; print(source.__file__, source.code_id(), source.git_commit(), sep='|')"
+WHO = (
+    "from suite.records import source_code as source; "
+    "print(source.__file__, source.code_id(), source.git_commit(), sep='|')"
+)
 
 
 @pytest.fixture
@@ -44,12 +47,12 @@ def python(code: Path, cwd: Path, *args: object) -> str:
 
 def frozen(code: Path, into: Path) -> Path:
     return Path(
-        python(code, into.parent, "-c", f"from suite.records.source import *; print(freeze(Path({str(into)!r})))")
+        python(code, into.parent, "-c", f"from suite.records.source_code import *; print(freeze(Path({str(into)!r})))")
     )
 
 
 def test_equal_code_gives_an_equal_archive(tmp_path: Path, checkout: Path) -> None:
-    first, second = source.freeze(tmp_path / "a"), source.freeze(tmp_path / "b" / "c")
+    first, second = source_code.freeze(tmp_path / "a"), source_code.freeze(tmp_path / "b" / "c")
     assert first.name == second.name and first.read_bytes() == second.read_bytes()
     assert [path.name for path in (tmp_path / "a").iterdir()] == [first.name]
     copied = frozen(checkout, tmp_path / "d")
@@ -64,20 +67,20 @@ def test_equal_code_gives_an_equal_archive(tmp_path: Path, checkout: Path) -> No
 
 
 def test_an_archive_that_is_there_is_not_written_again(tmp_path: Path) -> None:
-    archive = source.freeze(tmp_path)
+    archive = source_code.freeze(tmp_path)
     os.utime(archive, (1e9, 1e9))
-    assert source.freeze(tmp_path) == archive
+    assert source_code.freeze(tmp_path) == archive
     assert archive.stat().st_mtime == 1e9
 
 
 def test_nothing_is_written_when_only_asked(tmp_path: Path) -> None:
-    archive = source.freeze(tmp_path / "code", write=False)
+    archive = source_code.freeze(tmp_path / "code", write=False)
     assert not (tmp_path / "code").exists()
-    assert source.freeze(tmp_path / "code") == archive
+    assert source_code.freeze(tmp_path / "code") == archive
 
 
 def test_an_archive_holds_the_code_and_no_leftovers(tmp_path: Path, repository: Path) -> None:
-    with zipfile.ZipFile(source.freeze(tmp_path)) as archive:
+    with zipfile.ZipFile(source_code.freeze(tmp_path)) as archive:
         names = archive.namelist()
     assert len(names) == len(set(names))
     assert {"suite/__init__.py", "suite/sweep/__main__.py", "analysis/__init__.py", "suite/slurm/profile.py"} <= set(
@@ -89,27 +92,29 @@ def test_an_archive_holds_the_code_and_no_leftovers(tmp_path: Path, repository: 
 
 
 def test_the_frozen_code_says_the_same_of_itself(tmp_path: Path, decoy: Path) -> None:
-    archive = source.freeze(tmp_path)
+    archive = source_code.freeze(tmp_path)
     said = python(archive, decoy, "-c", WHO).split("|")
-    assert said == [str(archive / "suite/records/source.py"), source.code_id(), str(source.git_commit())]
+    assert said == [str(archive / "suite/records/source_code.py"), source_code.code_id(), str(source_code.git_commit())]
 
 
 def test_code_outside_of_a_checkout_has_no_commit(tmp_path: Path, checkout: Path, decoy: Path) -> None:
     archive = frozen(checkout, tmp_path / "code")
     assert python(archive, decoy, "-c", WHO).split("|") == [
-        str(archive / "suite/records/source.py"),
-        source.code_id(),
+        str(archive / "suite/records/source_code.py"),
+        source_code.code_id(),
         "None",
     ]
-    again = python(archive, decoy, "-c", "from suite.records import source; print(source.git_commit() is None)")
+    again = python(
+        archive, decoy, "-c", "from suite.records import source_code as source; print(source.git_commit() is None)"
+    )
     assert again == "True"
 
 
 def test_a_frozen_archive_freezes_to_itself(tmp_path: Path, decoy: Path) -> None:
-    archive = source.freeze(tmp_path / "a")
+    archive = source_code.freeze(tmp_path / "a")
     assert frozen(archive, tmp_path / "b") == archive
     assert not (tmp_path / "b").exists()
-    assert source.frozen_archive() is None
+    assert source_code.frozen_archive() is None
 
 
 def test_a_later_edit_changes_nothing_in_the_archive(tmp_path: Path, checkout: Path, decoy: Path) -> None:
@@ -127,7 +132,7 @@ def test_a_later_edit_changes_nothing_in_the_archive(tmp_path: Path, checkout: P
 
 
 def test_the_sweep_command_works_from_the_archive(tmp_path: Path, decoy: Path) -> None:
-    archive = source.freeze(tmp_path)
+    archive = source_code.freeze(tmp_path)
     (decoy / "s.yaml").write_text(GOOD)
     said = python(archive, decoy, "-m", "suite.sweep", "s.yaml", "--dry-run")
     assert "1 missing; 1 to run" in said
@@ -136,7 +141,7 @@ def test_the_sweep_command_works_from_the_archive(tmp_path: Path, decoy: Path) -
 
 def test_a_job_of_the_archive_would_run_the_archive(tmp_path: Path, decoy: Path) -> None:
     """The batch script that a driver would submit which itself runs from a frozen copy."""
-    archive = source.freeze(tmp_path)
+    archive = source_code.freeze(tmp_path)
     (decoy / "s.yaml").write_text(GOOD)
     (decoy / "p.yaml").write_text("partition: main\n")
     said = python(
@@ -148,7 +153,7 @@ def test_a_job_of_the_archive_would_run_the_archive(tmp_path: Path, decoy: Path)
 
 
 def test_modules_that_a_sweep_loads_come_from_the_archive(tmp_path: Path, decoy: Path) -> None:
-    archive = source.freeze(tmp_path)
+    archive = source_code.freeze(tmp_path)
     code = (
         "import sys, suite.train, suite.sweep.tune, suite.launch.job_entry, suite.launch.inline;"
         "import analysis.tables, analysis.figures;"
