@@ -144,7 +144,7 @@ def test_no_module_needs_itself() -> None:
     ],
 )
 def test_a_command_that_has_moved_names_its_new_place(old: str, new: str) -> None:
-    assert len(MODULES[old].read_text(encoding="utf-8").splitlines()) == 3 and new in MODULES
+    assert len(MODULES[old].read_text(encoding="utf-8").splitlines()) <= 4 and new in MODULES
     done = subprocess.run([sys.executable, "-m", old, "x"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"python -m {old} is now python -m {new}\n"
