@@ -117,7 +117,7 @@ def load_sweep(path: str | Path, only: Sequence[str] = (), overrides: Sequence[s
     Args:
         path: the file; where there is none, a sweep of this file name that comes with the suite.
         only: ``KEY=VALUE`` filters; a trial must pass all of them.
-        sets: ``KEY=VALUE`` settings laid over every trial; an axis set so collapses.
+        overrides: ``KEY=VALUE`` settings laid over every trial; an axis set so collapses.
 
     Raises:
         InputError: with one line for each mistake.

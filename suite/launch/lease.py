@@ -100,7 +100,7 @@ class Lease:
 
         Args:
             trial_folder: made where it is missing.
-            patience: seconds to wait for a living owner to end, and for one elsewhere to give a sign of life.
+            timeout: seconds to wait for a living owner to end, and for one elsewhere to give a sign of life.
             take_over: take it from a living owner too; that one then ends by itself.
             should_stop: asked while it waits.
 

@@ -97,8 +97,8 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
         try:
             _run(plan, sweep, ledger, args, profile)
         except KeyboardInterrupt:
-            told = _LOCAL_STOP_MESSAGE if profile is None else _SLURM_STOP_MESSAGE.format(sweep.name)
-            console.print(f"stopped: what is done is kept, {told}")
+            advice = _LOCAL_STOP_MESSAGE if profile is None else _SLURM_STOP_MESSAGE.format(sweep.name)
+            console.print(f"stopped: what is done is kept, {advice}")
             return STOPPED_STATUS
         except ray_monitor.RayStartError as error:
             console.print(f"Ray did not start: {error}: what is done is kept; the same command tries again")
@@ -108,8 +108,8 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
     files = _report(sweep, ledger)
     if ran:
         summaries = [summary for trial_id in ran if (summary := plan.found[trial_id].summary)]
-        told, compared = cost.compared(estimated, summaries, time.monotonic() - start)
-        console.print(told)
+        text, compared = cost.compared(estimated, summaries, time.monotonic() - start)
+        console.print(text)
         files.append(cli.report_folder(sweep, ledger) / "cost.json")
         records.write_text_atomic(files[-1], json.dumps(compared, indent=1))
     _publish(sweep, ledger, args.tracking_uri, files)

@@ -32,7 +32,7 @@ def exit_if_ray_dies(ray: Any, stop: Path, busy: Callable[[], bool], on_death: C
         ray: the module; a Ray that is not ours is its job's affair.
         stop: the file that asks trials to save themselves and stop.
         busy: some have not done so yet.
-        tell: says what happened.
+        on_death: says what happened.
     """
     node = ray._private.worker._global_node  # ray has no public name for its processes
     if RAY_ADDRESS in os.environ or node is None:

@@ -71,7 +71,7 @@ def save(
         step: of the optimizer; a later checkpoint of the same step takes the place of this one.
         identity: what a trial must have in common with it to go on from it.
         stream: what else it must have in common, where images go on inside an epoch.
-        border: it stands between two epochs, and is kept until the next one that does.
+        epoch_boundary: it stands between two epochs, and is kept until the next one that does.
 
     Raises:
         OSError: the disk is full, say. Earlier checkpoints are untouched.

@@ -38,7 +38,7 @@ def evaluate(
         data: where the split is.
         split: its name.
         group: the ranks, each of which takes its share; all get the same answer.
-        between: called after each batch, on every rank equally often.
+        after_batch: called after each batch, on every rank equally often.
     """
     num = data.num_images(split)
     of_images = torch.zeros((2, num), dtype=torch.int64)  # predicted classes, and whether they are right

@@ -25,8 +25,8 @@ MUTANTS = {
     "lowest scores kept": Mutant(
         (
             ("update/plain.py", 'rank = scores if rank_by == "scores"', 'rank = -scores if rank_by == "scores"'),
-            ("update/tracking.py", "if sgd.absolute else block.score\n", "if sgd.absolute else -block.score\n"),
-            ("update/tracking.py", "(score.abs() if absolute else score)", "(score.abs() if absolute else -score)"),
+            ("update/cpu.py", "if sgd.absolute else block.score\n", "if sgd.absolute else -block.score\n"),
+            ("update/cpu.py", "(score.abs() if absolute else score)", "(score.abs() if absolute else -score)"),
         ),
         "test_edge_popup.py::test_one_weight_by_hand",
         gate=True,
