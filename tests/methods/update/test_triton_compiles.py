@@ -50,7 +50,7 @@ for name, capability, constants in json.load(sys.stdin):
     signature = {key: "constexpr" if key in constants else types[key] for key in kernel.arg_names}
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
     texts.append(compile(source, target=GPUTarget("cuda", capability, 32), options=dict(form._OPTIONS)).asm["ptx"])
-json.dump([texts, [form.BLOCK, form.SEARCHED, form.HELPERS, form._OPTIONS]], sys.stdout)
+json.dump([texts, [form.BLOCK, form.SEARCHED, form.PROGRAMS_PER_PHASE, form._OPTIONS]], sys.stdout)
 """
 
 
