@@ -45,7 +45,7 @@ class ReferenceTrial(NamedTuple):
 
 @dataclass(frozen=True)
 class Reference:
-    """ReferenceTrial trials by trial_id, all from one code on one kind of machine."""
+    """The kept trials by trial_id, all from one code on one kind of machine."""
 
     code_id: str
     git_commit: str | None

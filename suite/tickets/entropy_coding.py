@@ -46,7 +46,7 @@ def decode(coding: Coding, data: bytes, counts: Sequence[int]) -> Iterator[Symbo
     """The symbols that ``encode`` was given, in chunks.
 
     Raises:
-        Garbled: the bytes are not those of such symbols.
+        CorruptData: the bytes are not those of such symbols.
     """
     num, seen = sum(counts), np.zeros(len(counts), dtype=np.int64)
     check_length(coding, len(data), counts)
@@ -61,7 +61,7 @@ def inflated(data: bytes, most: int) -> bytes:
     """What zlib compressed, which is at most so many bytes.
 
     Raises:
-        Garbled: it is no such stream, is cut short, longer, or followed by something.
+        CorruptData: it is no such stream, is cut short, longer, or followed by something.
     """
     unpacker = zlib.decompressobj()
     try:
@@ -90,7 +90,7 @@ def is_plain(counts: Sequence[int]) -> bool:
 
 
 def check_length(coding: Coding, length: int, counts: Sequence[int]) -> None:
-    """Raise Garbled where so many bytes cannot hold these symbols: before any memory is taken for them."""
+    """Raise CorruptData where so many bytes cannot hold these symbols: before any memory is taken for them."""
     if is_plain(counts) or coding == "none":
         fits = is_plain(counts) and coding == "none" and length == 0
     elif coding == "raw":

@@ -108,7 +108,7 @@ def entropy_bytes(ticket: TicketFile) -> float:
 
 
 def check_lengths(header: Header) -> None:
-    """Raise Garbled where the sections cannot be so long: before any memory is taken for what they say."""
+    """Raise CorruptData where the sections cannot be so long: before any memory is taken for what they say."""
     for layer in header.layers:
         try:
             entropy_coding.check_length(*layer.mask, (layer.num - layer.kept, layer.kept))

@@ -74,7 +74,7 @@ class ThetaDecoder:
     ``taken`` counts those made so far.
 
     Raises:
-        Garbled: it is not what ``encode_theta`` writes.
+        CorruptData: it is not what ``encode_theta`` writes.
     """
 
     def __init__(self, layer: Layer, section: bytes, draw: ValueSampler) -> None:
@@ -127,7 +127,7 @@ def entropy_bytes(layer: Layer, source: Source, section: bytes) -> float:
 
 
 def check_length(layer: Layer, source: Source) -> None:
-    """Raise Garbled where a section's length cannot be right: before any memory is taken."""
+    """Raise CorruptData where a section's length cannot be right: before any memory is taken."""
     kind, form, length = layer.theta
     if kind == "seed":
         fits = form == "none" and length == 0

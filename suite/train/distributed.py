@@ -76,8 +76,8 @@ def rank_info_from_env(environ: Mapping[str, str] = os.environ) -> RankInfo:
     try:
         return RankInfo(*(int(environ[name]) for name in names))
     except (KeyError, ValueError):
-        told = ", ".join(f"{name}={environ.get(name, '(unset)')}" for name in names)
-        raise InputError(f"environment: {told}: all of them must be whole numbers, or none be set") from None
+        given = ", ".join(f"{name}={environ.get(name, '(unset)')}" for name in names)
+        raise InputError(f"environment: {given}: all of them must be whole numbers, or none be set") from None
 
 
 class Group:

@@ -65,26 +65,26 @@ def train(
 
 
 def _train(run: Run, folder: Path, on_epoch: Callable[[EpochMetrics], None], should_stop: Callable[[], bool]) -> Result:
-    trial, keeper = run.trial, CheckpointManager(run, folder, should_stop)
+    trial, checkpoints = run.trial, CheckpointManager(run, folder, should_stop)
     if trial.keep_network:
         network_files.check(run)
-    progress = keeper.resume()
+    progress = checkpoints.resume()
     writer = Writer(folder, progress.lines) if run.group.rank == 0 else None
     while len(progress.lines) < trial.epochs and _is_finite(progress.lines):
-        _train_epoch(run, progress, keeper)
-        line = _end_epoch(run, progress, keeper)
+        _train_epoch(run, progress, checkpoints)
+        line = _end_epoch(run, progress, checkpoints)
         if writer:
             writer.epoch(line)
         on_epoch(line)
-        keeper.after_epoch(progress)
-    test = _evaluate(run, "test", progress, keeper) if _finished(run, progress) and trial.evaluate_test else None
+        checkpoints.after_epoch(progress)
+    test = _evaluate(run, "test", progress, checkpoints) if _finished(run, progress) and trial.evaluate_test else None
     metrics = _metrics(progress, test)
     stored: list[Stored] = []
     if _finished(run, progress) and trial.keep_network:
         stored = network_files.save_network(
-            run, folder, metrics, lambda run, split: _evaluate(run, split, progress, keeper)
+            run, folder, metrics, lambda run, split: _evaluate(run, split, progress, checkpoints)
         )
-    result = _result(run, progress, metrics, test, stored, keeper.seconds(progress))
+    result = _result(run, progress, metrics, test, stored, checkpoints.seconds(progress))
     if writer:
         writer.finish(result)
     return result
@@ -101,7 +101,7 @@ def lr_at(trial: Trial, epoch: int) -> float:
     return lr / 2 * (1 + math.cos(math.pi * (epoch - schedule.warmup_epochs) / length))
 
 
-def _train_epoch(run: Run, progress: Progress, keeper: CheckpointManager) -> None:
+def _train_epoch(run: Run, progress: Progress, checkpoints: CheckpointManager) -> None:
     """What is left of one pass over the training split."""
     epoch, size = len(progress.lines), run.trial.global_batch_size
     num = run.data.num_epoch_images(size)
@@ -118,7 +118,7 @@ def _train_epoch(run: Run, progress: Progress, keeper: CheckpointManager) -> Non
         progress.num_updates += 1
         now = time.perf_counter()
         progress.train_seconds, clock = progress.train_seconds + now - clock, now
-        keeper.after_step(progress)
+        checkpoints.after_step(progress)
 
 
 def _waiting(batches: Iterator[_Batch], progress: Progress) -> Iterator[_Batch]:
@@ -132,9 +132,9 @@ def _waiting(batches: Iterator[_Batch], progress: Progress) -> Iterator[_Batch]:
         yield batch
 
 
-def _end_epoch(run: Run, progress: Progress, keeper: CheckpointManager) -> EpochMetrics:
+def _end_epoch(run: Run, progress: Progress, checkpoints: CheckpointManager) -> EpochMetrics:
     """Evaluate, and write the epoch down; ``progress`` then stands before the next one."""
-    val = _evaluate(run, "val", progress, keeper)
+    val = _evaluate(run, "val", progress, checkpoints)
     epoch, num_images = len(progress.lines), run.data.num_epoch_images(run.trial.global_batch_size)
     line: EpochMetrics = {
         "epoch": epoch,
@@ -154,11 +154,11 @@ def _end_epoch(run: Run, progress: Progress, keeper: CheckpointManager) -> Epoch
     return line
 
 
-def _evaluate(run: Run, split: SplitName, progress: Progress, keeper: CheckpointManager) -> Evaluation:
+def _evaluate(run: Run, split: SplitName, progress: Progress, checkpoints: CheckpointManager) -> Evaluation:
     run.group.broadcast_buffers(run.model)
     run.model.eval()
     return evaluate(
-        run.predict, run.data, split, group=run.group, after_batch=lambda: keeper.after_eval_batch(progress)
+        run.predict, run.data, split, group=run.group, after_batch=lambda: checkpoints.after_eval_batch(progress)
     )
 
 

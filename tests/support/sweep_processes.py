@@ -31,7 +31,7 @@ def write_sweep(path: Path, *, epochs: int = 2, seeds: tuple[int, ...] = (1, 2),
 
 
 def start_sweep(*args: object, cwd: Path, root: Path = ROOT) -> subprocess.Popen[str]:
-    """The sweep command of a checkout, started in a session of its own, results in ``cwd/result_mtimes``."""
+    """The sweep command of a checkout, started in a session of its own, results in ``cwd/results``."""
     return subprocess.Popen(
         [sys.executable, "-m", "suite.sweep", *map(str, args)],
         cwd=cwd,

@@ -32,8 +32,8 @@ class Encoded(NamedTuple):
                 content = file.read(-1 if self.size is None else self.size)
         except OSError as error:
             return f"cannot be read: {error.strerror}"
-        said, usable = check_image(content, Path(self.name).suffix.lower())
-        return "" if usable else said
+        problem, usable = check_image(content, Path(self.name).suffix.lower())
+        return "" if usable else problem
 
 
 def diagnose_decode_error(
@@ -56,7 +56,7 @@ def diagnose_decode_error(
                 raise Stopped("stopped while broken images were searched for; the same command goes on")
             part = todo[start : start + _AT_ONCE]
             problems = pool.map(Encoded.problem, part)
-            found += [f"{image.name} ({said})" for image, said in zip(part, problems, strict=True) if said]
+            found += [f"{image.name} ({problem})" for image, problem in zip(part, problems, strict=True) if problem]
     if not found:
         return RuntimeError(
             f"DALI: {summarize_error(error)}; no broken image was found among the {len(todo)} of this process"
@@ -68,8 +68,8 @@ def diagnose_decode_error(
 
 def summarize_error(error: Exception) -> str:
     """The line of DALI's long words that says what happened."""
-    told = str(error).rpartition("encountered:")[2].splitlines()
+    lines = str(error).rpartition("encountered:")[2].splitlines()
     lines = [
-        line.strip() for line in told if line.strip() and not line.startswith(("Critical error", "Current pipeline"))
+        line.strip() for line in lines if line.strip() and not line.startswith(("Critical error", "Current pipeline"))
     ]
     return lines[0] if lines else type(error).__name__

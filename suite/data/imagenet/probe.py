@@ -56,8 +56,8 @@ def check_image(content: bytes, extension: str) -> tuple[str, bool]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return f"more than {Image.MAX_IMAGE_PIXELS:,} pixels", False
     except Exception as error:  # Pillow's readers raise whatever they meet
-        said = str(error) or type(error).__name__
-        return ("truncated" if "runcated" in said else f"cannot be decoded: {said}"), False
+        message = str(error) or type(error).__name__
+        return ("truncated" if "runcated" in message else f"cannot be decoded: {message}"), False
     if kind not in _FORMATS or mode not in _MODES:
         return f"{kind} image of mode {mode}: not all loaders decode it alike", False
     if kind == "PNG" and b"IEND" not in content[-16:]:

@@ -48,8 +48,8 @@ class Index(Settings):
     @property
     def packing(self) -> str:
         """8 hex digits that change with the images of any shard and with their order."""
-        told = [shard.sha256 for shard in self.shards()]
-        return hashlib.sha256("".join(told).encode()).hexdigest()[:8]
+        digests = [shard.sha256 for shard in self.shards()]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()[:8]
 
     def shards(self) -> list[Shard]:
         """All of them."""

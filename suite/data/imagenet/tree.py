@@ -143,12 +143,12 @@ def check_rows(rows: list[Row], path: Path, most: float) -> None:
         raise InputError(f"{path}: classes without a usable training image: {_some(empty)}: mend or remove the folders")
     if not left_out:
         return
-    said = f"{len(left_out):,} of {len(images):,} images cannot be used"
+    message = f"{len(left_out):,} of {len(images):,} images cannot be used"
     which = _some([f"{row.path} ({row.problem})" for row in left_out])
     if len(left_out) > most * len(images):
         cure = f"mend them and run {manifest.SCAN} {path.parent}, or raise dataset.max_excluded_share ({most})"
-        raise InputError(f"{path}: {said}: {which}: {cure}")
-    log.warning("%s: %s and are left out: %s", path, said, which)
+        raise InputError(f"{path}: {message}: {which}: {cure}")
+    log.warning("%s: %s and are left out: %s", path, message, which)
 
 
 def _empty_classes(rows: list[Row]) -> list[str]:

@@ -1,7 +1,7 @@
 """The arithmetic of one masked step, apart from the keeping of state, in three forms that give equal bits.
 
-``plain`` is the specification, and the form for whatever the others cannot take. ``tracking`` is the form for CPUs,
-with ``compiled`` where numba is there; ``triton`` is the one for GPUs.
+``plain`` is the specification, and the form for whatever the others cannot take. ``cpu`` is the form for CPUs,
+with ``cpu_numba`` where numba is there; ``triton`` is the one for GPUs.
 """
 
 import logging

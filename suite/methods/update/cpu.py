@@ -3,7 +3,7 @@
 A threshold moves little in one step. So while a block of a layer is in the cache, its updated ranks are compared with
 a narrow band around the last threshold: those below it are counted, those inside it are noted. If the rank that is
 looked for falls into the band, the selection among the few noted ones is the exact one; if not, the whole layer is
-ranked as ``plain`` does it. Where numba can compile for this processor, ``compiled`` makes the pass over memory.
+ranked as ``plain`` does it. Where numba can compile for this processor, ``cpu_numba`` makes the pass over memory.
 """
 
 import math

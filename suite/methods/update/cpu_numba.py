@@ -1,4 +1,4 @@
-"""The step of ``tracking`` as one loop over all layers that numba compiles; nothing is compiled at installation.
+"""The step of ``cpu`` as one loop over all layers that numba compiles; nothing is compiled at installation.
 
 A loop is used only after it has equalled the step that needs no compiler on an example, bit for bit: a processor
 without fused multiply-add, or another rounding of torch, makes it stand back, as a missing numba does.
@@ -151,7 +151,7 @@ def _compile(
 
     @jit  # type: ignore[untyped-decorator]
     def select_in_band(param: Any, position: Any, rank: Any, theta: Any, left: Any, middle: Any, in_order: Any) -> Any:
-        """As ``tracking._select_in_band``; NaN where ties must go by an index that is not the memory's order."""
+        """As ``cpu._select_in_band``; NaN where ties must go by an index that is not the memory's order."""
         last, num_equal, num_lower = middle, 0, 0
         if left > 0:
             last = np.partition(rank, left - 1)[left - 1]

@@ -1,6 +1,6 @@
 """The form for GPUs: equal to ``plain`` bit for bit, two launches a step for all layers, no wait of the host.
 
-The first kernel makes one pass over memory as ``tracking`` does, the second one finds the exact masks; see ``kernels``.
+The first kernel makes one pass over memory as ``cpu`` does, the second one finds the exact masks; see ``kernels``.
 A step can be captured in a CUDA graph once a step was taken outside. A redraw takes a launch a layer, and a sort.
 """
 

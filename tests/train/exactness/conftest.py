@@ -12,7 +12,7 @@ pytest.register_assert_rewrite("support.exactness_compare")  # its asserts say a
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where ``two_rank_results`` leaves the records of WHOLE."""
+    """Where ``two_rank_results`` leaves the records of ``FULL_TRIAL``."""
     return tmp_path_factory.mktemp("whole")
 
 
