@@ -123,6 +123,16 @@ def test_a_module_imports_what_its_room_may(module: str) -> None:
     assert others <= ROOMS[room]
 
 
+@pytest.mark.parametrize("module", [module for module in sorted(MODULES) if module.startswith("analysis.")])
+def test_tables_and_figures_need_no_training(module: str) -> None:
+    """Commands may import anything; those of analysis read records, on machines that have no torch."""
+    if is_command(module):
+        others = {room_of(name) or name.partition(".")[0] for name in imported(module)}
+        reports = {"suite.tracking"} if module == "analysis.report" else set()
+        light = {"suite.config", "suite.records", "suite.cli", "analysis"}
+        assert {room for room in others if not room.startswith("analysis.")} <= light | reports
+
+
 def test_the_rule_has_no_circle_and_no_room_that_is_gone() -> None:
     TopologicalSorter(ROOMS).prepare()  # raises CycleError
     assert {room_of(module) for module in MODULES} - {None} == ROOMS.keys()
@@ -150,7 +160,8 @@ def test_a_command_that_has_moved_names_its_new_place(old: str, new: str) -> Non
     assert done.stderr == f"python -m {old} is now python -m {new}\n"
 
 
-CHANGING = {"append", "add", "update", "clear", "pop", "popitem", "setdefault", "extend", "insert", "remove", "discard"}
+CHANGING = {"append", "appendleft", "add", "update", "clear", "pop", "popleft", "popitem", "setdefault", "extend"}
+CHANGING |= {"insert", "remove", "discard", "sort", "reverse"}
 PROCESS_WIDE = {  # what belongs to the process, not to what it runs
     "suite.scratch._held",  # locks on folders, which the system releases when the process ends
     "suite.methods.update.plan._captured",  # memory that captured CUDA graphs read

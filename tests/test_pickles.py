@@ -1,7 +1,7 @@
 """Nothing that is read can run code: no pickle is loaded here, and what jobs load lies where only we can write.
 
 Others do so for us: submitit in jobs (see the last test), and torchvision for CIFAR, after it has compared MD5 sums.
-That a hostile checkpoint runs nothing is shown in tests/checkpoint.
+That a hostile checkpoint runs nothing is shown in tests/train/checkpoint.
 """
 
 import ast

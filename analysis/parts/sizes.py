@@ -27,7 +27,7 @@ def size_table(found: list[Cell], metric: str) -> pd.DataFrame:
 
     ``payload`` is what says masks and random weights, or weights; the rest is header, norms and biases. ``ratio`` is
     that of the network trained by weight optimization at the same width, in its own smallest form, both without header.
-    ``accuracy_loss`` is what the form costs, in [-1, 1].
+    ``loss`` is what the form costs, in [-1, 1].
     """
     sizes = [(cell, size) for cell in in_order(found) if (size := smallest_form(cell, metric))]
     dense: dict[tuple[str, str, float], float] = {}  # of several series the smallest

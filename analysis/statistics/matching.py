@@ -71,7 +71,7 @@ def match(points: Sequence[Point], target: Group, *, seed: int = 0) -> Match | N
     """The smallest cost for the mean accuracy of ``target``: a value a seed, or a number that is exact.
 
     Accuracy is taken to grow with the logarithm of the cost: cell means are made monotone by least squares, and joined
-    by lines. For the interval cell means and the target's are drawn, independently (``resampling.monte_carlo_draws``).
+    by lines. For the interval cell means and the target's are drawn, independently (``monte_carlo.monte_carlo_draws``).
     Where the true curve bends down between cells, as accuracies do that saturate, lines lie below it and the cost comes
     out too high.
 

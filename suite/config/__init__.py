@@ -1,4 +1,4 @@
-"""Settings: of a trial (here), of a sweep file, its grids and searches. Loads no torch."""
+"""Settings: of a trial (``trial``, re-exported here), of a sweep file, its grids and searches. Loads no torch."""
 
 from suite.config.trial import (
     DATASETS,

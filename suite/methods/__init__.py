@@ -1,6 +1,6 @@
 """Methods: each one is a ``torch.optim.Optimizer`` over an unmodified dense model.
 
-The contract, which ``tests/methods/test_contract.py`` holds every registered method to:
+The contract, which ``tests/methods/test_contract_*.py`` holds every registered method to:
 
 1. A subclass of ``torch.optim.Optimizer``; the model knows nothing of masks. ``cls.masked`` says which
    kind it is; what is said of masks below holds where it is true.

@@ -1,4 +1,4 @@
-"""What a trial leaves (here), and what is known of ten thousand of them: ledger and index."""
+"""What a trial leaves (``files``, re-exported here), and what is known of ten thousand of them: ledger and index."""
 
 from suite.records.files import (
     DENSE,

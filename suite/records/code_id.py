@@ -1,10 +1,11 @@
 """Identity of the code that can change a trial's numbers.
 
-Comments, docstrings and blank lines change no number, so they do not count. Nor do modules that training does not
-compute with: a better error message in them keeps the checkpoints of running trials.
+Comments, docstrings and blank lines change no number, so they do not count. Modules that training does not compute
+with do not count either, so a better error message there keeps the checkpoints of running trials.
 """
 
 import ast
+import codecs
 import hashlib
 import token
 import tokenize
@@ -40,8 +41,15 @@ def code_id_of(suite: Path) -> str:
     """
     digest = hashlib.sha256()
     for file in hashed_files(suite):
-        digest.update(f"{file.relative_to(suite).as_posix()}\0".encode() + normalize_source(file.read_bytes()) + b"\0")
+        digest.update(f"{file.relative_to(suite).as_posix()}\0".encode() + _normalized(file.read_bytes()) + b"\0")
     return digest.hexdigest()[:16]
+
+
+def _normalized(source: bytes) -> bytes:
+    try:
+        return normalize_source(source)
+    except (SyntaxError, tokenize.TokenError):  # a module that somebody edits this moment, and that nothing imports
+        return source
 
 
 def hashed_files(suite: Path) -> list[Path]:
@@ -60,7 +68,7 @@ def normalize_source(source: bytes) -> bytes:
     Raises:
         SyntaxError, tokenize.TokenError: it is not Python.
     """
-    source = source.replace(b"\r\n", b"\n")
+    source = source.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
     lines = [b"", *source.split(b"\n")]  # so that lines[1] is the first one
     tokens = list(tokenize.tokenize(BytesIO(source).readline))
     docstrings = list(_docstrings(ast.parse(source)))
@@ -71,6 +79,7 @@ def normalize_source(source: bytes) -> bytes:
         rest = lines[end[0]][end[1] :]
         lines[start[0] : end[0] + 1] = [lines[start[0]][: start[1]] + rest, *[b""] * (end[0] - start[0])]
     kept = [line if number in inside else line.rstrip() for number, line in enumerate(lines)]
+    inside |= {number + 1 for number, line in enumerate(kept) if line.endswith(b"\\")}  # a blank line ends what goes on
     return b"\n".join(line for number, line in enumerate(kept) if line or number in inside)
 
 

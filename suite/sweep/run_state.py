@@ -1,4 +1,4 @@
-"""What happens to the trials of one sweep while Ray Tune runs them. One object per run; it knows nothing of Ray."""
+"""What happens to the trials of one sweep while Ray Tune runs them: one object per run. Does not import Ray."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ class RunState:
     """Which trials of a run have started and ended, and whether the run was asked to stop.
 
     Args:
-        key: all that pickles of this object hold: what Tune pickles is never used again.
+        key: names the run; a pickle of this object holds nothing else, because nobody reads what Tune pickles.
         units: what Tune runs as one: the trial_ids of each unit.
         display: is called once for each start and end of a trial, and for its epochs.
         stop_file: workers stop their trials once it exists.

@@ -205,7 +205,8 @@ def _trainable(config: dict[str, Any]) -> None:
 def _callback(base: type, state: RunState) -> Any:
     """Tune's events, passed on to ``state``, in the place of Tune's own display.
 
-    Tune pickles it, its class by value: so the class refers to nothing, and the object to what pickles as a key.
+    Tune pickles it together with its class. So the class uses no state of this module, and the object holds only a
+    ``RunState``, which pickles as its key.
     """
 
     class Callback(base):  # type: ignore[misc]

@@ -223,3 +223,10 @@ def test_a_part_of_a_sweep_has_a_figure_of_its_own(sweep: Any, fill: Any) -> Non
     assert figures.main([str(planned.path), "--results", str(ledger.root), "--only", "seed=[1, 2]"]) == 0
     (folder,) = (ledger.root / "reports").iterdir()
     assert folder.name == "two_methods-only-seed=1,2-30e82f"
+
+
+def test_methods_without_a_style_of_their_own_look_different_in_all_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(style, "METHODS", {**style.METHODS, **dict.fromkeys("abcd")})
+    looks = [(each["marker"], each["color"]) for each in map(style._style_of, [*style.STYLES, *"abcd"])]
+    assert len(set(looks)) == len(style.STYLES) + 4
+    assert [style._style_of(name)["marker"] for name in "dcba"] == [marker for marker, _ in reversed(looks)][:4]

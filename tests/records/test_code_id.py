@@ -62,6 +62,26 @@ async def i():
 
     """
     """no docstring either"""
+    y = f"{f'{x}#'} # {x:{len('#')}}" f"""{
+        x
+    } # no
+
+    {{"""
+
+    return x
+
+
+class B:
+    (
+        "a docstring"
+
+        "in parts"  # too
+    )
+
+
+x = i \\
+
+(1)
 '''  # noqa: W291
 ESSENCE = '''import math
 class A:
@@ -84,7 +104,17 @@ async def i():
     x = """no docstring
 
     """
-    """no docstring either"""'''  # noqa: W291
+    """no docstring either"""
+    y = f"{f'{x}#'} # {x:{len('#')}}" f"""{
+        x
+    } # no
+
+    {{"""
+    return x
+class B:
+x = i \\
+
+(1)'''  # noqa: W291
 
 
 def test_comments_docstrings_and_blank_lines_are_left_out() -> None:
@@ -92,8 +122,9 @@ def test_comments_docstrings_and_blank_lines_are_left_out() -> None:
     assert normalize_source(SOURCE.encode()).decode() == ESSENCE
 
 
-def test_line_ends_of_another_system_change_nothing() -> None:
+def test_line_ends_and_marks_of_another_system_change_nothing() -> None:
     assert normalize_source(SOURCE.replace("\n", "\r\n").encode()) == normalize_source(SOURCE.encode())
+    assert normalize_source(b"\xef\xbb\xbf" + SOURCE.encode()) == normalize_source(SOURCE.encode())
 
 
 def words(source: bytes, docstrings: set[tuple[int, int]]) -> list[str]:
@@ -185,6 +216,13 @@ def test_what_changes_no_number_changes_nothing(suite: Path, kind: str) -> None:
     assert edited(suite, *COUNTS_NOT[kind]) == code_id_of(ROOT / "suite")
 
 
+def test_a_module_that_is_no_python_yet_ends_nothing(suite: Path) -> None:
+    (suite / "methods" / "mine.py").write_text("def half(")
+    first = code_id_of(suite)
+    (suite / "methods" / "mine.py").write_text("def half(x")
+    assert len({first, code_id_of(suite), code_id_of(ROOT / "suite")}) == 3
+
+
 def test_a_new_method_counts_at_once(suite: Path) -> None:
     (suite / "methods" / "mine.py").write_text("x = 1\n")
     assert code_id_of(suite) != code_id_of(ROOT / "suite")
@@ -205,7 +243,7 @@ def test_every_module_that_is_named_is_there() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
 def test_another_python_finds_the_same_identity(version: str) -> None:
     if shutil.which(f"python{version}") is None or version == f"{sys.version_info[0]}.{sys.version_info[1]}":
         pytest.skip(f"no other Python {version}")

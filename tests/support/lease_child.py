@@ -1,4 +1,4 @@
-"""Another process does with leases as it is told: a line of standard input each (see processes.py)."""
+"""Another process does with leases as it is told: a line of standard input each (see lease_processes.py)."""
 
 import sys
 import time

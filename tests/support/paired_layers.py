@@ -1,4 +1,4 @@
-"""Layers kept twice with equal bits: one copy takes the steps of ``plain``, the other those of ``tracking``."""
+"""Layers kept twice with equal bits: one copy takes the steps of ``plain``, the other those of ``cpu``."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ def special(num: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 class PairedLayers:
-    """The lists of ``masked_sgd_``, twice; ``thresholds`` are those that ``tracking`` remembers."""
+    """The lists of ``masked_sgd_``, twice; ``thresholds`` are those that ``cpu`` remembers."""
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """The state of one run of a sweep: what it shows, how it stops, and how little of it Tune pickles."""
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -123,7 +124,7 @@ def test_what_tune_pickles_holds_a_key_and_no_trial(part: str, shown: Shown, tmp
     from ray.tune.progress_reporter import TrialProgressCallback
 
     state = state_of(shown, tmp_path, *([f"trial-{i:05}"] for i in range(MANY)))
-    state.request_stop(lambda: None)  # it holds a function that cannot be pickled
+    state.request_stop(threading.Lock().acquire)  # which cannot be pickled
     trials: dict[str, Any] = {f"trial-{i:05}": SimpleNamespace(epochs=i) for i in range(MANY)}
     asha = Ledger(tmp_path, SchedulerSettings(name="asha"))
     made = {

@@ -57,7 +57,7 @@ class Source(Protocol):
 
 
 class TreeSource:
-    """The files of a tree. Training is in the order of ``tree.rank_batches``."""
+    """The files of a tree. Training is in the order of ``loader_base.rank_batches``."""
 
     def __init__(self, files: Files, settings: ImageNetSettings) -> None:
         self._files, self._settings = files, settings

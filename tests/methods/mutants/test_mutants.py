@@ -1,4 +1,4 @@
-"""Each fault of ``mutations`` is seen: by a test of methods at once, by the gate where the sweep can show it."""
+"""Each fault of ``support.method_mutants`` is seen: by a test of methods, by the gate where the sweep can show it."""
 
 import os
 import subprocess

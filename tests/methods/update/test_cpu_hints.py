@@ -1,4 +1,4 @@
-"""What tracking remembers of the last step is a hint: whatever it says, the bits are those of the specification."""
+"""What ``cpu`` remembers of the last step is a hint: whatever it says, the bits are those of the specification."""
 
 import math
 from typing import Any

@@ -24,6 +24,6 @@ def two_rank_results(tmp_path_factory: pytest.TempPathFactory, whole: Path) -> l
 
 @pytest.fixture(scope="session")
 def four_rank_results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """What 4 processes make of FOURS and FEWER: the folder of their records, and what they returned."""
+    """What 4 processes make of ``FOUR_RANK_TRIALS`` and ``FEWER``: the folder of records, and what they returned."""
     folder = tmp_path_factory.mktemp("four")
     return folder, on_ranks(4, run_four_rank_jobs, folder, folder=str(folder), jobs=FOUR_RANK_TRIALS)

@@ -46,7 +46,7 @@ def redraw(
 
 @triton.jit
 def _word(seed, index, draw, parameter):
-    """Word ``index % 4`` of Philox4x32-10 at counter (index // 4, 0, draw, parameter), as ``random.words`` has it."""
+    """Word ``index % 4`` of Philox4x32-10 at counter (index // 4, 0, draw, parameter), as in ``random_words``."""
     zero = tl.zeros_like(index).to(tl.uint32)
     block = (index >> 2).to(tl.uint32)
     w0, w1, w2, w3 = tl.philox(seed, block, zero, zero + draw.to(tl.uint32), zero + parameter.to(tl.uint32))
