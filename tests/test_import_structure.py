@@ -196,7 +196,7 @@ def test_state_lives_in_objects() -> None:
 
 
 def test_a_room_is_not_imported_with_what_it_does_not_need() -> None:
-    """Packages that re-export names import nothing heavy: ``--dry-run`` answers at once."""
+    """Packages that re-export names import nothing heavy."""
     command = (
         "import suite.config, suite.records, sys; sys.exit(bool({'torch', 'numpy', 'pandas'} & sys.modules.keys()))"
     )

@@ -73,7 +73,7 @@ def snapshot_results(cwd: Path) -> Seen:
 def num_runs(cwd: Path) -> int:
     """How many runs stand in the store, as far as it has been made."""
     try:
-        with closing(sqlite3.connect(f"file:{cwd / 'result_mtimes/mlflow.db'}?mode=ro", uri=True)) as store:
+        with closing(sqlite3.connect(f"file:{cwd / 'results/mlflow.db'}?mode=ro", uri=True)) as store:
             return int(store.execute("select count(*) from runs where lifecycle_stage = 'active'").fetchone()[0])
     except sqlite3.Error:
         return 0
