@@ -7,7 +7,7 @@ from typing import Any
 
 from suite.config import Trial
 from suite.launch.lease import Lease
-from suite.records import METRICS, RESULT, EpochMetrics, Result, Writer, index
+from suite.records import EpochMetrics, Result, Writer, index
 
 
 def run(trial: Trial, folder: Path, *, on_epoch: Callable[[EpochMetrics], None], **rest: Any) -> Result:
@@ -27,7 +27,7 @@ def run(trial: Trial, folder: Path, *, on_epoch: Callable[[EpochMetrics], None],
         on_epoch(line)
         result = fake_result(trial)
         writer.finish(result)
-        lease.publish(METRICS, RESULT)
+        lease.publish()
     return result
 
 

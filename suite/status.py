@@ -20,7 +20,7 @@ from typing import Any
 from suite import cli, records
 from suite.config import Trial
 from suite.config.sweep_file import Sweep
-from suite.launch import lease
+from suite.launch import attempts, lease
 from suite.records.ledger import FINAL, Ledger, LedgerEntry
 from suite.slurm.record import JobRecord, read_job
 from suite.sweep.cost import duration
@@ -119,7 +119,7 @@ class StatusMonitor:
             return "queued" if job and not job.cancelled else "unfinished"
         if lease.is_running(folder):
             return "running"
-        owner = lease.owner_of(attempt)
+        owner = attempts.owner_of(attempt)
         left = owner is not None and owner.state() == "gone"
         return "running" if not left and self._beats_on(attempt, bool(owner and job)) else "unfinished"
 
@@ -182,7 +182,7 @@ def _where(folder: Path, job: JobRecord | None, state: str) -> str | None:
     if job and job.id:
         return f"job {job.id}"
     attempt = records.newest_attempt(folder) if state == "running" else None
-    owner = lease.owner_of(attempt) if attempt else None
+    owner = attempts.owner_of(attempt) if attempt else None
     return f"{owner.host}, process {owner.pid}" if owner else None
 
 

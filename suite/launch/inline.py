@@ -7,18 +7,7 @@ from pathlib import Path
 from suite.config import InputError, Trial
 from suite.launch import log, logging_to
 from suite.launch.lease import Lease, TakenOver
-from suite.records import (
-    DENSE,
-    FAILURE,
-    METRICS,
-    RESULT,
-    TICKET,
-    EpochMetrics,
-    Result,
-    index,
-    read_result,
-    write_failure,
-)
+from suite.records import FAILURE, RESULT, EpochMetrics, Result, index, read_result, write_failure
 from suite.stopping import Stopped, StopRequest
 from suite.train import distributed, train
 
@@ -63,12 +52,11 @@ def _attempt(
         lease.check()
         return stop.requested
 
-    for old in (FAILURE, METRICS, TICKET, DENSE):
-        (lease.trial_folder / old).unlink(missing_ok=True)
+    lease.check_now()
+    (lease.trial_folder / FAILURE).unlink(missing_ok=True)
     try:
         result = train(trial, lease.folder, data_dir=data_dir, on_epoch=on_epoch, should_stop=should_stop)
-        networks = [name for name in (TICKET, DENSE) if result.stored and (lease.folder / name).exists()]
-        lease.publish(METRICS, *networks, RESULT)
+        lease.publish()
     except _NOT_TRIAL_FAILURES as error:
         log.info("%s", error)
         raise
@@ -80,8 +68,9 @@ def _attempt(
 
 def _explain(trial: Trial, lease: Lease, error: Exception) -> None:
     """Leave why the trial failed, where it did; a full disk or a lost folder is not its failure."""
+    lease.check_error(error)
     lease.check_now()
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         raise InputError(f"{lease.folder}: {error.strerror}: make room, and the trial goes on from its last checkpoint")
-    write_failure(lease.folder, trial.trial_id, error)
-    lease.publish(FAILURE)
+    write_failure(lease.folder, trial.trial_id, error, lease.number)
+    lease.publish_failure()

@@ -1,33 +1,32 @@
-"""The right to write into a trial's folder: one attempt at a time, and an old one cannot harm a new one.
+"""The right to run a trial: one attempt at a time, and an old one cannot harm a new one.
 
-An attempt writes only inside ``attempt-N``. Whoever takes a trial over renames that folder to ``attempt-(N + 1)``,
-which one caller alone can do: from then on every write of the old attempt misses its folder, and it ends by itself.
-Clocks of two machines are never compared: an owner elsewhere is dead when its heartbeat stands still for a while by
-our own clock, or when its cluster says that its job is over.
+Who may publish is decided by renames (``suite.launch.attempts``). When an owner is dead is decided here. Clocks of two
+machines are never compared: an owner elsewhere is dead when its heartbeat stands still for a while by our own clock,
+for a short while where its cluster says that its job is over.
 """
 
 import contextlib
 import errno
-import os
 import secrets
-import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from suite.config import InputError
-from suite.records import RESULT, attempt_number, listed, newest_attempt, write_text_atomic
+from suite.launch import attempts
+from suite.launch.attempts import OWNER, owner_of, remove_attempts
+from suite.launch.owner import Owner
+from suite.records import FAILURE, RESULT, attempt_number, move, newest_attempt, write_text_atomic
 from suite.slurm import controller
 from suite.stopping import Stopped
 
-OWNER, HEARTBEAT = "owner.json", "heartbeat"
+HEARTBEAT = "heartbeat"
 LEASE_TIMEOUT_SECONDS = 60.0  # how long an owner elsewhere may be silent, and one here is waited for
 HEARTBEAT_SECONDS = 5.0
+_SILENT_BEATS = 3  # of an owner whose job is said to be over
+_RETRY_SECONDS = 0.02
+_GONE = (errno.ENOENT, errno.ESTALE)
 
 
 class Busy(InputError):
@@ -38,50 +37,11 @@ class TakenOver(Exception):
     """Somebody else runs the trial now: this attempt has nothing more to write."""
 
 
-class Owner(BaseModel):
-    """Who runs a trial: ``released`` where nobody does any more. ``job`` is its SLURM job, in its run ``restarts``."""
-
-    model_config = ConfigDict(frozen=True)
-
-    attempt: int
-    host: str
-    boot: str  # of the running kernel and the process namespace: what makes a pid mean something
-    pid: int
-    started: str  # ticks from boot to the start of the process: tells it from a later one of the same pid
-    released: bool = False
-    job: str = ""
-    restarts: str = ""
-    cluster: str = ""
-
-    @classmethod
-    def here(cls, attempt: int) -> "Owner":
-        """This process."""
-        pid = os.getpid()
-        began = _start_of(pid) or ""
-        owner = cls(attempt=attempt, host=socket.gethostname(), boot=_boot(), pid=pid, started=began)
-        return owner.model_copy(update=_job())
-
-    @property
-    def in_our_cluster(self) -> bool:
-        """Its job is one of the SLURM cluster that we are a job of, too: ids mean something only there."""
-        return bool(self.job) and self.cluster == _job()["cluster"]
-
-    def state(self) -> Literal["alive", "gone", "unknown"]:
-        """What this machine can say about the owner."""
-        if self.released:
-            return "gone"
-        if (self.host, self.boot) != (socket.gethostname(), _boot()):
-            ours = _job()
-            again = self.in_our_cluster and self.job == ours["job"] and self.restarts != ours["restarts"]
-            return "gone" if again else "unknown"
-        return "alive" if _start_of(self.pid) in (self.started, "") else "gone"
-
-
 class Lease:
     """A trial's folder, held by this process. ``folder`` is where it writes, ``number`` counts the attempts."""
 
-    def __init__(self, trial_folder: Path, number: int) -> None:
-        self.trial_folder, self.number = trial_folder, number
+    def __init__(self, trial_folder: Path, number: int, token: str) -> None:
+        self.trial_folder, self.number, self._token = trial_folder, number, token
         self.folder = trial_folder / f"attempt-{number}"
         self._stop_event, self._lost = threading.Event(), False
         self._beating = threading.Thread(target=self._beat, daemon=True)
@@ -107,25 +67,25 @@ class Lease:
         Raises:
             Busy: its owner is alive; Stopped: as asked, before there was anything to save.
         """
+        token = secrets.token_hex(8)
         while True:
             trial_folder.mkdir(parents=True, exist_ok=True)
+            attempts.complete(trial_folder)
             held = newest_attempt(trial_folder)
-            if held is None:
-                number = 1
-                taken = _make_first(trial_folder)
-            else:
-                number = attempt_number(held) + 1
-                if not take_over:
-                    _wait_for_end(held, timeout, should_stop)
-                taken = _claim_next_attempt(held, number)
-            if taken:
-                return cls(trial_folder, number)
+            if held is not None and not take_over:
+                _wait_for_end(held, timeout, should_stop)
+            number = 1 if held is None else attempt_number(held) + 1
+            if newest_attempt(trial_folder) == held and attempts.create(trial_folder, number, token):
+                attempts.inherit(trial_folder / f"attempt-{number}")
+                attempts.complete(trial_folder)  # of one that published before we could take it over
+                return cls(trial_folder, number, token)
+            time.sleep(_RETRY_SECONDS)  # another was quicker, or what we see is out of date
 
     def __enter__(self) -> "Lease":
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Where the trial is final, what the attempt needed goes; else it stays for the next one to go on from."""
+        """Where the trial is final, what attempts needed goes; else it stays for the next one to resume from."""
         self._stop_event.set()
         self._beating.join()
         if (self.trial_folder / RESULT).exists():
@@ -139,25 +99,43 @@ class Lease:
             raise TakenOver(f"{self.trial_folder}: another process has taken this trial over: this attempt ends")
 
     def check_now(self) -> None:
-        """``check``, and look now."""
-        self._lost = self._lost or not self.folder.exists()
+        """``check``, and look now: what another machine did may not be seen here yet."""
+        self._lost = self._lost or self._is_followed()
         self.check()
 
-    def publish(self, *names: str) -> None:
-        """Move files of the attempt up into the trial's folder, in this order.
+    def check_error(self, error: BaseException) -> None:
+        """Raise TakenOver where an error says that our folder is gone."""
+        name = getattr(error, "filename", None)
+        gone = isinstance(error, OSError) and error.errno in _GONE
+        self._lost = self._lost or (gone and str(name).startswith(str(self.folder)))
+        self.check()
+
+    def publish(self) -> None:
+        """Make what the attempt holds the records of the trial, which is final then.
 
         Raises:
             TakenOver: the trial is somebody else's now; what he has is not touched.
         """
-        for name in names:
-            try:
-                (self.folder / name).replace(self.trial_folder / name)
-            except FileNotFoundError:
-                self.check_now()
-                raise
+        self._stop_event.set()  # it beats in a folder that is renamed next
+        self._beating.join()
+        self._lost = self._lost or not attempts.publish(self.folder, self._token)
+        self.check()
+
+    def publish_failure(self) -> None:
+        """Move why the attempt failed up into the trial's folder.
+
+        Raises:
+            TakenOver: as in ``publish``; a failure that comes up all the same does not count.
+        """
+        self.check_now()
+        move(self.folder / FAILURE, self.trial_folder / FAILURE)
+
+    def _is_followed(self) -> bool:
+        newest = newest_attempt(self.trial_folder)
+        return not self.folder.exists() or (newest is not None and attempt_number(newest) > self.number)
 
     def _release(self) -> None:
-        owner = Owner.here(self.number).model_copy(update={"released": True})
+        owner = Owner.here(self.number, self._token).model_copy(update={"released": True})
         with contextlib.suppress(OSError):  # taken over, or a full disk: then our end says the same
             write_text_atomic(self.folder / OWNER, owner.model_dump_json())
 
@@ -167,18 +145,11 @@ class Lease:
             count += 1
             try:
                 (self.folder / HEARTBEAT).write_text(str(count))
-            except FileNotFoundError:
-                self._lost = True
+                self._lost = self._lost or self._is_followed()
+            except OSError as error:  # a full disk: the next beat may find room
+                self._lost = self._lost or error.errno in _GONE
+            if self._lost:
                 return
-            except OSError:
-                continue  # a full disk: the next beat may find room
-
-
-def remove_attempts(trial_folder: Path) -> None:
-    """Remove what attempts leave behind."""
-    for path in listed(trial_folder):
-        if path.is_dir() and path.name.lstrip(".").startswith("attempt-"):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def is_running(trial_folder: Path) -> bool:
@@ -188,72 +159,21 @@ def is_running(trial_folder: Path) -> bool:
     return owner is not None and owner.state() == "alive"
 
 
-def _make_first(trial_folder: Path) -> bool:
-    """Make attempt-1 with its owner in it, in one step; False where another was quicker."""
-    fresh, first = trial_folder / f".attempt-{secrets.token_hex(8)}", trial_folder / "attempt-1"
-    try:
-        fresh.mkdir()
-        write_text_atomic(fresh / OWNER, Owner.here(1).model_dump_json())
-        if _becomes(fresh, first):
-            return True
-        if not fresh.exists():
-            shutil.rmtree(first, ignore_errors=True)
-    except FileNotFoundError:  # cleaned up by one who left a final trial
-        pass
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    return False
-
-
-def _claim_next_attempt(held: Path, number: int) -> bool:
-    """Take an attempt over; False where another was quicker."""
-    folder = held.with_name(f"attempt-{number}")
-    try:
-        if not _becomes(held, folder):
-            return False
-        write_text_atomic(folder / OWNER, Owner.here(number).model_dump_json())
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _becomes(folder: Path, attempt: Path) -> bool:
-    """Rename a folder to what is then the newest attempt; False where there is a newer one, or this one."""
-    try:
-        folder.rename(attempt)  # fails where there is one, since it holds a file
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            return False
-        raise
-    newest = newest_attempt(attempt.parent)  # we looked long ago: others may have begun, left and gone on since
-    return newest is None or attempt_number(newest) <= attempt_number(attempt)
-
-
-def owner_of(held: Path) -> Owner | None:
-    """The owner of an attempt; None while one takes it over, or where the file is garbled."""
-    try:
-        owner = Owner.model_validate_json((held / OWNER).read_text())
-    except (OSError, ValidationError, UnicodeDecodeError):
-        return None
-    return owner if owner.attempt == attempt_number(held) else None
-
-
 def _wait_for_end(held: Path, timeout: float, should_stop: Callable[[], bool]) -> None:
     """Return once the owner of an attempt is known to be dead, or has moved on; raise Busy where it lives on."""
-    end, first = time.monotonic() + timeout, _heartbeat(held)
-    asked = False
-    while held.exists():
+    began, first = time.monotonic(), _heartbeat(held)
+    patience: float | None = None
+    while newest_attempt(held.parent) == held:
         owner = owner_of(held)
         state = owner.state() if owner else "unknown"
-        if owner and owner.in_our_cluster and state == "unknown" and not asked:
-            asked = True
-            state = "gone" if controller.is_over(owner.job) else state
         if state == "gone":
             return
         moved = _heartbeat(held) != first
-        if time.monotonic() >= end or (owner and state == "unknown" and moved):
-            if state == "unknown" and not moved:
-                return
+        if patience is None:
+            patience = _patience(owner, timeout) if state == "unknown" else timeout
+        if state == "unknown" and not moved and time.monotonic() >= began + patience:
+            return
+        if time.monotonic() >= began + timeout or (owner and state == "unknown" and moved):
             who = f"process {owner.pid} on {owner.host}" if owner else "another process"
             raise Busy(f"{held.parent}: {who} runs this trial: wait for it or stop it; --take-over takes it from there")
         if should_stop():
@@ -261,41 +181,18 @@ def _wait_for_end(held: Path, timeout: float, should_stop: Callable[[], bool]) -
         time.sleep(min(0.2, timeout))
 
 
+def _patience(owner: Owner | None, timeout: float) -> float:
+    """For how many seconds the heart of an owner elsewhere must stand still before it is dead.
+
+    A cluster's word shortens that, and no more: another cluster of its name may know another job by its id.
+    """
+    if owner and owner.in_our_cluster and (owner.is_earlier_run_of_our_job or controller.is_over(owner.job)):
+        return min(timeout, _SILENT_BEATS * HEARTBEAT_SECONDS)
+    return timeout
+
+
 def _heartbeat(held: Path) -> str | None:
     try:
         return (held / HEARTBEAT).read_text()
     except OSError:
         return None
-
-
-def _job() -> dict[str, str]:
-    """The SLURM job that we are part of, how often it was begun before, and its cluster; "" where there is none."""
-    job, cluster = os.environ.get("SLURM_JOB_ID", ""), os.environ.get("SLURM_CLUSTER_NAME", "")
-    return {"job": job, "restarts": job and os.environ.get("SLURM_RESTART_COUNT", "0"), "cluster": cluster}
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""  # not Linux: the host's name has to do
-
-
-def _start_of(pid: int) -> str | None:
-    """When a living process began, "" where the system does not tell; None where there is none."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return "" if _answers(pid) else None
-    return None if fields[0] in "ZX" else fields[19]  # a zombie has ended
-
-
-def _answers(pid: int) -> bool:
-    """A process is there, though /proc does not show it: no Linux, or one that hides the processes of others."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from suite.config import InputError, Trial
 from suite.launch import logging_to
-from suite.launch.lease import TakenOver, remove_attempts
+from suite.launch.attempts import remove_attempts
+from suite.launch.lease import TakenOver
 from suite.launch.metrics_follower import MetricsFollower
 from suite.records import EpochMetrics, Result, newest_checkpoint, read_failure, read_result, write_failure
 from suite.stopping import EXIT_TAKEN_OVER, EXIT_UNFINISHED, Stopped, StopRequest

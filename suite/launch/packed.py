@@ -10,7 +10,7 @@ from suite.launch import sweep_job
 from suite.launch.job_chain import JobChain, explain_job_end
 from suite.launch.metrics_follower import MetricsFollower
 from suite.launch.slurm import LOOK_SECONDS, wait_until_visible
-from suite.records import FAILURE, RESULT, EpochMetrics, newest_checkpoint
+from suite.records import RESULT, EpochMetrics, has_failed, newest_checkpoint
 from suite.records.ledger import Ledger
 from suite.slurm import request
 from suite.slurm.controller import Job
@@ -115,7 +115,8 @@ class _Pack:
         """Report what is new; True once every trial has ended, and the job with them."""
         for trial_id in list(self.unfinished):
             self._followed[trial_id].poll_metrics()
-            if any((self.unfinished[trial_id] / name).exists() for name in (RESULT, FAILURE)):
+            folder = self.unfinished[trial_id]
+            if (folder / RESULT).exists() or has_failed(folder):
                 self._followed[trial_id].poll_metrics()
                 del self.unfinished[trial_id]
                 self._on_event(trial_id, {"ended": True})

@@ -10,10 +10,18 @@ from pathlib import Path
 
 from suite.config import InputError, Trial
 from suite.launch import job_entry
+from suite.launch.attempts import remove_attempts
 from suite.launch.job_chain import JobChain, explain_job_end, log_to_trial
-from suite.launch.lease import remove_attempts
 from suite.launch.metrics_follower import MetricsFollower
-from suite.records import FAILURE, EpochMetrics, Result, newest_checkpoint, read_failure, read_result, write_failure
+from suite.records import (
+    EpochMetrics,
+    Result,
+    has_failed,
+    newest_checkpoint,
+    read_failure,
+    read_result,
+    write_failure,
+)
 from suite.slurm import request
 from suite.slurm.controller import Job
 from suite.slurm.record import MAX_FRUITLESS_ALLOCATIONS, forget_job
@@ -72,7 +80,7 @@ def _follow(
                 raise jobs.detach_or_cancel()
             followed.poll_metrics()
             time.sleep(LOOK_SECONDS)
-        if wait_until_visible(lambda: read_result(folder) is not None or (folder / FAILURE).exists(), over):
+        if wait_until_visible(lambda: read_result(folder) is not None or has_failed(folder), over):
             continue
         fruitless = 0 if newest_checkpoint(folder) > before else fruitless + 1
         what = explain_job_end(jobs, over, folder)

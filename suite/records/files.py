@@ -4,13 +4,16 @@
 ``failure.json`` (in place of a result, where the trial raised), ``stopped.json`` (where a scheduler stopped it),
 ``log.txt`` (where there was something to say), and the trained network: ``network.ticket`` of a masked one,
 ``network.safetensors`` of a dense one.
-While it runs, and where it was left unfinished, an ``attempt-N`` folder holds what it has so far.
+While it runs, and where it was left unfinished, an ``attempt-N`` folder holds what it has so far. A finished one is
+``published`` for a moment, while its files move up.
 """
 
 import json
 import math
 import os
 import re
+import secrets
+import socket
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -98,6 +101,7 @@ class Failure(BaseModel):
     error: str
     traceback: str
     at: float
+    attempt: int | None = None  # None: whoever followed the trial says so
 
 
 class StoppedEarly(BaseModel):
@@ -134,10 +138,11 @@ class Writer:
         write_text_atomic(self.folder / RESULT, result.model_dump_json())
 
 
-def write_failure(folder: Path, trial_id: str, error: BaseException) -> None:
+def write_failure(folder: Path, trial_id: str, error: BaseException, attempt: int | None = None) -> None:
     """Leave why a trial raised, in a folder that exists, beside the records it made until then."""
     trace = "".join(traceback.format_exception(error))
-    failure = Failure(trial_id=trial_id, error=f"{type(error).__name__}: {error}", traceback=trace, at=time.time())
+    text = f"{type(error).__name__}: {error}"
+    failure = Failure(trial_id=trial_id, error=text, traceback=trace, at=time.time(), attempt=attempt)
     write_text_atomic(folder / FAILURE, failure.model_dump_json(indent=1))
 
 
@@ -161,8 +166,20 @@ def read_stopped(folder: Path) -> StoppedEarly | None:
 
 
 def read_failure(folder: Path) -> Failure | None:
-    """Why a trial raised, or None where it did not."""
-    return _read(folder / FAILURE, Failure)
+    """Why a trial raised, or None where it did not; an attempt that another one has followed does not count."""
+    failure = _read(folder / FAILURE, Failure)
+    newest = newest_attempt(folder) if failure and failure.attempt is not None else None
+    if failure is None or newest is None or failure.attempt is None:
+        return failure
+    return failure if failure.attempt >= attempt_number(newest) else None
+
+
+def has_failed(folder: Path) -> bool:
+    """A trial without a result has raised: ``failure.json`` says why, if it can be read."""
+    try:
+        return read_failure(folder) is not None
+    except InputError:
+        return True
 
 
 def read_metrics(folder: Path) -> list[dict[str, float | None]]:
@@ -172,7 +189,7 @@ def read_metrics(folder: Path) -> list[dict[str, float | None]]:
         InputError: a line is garbled.
     """
     path = folder / METRICS
-    if not path.exists() and (attempt := newest_attempt(folder)):
+    if not (folder / RESULT).exists() and (attempt := newest_attempt(folder)):
         path = attempt / METRICS
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
@@ -195,8 +212,12 @@ def last_log_line(folder: Path) -> str | None:
 
 def newest_attempt(folder: Path) -> Path | None:
     """The folder of the attempt that runs, or ran last; None where there is none."""
-    found = [path for path in listed(folder) if _ATTEMPT.fullmatch(path.name)]
-    return max(found, key=attempt_number, default=None)
+    return max(filter(is_attempt, listed(folder)), key=attempt_number, default=None)
+
+
+def is_attempt(path: Path) -> bool:
+    """A path is named like the folder of an attempt."""
+    return _ATTEMPT.fullmatch(path.name) is not None
 
 
 def attempt_number(attempt: Path) -> int:
@@ -206,8 +227,13 @@ def attempt_number(attempt: Path) -> int:
 
 def newest_checkpoint(folder: Path) -> str:
     """The name of a trial's newest checkpoint, "" where it has none; names of later ones compare as greater."""
-    attempt = newest_attempt(folder)
-    return max((path.name for path in listed(attempt) if path.match("checkpoint-*.pt")), default="") if attempt else ""
+    attempts = filter(is_attempt, listed(folder))  # one that begins moves them out of the one before
+    return max((path.name for each in attempts for path in listed(each) if is_checkpoint(path)), default="")
+
+
+def is_checkpoint(path: Path) -> bool:
+    """A path is named like a checkpoint."""
+    return path.match("checkpoint-*.pt")
 
 
 def listed(folder: Path) -> list[Path]:
@@ -225,18 +251,42 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 def write_bytes_atomic(path: Path, content: bytes) -> None:
     """``write_text_atomic``, of bytes."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(temporary_name(path))
     try:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        move(temporary, path)
     except OSError as error:
         error.filename = error.filename or str(path)  # a full disk names none
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> str:
+    """A name beside a path that no other process draws: process ids are equal in two containers."""
+    return f".{path.name}.{secrets.token_hex(8)}"
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file; that a file system repeats the call after it was done (NFS) is no error.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    file = source.stat().st_ino
+    try:
+        source.replace(target)
+    except FileNotFoundError:
+        if not target.exists() or target.stat().st_ino != file:
+            raise
+
+
+def host_name() -> str:
+    """The name of this machine, in characters that every file can hold."""
+    return os.fsencode(socket.gethostname()).decode(errors="backslashreplace")
 
 
 def line_text(line: EpochMetrics) -> str:

@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +84,7 @@ class Ledger:
         return self._unfinished(folder)
 
     def _unfinished(self, folder: Path) -> State:
-        if (folder / records.FAILURE).exists():
+        if records.has_failed(folder):
             return "failed"
         stopped = records.read_stopped(folder)
         if stopped is not None and stopped.scheduler == self.scheduler.model_dump():
@@ -121,7 +120,7 @@ class Ledger:
                 if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
                     raise
             file.truncate(0)
-            file.write(f"a sweep on {socket.gethostname()}, process {os.getpid()}\n")
+            file.write(f"a sweep on {records.host_name()}, process {os.getpid()}\n")
             file.flush()
             yield
 

@@ -18,7 +18,7 @@ import yaml
 from suite import cli, data, launch, records, tracking
 from suite.config import InputError
 from suite.config.sweep_file import Sweep
-from suite.launch import lease
+from suite.launch import attempts, lease
 from suite.records.ledger import Ledger
 from suite.slurm import controller
 from suite.slurm.profile import Profile, find_profile, load_profile
@@ -237,7 +237,7 @@ def _tidy(plan: Plan, ledger: Ledger) -> None:
         if state in ("done", "diverged") and any(
             path.is_dir() or path.name in _LEFT for path in records.listed(folder)
         ):
-            lease.remove_attempts(folder)
+            attempts.remove_attempts(folder)
             forget_job(folder)
             (folder / records.STOPPED).unlink(missing_ok=True)
 

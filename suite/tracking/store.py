@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from suite import scratch
+from suite.records import temporary_name
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"  # MLflow's own
 DATABASE = "mlflow.db"
@@ -101,7 +102,7 @@ def _copy_back(source: Path, target: Path) -> None:
         store.backup(whole)
     for left in target.parent.glob(f".{target.name}.*"):  # by a process that was killed: the lock is ours
         left.unlink(missing_ok=True)
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    beside = target.with_name(temporary_name(target))
     try:
         shutil.copyfile(temporary, beside)
         with beside.open("rb") as file:

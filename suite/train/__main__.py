@@ -17,7 +17,8 @@ from pathlib import Path
 from suite import cli, launch
 from suite.config import InputError, Trial, sweep_file
 from suite.launch import inline
-from suite.launch.lease import TakenOver, is_running, remove_attempts
+from suite.launch.attempts import remove_attempts
+from suite.launch.lease import TakenOver, is_running
 from suite.records import FAILURE, EpochMetrics, Result, line_text, read_result
 from suite.records.ledger import Ledger, same_settings
 from suite.stopping import EXIT_TAKEN_OVER, EXIT_UNFINISHED, Stopped

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from suite.config import InputError
-from suite.records import listed
+from suite.records import listed, move, temporary_name
 
 _MAGIC = b"suite checkpoint 1\n"
 _DIGEST_BYTES = 32
@@ -77,14 +77,14 @@ def save(
         OSError: the disk is full, say. Earlier checkpoints are untouched.
     """
     path = folder / f"checkpoint-{step:010d}{_BORDER if epoch_boundary else ''}.pt"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(temporary_name(path))
     try:
         with temporary.open("wb") as file:
             _write(file, state, {**identity, "stream": dict(stream or {})})
             file.flush()
             os.fsync(file.fileno())
             size = file.tell()
-        temporary.replace(path)
+        move(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     _fsync_dir(folder)

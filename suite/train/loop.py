@@ -1,7 +1,6 @@
 """One trial from its first epoch, or its newest checkpoint, to its result."""
 
 import math
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,17 @@ from suite import data
 from suite.config import Trial
 from suite.data.interface import SplitName
 from suite.methods.update.signs import Signs, storage_of
-from suite.records import SMALL_TEST, EpochMetrics, Result, Stored, Writer, non_finite_to_none, provenance, source_code
+from suite.records import (
+    SMALL_TEST,
+    EpochMetrics,
+    Result,
+    Stored,
+    Writer,
+    host_name,
+    non_finite_to_none,
+    provenance,
+    source_code,
+)
 from suite.train import distributed, network_files
 from suite.train.checkpoint_manager import CheckpointManager, Progress
 from suite.train.evaluate import Evaluation, evaluate
@@ -230,6 +239,6 @@ def _result(
         code_id=source_code.code_id(),
         git_commit=source_code.git_commit(),
         versions=provenance.versions(),
-        host=socket.gethostname(),
+        host=host_name(),
         device=provenance.device_name(run.device),
     )

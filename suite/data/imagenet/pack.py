@@ -32,7 +32,7 @@ from suite.data.imagenet.manifest import Row
 from suite.data.imagenet.probe import num_cpus
 from suite.data.imagenet.shards import LABEL_DIGITS, Index, Member, Shard
 from suite.data.interface import SplitName
-from suite.records import write_bytes_atomic, write_text_atomic
+from suite.records import temporary_name, write_bytes_atomic, write_text_atomic
 
 _DEFAULTS = ImageNetSettings.model_fields
 _JOURNAL = ".packing.jsonl"
@@ -177,7 +177,7 @@ def _journal(dst: Path, what: dict[str, Any]) -> Iterator[tuple[Any, dict[str, S
 
 def _remove_stale(dst: Path) -> None:
     for path in dst.iterdir():
-        if re.fullmatch(r"\..*\.\d+", path.name) and path.is_file():  # of a process that was killed while it wrote
+        if re.fullmatch(r"\..*\.[0-9a-f]{16}", path.name) and path.is_file():  # its process was killed
             path.unlink()
 
 
@@ -189,7 +189,7 @@ def _check_space(dst: Path, todo: list[_Part]) -> None:
 
 def _write(src: Path, dst: Path, part: _Part) -> Shard:
     """One shard and its index, whole or not at all."""
-    temporary = dst / f".{part.file}.{os.getpid()}"
+    temporary = dst / temporary_name(dst / part.file)
     try:
         with temporary.open("wb") as file, ThreadPoolExecutor(_READERS) as pool:
             hashing = _Hashing(file)

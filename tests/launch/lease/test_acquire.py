@@ -15,7 +15,7 @@ from support.trial_processes import trial_of, wait_for
 
 from suite.config import InputError
 from suite.launch import inline
-from suite.launch.lease import Busy, Lease, Owner, TakenOver, is_running
+from suite.launch.lease import Busy, Lease, TakenOver, is_running
 from suite.records import read_failure, read_metrics, read_result
 from suite.stopping import Stopped
 
@@ -32,24 +32,24 @@ def test_a_new_trial_is_attempt_1(folder: Path) -> None:
         held.check_now()
 
 
-def test_who_comes_after_a_release_has_all_files(folder: Path) -> None:
+def test_who_comes_after_a_release_has_all_that_was_saved(folder: Path) -> None:
     for number in range(1, 12):  # beyond 9: attempts are counted, not sorted as words
         with Lease.acquire(folder, timeout=0) as held:
             assert held.number == number
             assert list_names(folder) == [f"attempt-{number}"]
             assert owner_in(held.folder).attempt == number
             assert not owner_in(held.folder).released
-            assert {name for name in list_names(held.folder) if name.startswith("of-")} == {
-                f"of-{i}" for i in range(1, number)
-            }
-            assert all((held.folder / f"of-{i}").read_text() == f"{i}" for i in range(1, number))
-        (folder / f"attempt-{number}" / f"of-{number}").write_text(f"{number}")
+            saved = {f"checkpoint-{i}.pt": f"{i}" for i in range(1, number)}
+            assert {path.name: path.read_text() for path in held.folder.glob("checkpoint-*")} == saved
+            assert number == 1 or (held.folder / "metrics.jsonl").read_text() == f"{number - 1}"
+        (held.folder / f"checkpoint-{number}.pt").write_text(f"{number}")
+        (held.folder / "metrics.jsonl").write_text(f"{number}")
 
 
 def test_a_killed_owner_is_followed_at_once(folder: Path, start: Callable[..., Process]) -> None:
     other = start()
     assert other("take", folder, 0) == "1"
-    other("write", "kept", "this")
+    other("write", "checkpoint-1.pt", "this")
     assert is_running(folder)
     other.kill()
     assert not is_running(folder)
@@ -58,7 +58,7 @@ def test_a_killed_owner_is_followed_at_once(folder: Path, start: Callable[..., P
     with Lease.acquire(folder, timeout=60) as held:
         assert time.monotonic() - began < 5
         assert held.number == 2
-        assert (held.folder / "kept").read_text() == "this"
+        assert (held.folder / "checkpoint-1.pt").read_text() == "this"
         assert list_names(folder) == ["attempt-2"]
 
 
@@ -148,14 +148,14 @@ def test_a_stopped_owner_is_taken_over_and_can_do_no_harm(folder: Path, start: C
         assert other("call", "check") == gone
         assert other("call", "check_now") == gone
         assert other("write", "checkpoint", "old").startswith("FileNotFoundError")
-        assert other("call", "publish", "metrics.jsonl", "result.json") == gone
+        assert other("call", "publish") == gone
         assert other("leave") == "None"
         held.check_now()
         assert list_names(folder) == ["attempt-2"]  # nothing came up, nothing came back
         assert set(list_names(held.folder)) - {"heartbeat"} == set(before) - {"heartbeat"}
         assert {(held.folder / name).read_text() for name in ("metrics.jsonl", "result.json", "checkpoint")} == {"new"}
-        assert owner_in(held.folder) == Owner.here(2)
-        held.publish("metrics.jsonl", "result.json")
+        assert (owner_in(held.folder).pid, owner_in(held.folder).attempt) == (os.getpid(), 2)
+        held.publish()
     assert list_names(folder) == ["metrics.jsonl", "result.json"]
 
 
@@ -165,7 +165,7 @@ def test_who_is_taken_over_knows_it_at_once_where_it_looks(folder: Path) -> None
     second = Lease.acquire(folder, timeout=0, take_over=True)
     (second.folder / "result.json").write_text("new")
     with pytest.raises(TakenOver, match="taken this trial over"):
-        first.publish("result.json")
+        first.publish()
     with pytest.raises(TakenOver):
         first.check_now()
     with pytest.raises(TakenOver):  # and does not forget it

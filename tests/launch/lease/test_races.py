@@ -8,8 +8,9 @@ from support.disks import list_names
 from support.lease_processes import Process, owner_in
 from support.trial_processes import wait_for
 
-from suite.launch import lease
-from suite.launch.lease import Busy, Lease, remove_attempts
+from suite.launch import attempts, lease
+from suite.launch.attempts import remove_attempts
+from suite.launch.lease import Busy, Lease
 
 
 def race(crowd: list[Process], what: str, folder: Path, timeout: float, signs: Path) -> list[str]:
@@ -25,7 +26,7 @@ def race(crowd: list[Process], what: str, folder: Path, timeout: float, signs: P
 def dead_attempt(folder: Path, start: Callable[..., Process]) -> Path:
     other = start()
     other("take", folder, 0)
-    other("write", "kept", "this")
+    other("write", "checkpoint-1.pt", "this")
     other.kill()
     return folder
 
@@ -43,7 +44,7 @@ def test_one_of_many_has_a_trial(
     others = [answer for i, answer in enumerate(said) if i != winner]
     assert all(answer.startswith(f"Busy: {folder}: process {crowd[winner].pid} on ") for answer in others)
     assert list_names(folder) == [f"attempt-{number}"]
-    assert left == "nothing" or (folder / f"attempt-{number}" / "kept").exists()
+    assert left == "nothing" or (folder / f"attempt-{number}" / "checkpoint-1.pt").exists()
     assert crowd[winner]("leave") == "None"
 
 
@@ -114,7 +115,7 @@ def test_who_is_slow_to_follow_does_not_take_what_another_has_taken(
 
 def test_what_others_clean_up_is_made_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One who leaves a final trial removes the folders of all attempts: even of one about to begin."""
-    write, times = lease.write_text_atomic, []
+    write, times = attempts.write_text_atomic, []
 
     def clean_up_once(path: Path, text: str) -> None:
         if not times:
@@ -122,7 +123,7 @@ def test_what_others_clean_up_is_made_again(folder: Path, monkeypatch: pytest.Mo
             remove_attempts(folder)
         write(path, text)
 
-    monkeypatch.setattr(lease, "write_text_atomic", clean_up_once)
+    monkeypatch.setattr(attempts, "write_text_atomic", clean_up_once)
     with Lease.acquire(folder, timeout=0) as held:
         assert held.number == 1
         held.check_now()

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,9 @@ from support.disks import fill, list_names
 from support.lease_processes import owner_in
 from support.trial_processes import wait_for
 
-from suite.launch import lease
-from suite.launch.lease import Lease, Owner, TakenOver, remove_attempts
+from suite.launch import attempts, lease
+from suite.launch.attempts import remove_attempts
+from suite.launch.lease import Lease, TakenOver
 
 
 @pytest.mark.parametrize("final", [True, False])
@@ -24,7 +26,7 @@ def test_what_stays_when_an_attempt_ends(folder: Path, final: bool, error: type[
         (folder / "log.txt").touch()
         (folder / ".attempt-left-by-a-killed-one").mkdir()
         if final:
-            held.publish("metrics.jsonl", "result.json")
+            held.publish()
         if error:
             raise error
     if final:
@@ -32,7 +34,7 @@ def test_what_stays_when_an_attempt_ends(folder: Path, final: bool, error: type[
         return
     assert list_names(folder) == [".attempt-left-by-a-killed-one", "attempt-1", "log.txt"]
     assert {"result.json", "metrics.jsonl", "checkpoint-0000000001.pt", "log.txt"} < set(list_names(held.folder))
-    assert owner_in(held.folder) == Owner.here(1).model_copy(update={"released": True})
+    assert (owner_in(held.folder).pid, owner_in(held.folder).released) == (os.getpid(), True)
     assert owner_in(held.folder).state() == "gone"
 
 
@@ -48,34 +50,53 @@ def test_remove_attempts(tmp_path: Path) -> None:
     remove_attempts(tmp_path / "missing")
 
 
-def test_publish_moves_in_order(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    moved, replace = [], Path.replace
+def test_publish_moves_the_result_last(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved, move = [], attempts.move
 
-    def watch(source: Path, target: Path) -> Path:
-        moved.append((source, target))
-        return replace(source, target)
+    def watch(source: Path, target: Path) -> None:
+        move(source, target)
+        moved.append((source.relative_to(folder).as_posix(), target.relative_to(folder).as_posix()))
 
     with Lease.acquire(folder, timeout=0) as held:
-        for name in ("b", "a", "c"):
+        for name in ("result.json", "network.ticket", "metrics.jsonl", "checkpoint-1.pt"):
             (held.folder / name).write_text(f"new {name}")
-        (folder / "a").write_text("old a")
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "replace", watch)
-            held.publish("b", "a")
-        assert moved == [(held.folder / name, folder / name) for name in ("b", "a")]
-        assert list_names(folder) == ["a", "attempt-1", "b"]
-        assert [(folder / name).read_text() for name in ("a", "b")] == ["new a", "new b"]
-        assert {"a", "b", "c"} & set(list_names(held.folder)) == {"c"}
+        (folder / "metrics.jsonl").write_text("old")
+        monkeypatch.setattr(attempts, "move", watch)
+        held.publish()
+        names = ["metrics.jsonl", "network.ticket", "result.json"]
+        assert moved == [(f"published/{name}", name) for name in names]
+        assert list_names(folder) == names
+        assert [(folder / name).read_text() for name in names] == [f"new {name}" for name in names]
 
 
-def test_publish_of_what_is_not_there(folder: Path) -> None:
-    """Nobody took it over: it is a mistake, and says so."""
+@pytest.mark.parametrize("moved", [0, 1, 2, 3])
+def test_what_a_killed_publisher_left_is_completed(folder: Path, moved: int) -> None:
+    """By whoever comes next: the trial is final, and is not run again."""
+    names = ["metrics.jsonl", "network.ticket", "result.json"]
+    held = Lease.acquire(folder, timeout=0)
+    for name in (*names, "checkpoint-1.pt"):
+        (held.folder / name).write_text(f"new {name}")
+    held.folder.rename(folder / "published")
+    for name in names[:moved]:
+        (folder / "published" / name).rename(folder / name)
+    with Lease.acquire(folder, timeout=0):
+        assert [(folder / name).read_text() for name in names] == [f"new {name}" for name in names]
+    assert list_names(folder) == names
+    held.__exit__()
+    assert list_names(folder) == names
+
+
+def test_a_result_that_was_moved_away_is_not_taken_for_a_publication(folder: Path) -> None:
+    """Its publisher was killed before it could remove the rest."""
+    (folder / "published").mkdir(parents=True)
+    (folder / "published" / "checkpoint-1.pt").write_text("old")
+    (folder / "published" / "owner.json").write_text("old")
     with Lease.acquire(folder, timeout=0) as held:
-        (held.folder / "a").write_text("a")
-        (held.folder / "c").write_text("c")
-        with pytest.raises(FileNotFoundError):
-            held.publish("a", "b", "c")
-        assert list_names(folder) == ["a", "attempt-1"]  # what comes after it is not final before it
+        assert "checkpoint-1.pt" not in list_names(held.folder)
+        (held.folder / "result.json").write_text("new")
+        held.publish()
+    assert list_names(folder) == ["result.json"]
+    assert (folder / "result.json").read_text() == "new"
 
 
 def test_a_new_trial_on_a_full_disk(disk: Callable[[int], Path]) -> None:
@@ -95,13 +116,13 @@ def test_going_on_with_a_trial_on_a_full_disk(disk: Callable[[int], Path]) -> No
     small = disk(64)
     folder = small / "x"
     with Lease.acquire(folder, timeout=0) as first:
-        (first.folder / "kept").write_text("this")
+        (first.folder / "checkpoint-1.pt").write_text("this")
     filler = fill(small)
     with pytest.raises(OSError, match="No space left"):
         Lease.acquire(folder, timeout=0)
     filler.unlink()
     with Lease.acquire(folder, timeout=0) as held:
-        assert (held.folder / "kept").read_text() == "this"
+        assert (held.folder / "checkpoint-1.pt").read_text() == "this"
         assert list_names(folder) == [f"attempt-{held.number}"]
 
 

@@ -10,6 +10,7 @@ import pytest
 from support.disks import list_names
 from support.lease_processes import change_owner, fake_heartbeat, owner_in
 
+from suite.launch import lease
 from suite.launch.lease import Busy, Lease, Owner
 
 Squeue = Callable[[str], Path]
@@ -63,13 +64,38 @@ def calls(file: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("body", OVER.values(), ids=OVER)
-def test_an_owner_whose_job_is_over_is_gone_at_once(folder: Path, squeue: Squeue, body: str) -> None:
+def test_an_owner_whose_job_is_over_is_gone_after_three_beats(
+    folder: Path, squeue: Squeue, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.2)
     asked = squeue(body)
     left_elsewhere(folder)
     with takes(folder, 60) as seconds:
-        assert seconds < 5
+        assert 0.6 <= seconds < 5
     (call,) = calls(asked)
     assert call.startswith("--jobs=77 ")
+
+
+@pytest.mark.parametrize("body", OVER.values(), ids=OVER)
+def test_the_word_of_a_cluster_does_not_override_a_heartbeat(folder: Path, squeue: Squeue, body: str) -> None:
+    """Another cluster of the same name may know another job by this id, or none."""
+    asked = squeue(body)
+    attempt = left_elsewhere(folder)
+    with fake_heartbeat(attempt), pytest.raises(Busy, match="on node1 runs this trial"):
+        Lease.acquire(folder, timeout=60)
+    assert list_names(folder) == ["attempt-1"]
+    assert len(calls(asked)) == 1
+
+
+def test_an_earlier_run_of_our_own_job_lives_while_its_heart_beats(
+    folder: Path, squeue: Squeue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squeue(NOT_OVER["running"])
+    attempt = left_elsewhere(folder)
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    with fake_heartbeat(attempt), pytest.raises(Busy, match="on node1 runs this trial"):
+        Lease.acquire(folder, timeout=60)
 
 
 @pytest.mark.parametrize("body", NOT_OVER.values(), ids=NOT_OVER)
@@ -110,9 +136,10 @@ def test_an_earlier_run_of_our_own_job_is_gone_without_asking(
     attempt = left_elsewhere(folder)
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert owner_in(attempt).state() == "gone"
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.2)
+    assert owner_in(attempt).is_earlier_run_of_our_job
     with takes(folder, 60) as seconds:
-        assert seconds < 5
+        assert 0.6 <= seconds < 5
         assert (owner_in(folder / "attempt-2").job, owner_in(folder / "attempt-2").restarts) == ("77", "1")
     assert calls(asked) == []
 
