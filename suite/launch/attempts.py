@@ -85,6 +85,8 @@ def publish(attempt: Path, token: str) -> bool:
     """
     trial_folder = attempt.parent
     complete(trial_folder)  # what another one has begun
+    if (trial_folder / RESULT).exists():
+        return False
     ours = _rename(attempt, trial_folder / PUBLISHED, token)
     complete(trial_folder)
     return ours

@@ -1,0 +1,117 @@
+"""A take-over where names are cached (NFS, Lustre, FUSE): the old owner still sees its folder, and does no harm.
+
+``--hits 100`` plays a hundred rounds of each kind.
+"""
+
+import multiprocessing
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import trial_processes
+from support.stale_names import StaleNames, build_passthrough, mounted
+from support.trial_processes import wait_for
+
+from suite.launch.lease import Busy, TakenOver
+from suite.records import newest_checkpoint, read_metrics, read_result
+
+EPOCHS = 6
+STEPS = 20 * EPOCHS  # 1,257 images in batches of 64
+FINAL, TAKEN_OVER, BUSY = 0, 76, 2
+Places = tuple[Path, Path, Path]  # the folder of results on its own disk, and as each owner sees it
+
+
+def run(trial: dict[str, Any], folder: Path, take_over: bool, caching: Path | None) -> None:
+    """In a process of its own: run a trial, and leave with a status that says how it went."""
+    from suite.config import Trial
+    from suite.launch import inline
+
+    if caching:
+        StaleNames(caching).patch()
+    try:
+        inline.run(Trial.model_validate(trial), folder, data_dir=None, take_over=take_over)
+    except TakenOver:
+        raise SystemExit(TAKEN_OVER) from None
+    except Busy:
+        raise SystemExit(BUSY) from None
+
+
+def start(folder: Path, *, take_over: bool = False, caching: Path | None = None) -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "sklearn.datasets", "suite.train.loop", "suite.launch.inline"])
+    trial = trial_processes.trial_of("iterand", epochs=EPOCHS).model_dump(mode="json")
+    process = context.Process(target=run, args=(trial, folder, take_over, caching))
+    process.start()
+    return process
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("quiet") / "trial"
+    process = start(folder)
+    process.join(120)
+    return trial_processes.records_of(folder)
+
+
+@pytest.fixture(params=["two mounts", "open files"])
+def places(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Places]:
+    real = tmp_path / "real"
+    real.mkdir()
+    if request.param == "open files":
+        yield real, real, real
+        return
+    program = build_passthrough(tmp_path)
+    if program is None:
+        pytest.skip("needs /dev/fuse, gcc and libfuse3-dev with its examples")
+    with ExitStack() as stack:
+        yield real, *(stack.enter_context(mounted(program, real, tmp_path / name)) for name in ("one", "two"))
+
+
+@pytest.mark.timeout(3600)
+def test_an_old_owner_that_sees_stale_names_does_no_harm(
+    quiet: Any, places: Places, request: pytest.FixtureRequest
+) -> None:
+    chance, ends = random.Random(str(places[1] == places[2])), []
+    for count in range(max(3, request.config.getoption("--hits"))):
+        ends.append(play(places, f"trial-{count}", chance))
+        assert set(ends[-1]) <= {FINAL, TAKEN_OVER}, (count, ends[-1])
+        assert FINAL in ends[-1], (count, ends[-1])
+        assert_whole(places[0] / f"trial-{count}", quiet)
+    print(f"{len(ends)} rounds: {sorted((end, ends.count(end)) for end in set(ends))}")
+    assert (TAKEN_OVER, FINAL) in ends
+
+
+def play(places: Places, name: str, chance: random.Random) -> tuple[int, int]:
+    """One owner is taken over at a random moment, often after a pause, or in the midst of its last words."""
+    real, one, two = places
+    first = start(one / name, caching=one if one == two else None)
+    step = min(chance.randrange(int(1.2 * STEPS)), STEPS - 1)
+    wait_for(lambda: steps_of(real / name, first) >= step, every=0.002)
+    if paused := chance.random() < 0.5:
+        trial_processes.signal_processes([first.pid], signal.SIGSTOP)
+    second = start(two / name, take_over=True)
+    if paused:
+        time.sleep(chance.uniform(0, 1.5))
+        trial_processes.signal_processes([first.pid], signal.SIGCONT)
+    for process in (first, second):
+        process.join(120)
+    return first.exitcode, second.exitcode
+
+
+def assert_whole(folder: Path, quiet: Any) -> None:
+    assert [line["epoch"] for line in read_metrics(folder)] == list(range(EPOCHS))
+    assert trial_processes.records_of(folder) == quiet
+    assert not trial_processes.unexpected_files(folder)
+
+
+def steps_of(folder: Path, process: Any) -> int:
+    """Steps that are saved; a million at the end of the process."""
+    if process.exitcode is not None or read_result(folder) is not None:
+        return 10**6
+    name = newest_checkpoint(folder)
+    return int(name.split("-")[1].split(".")[0]) if name else -1
