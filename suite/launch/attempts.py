@@ -115,10 +115,12 @@ def retire(attempt: Path) -> None:
 def remove_attempts(trial_folder: Path) -> None:
     """Remove what attempts at a final trial leave behind."""
     complete(trial_folder)
-    for path in _attempts(trial_folder):
-        retire(path)
     for path in listed(trial_folder):
-        if path.name.startswith((_FRESH, _RETIRED)) and path.is_dir():
+        if not (trial_folder / RESULT).exists():  # moved away while we hung: somebody may run the trial again
+            return
+        if is_attempt(path) and path.is_dir():
+            retire(path)
+        elif path.name.startswith((_FRESH, _RETIRED)) and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
 
 

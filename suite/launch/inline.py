@@ -72,5 +72,9 @@ def _explain(trial: Trial, lease: Lease, error: Exception) -> None:
     lease.check_now()
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         raise InputError(f"{lease.folder}: {error.strerror}: make room, and the trial goes on from its last checkpoint")
-    write_failure(lease.folder, trial.trial_id, error, lease.number)
-    lease.publish_failure()
+    try:
+        write_failure(lease.folder, trial.trial_id, error, lease.number)
+        lease.publish_failure()
+    except OSError as lost:
+        lease.check_error(lost)
+        raise

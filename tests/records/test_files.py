@@ -3,13 +3,23 @@
 import errno
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from suite.config import InputError
-from suite.records import Result, Writer, read_failure, read_metrics, read_result, write_failure, write_text_atomic
+from suite.records import (
+    Result,
+    Writer,
+    move,
+    read_failure,
+    read_metrics,
+    read_result,
+    write_failure,
+    write_text_atomic,
+)
 
 
 @pytest.fixture
@@ -194,3 +204,39 @@ def test_no_result_where_it_could_not_be_written(
     with pytest.raises(OSError, match="No space left"):
         writer.finish(result)
     assert names(tmp_path) == ["metrics.jsonl"]
+
+
+def test_writers_of_one_pid_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process ids are equal in two containers: the names of temporary files are not."""
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    path, texts = tmp_path / "file", ["a" * 5000, "b" * 5000]
+    torn: list[str] = []
+
+    def write(text: str) -> None:
+        for _ in range(200):
+            write_text_atomic(path, text)
+            if (found := path.read_text()) not in texts:
+                torn.append(found)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, texts))
+    assert torn == []
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_was_moved_and_moved_again_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS sends a call again where the answer was lost."""
+    replace = Path.replace
+
+    def twice(source: Path, target: Path) -> Path:
+        replace(source, target)
+        return replace(source, target)
+
+    (tmp_path / "old").write_text("old")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", twice)
+        write_text_atomic(tmp_path / "new", "new")
+        move(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old").read_text() == "new"
+    with pytest.raises(FileNotFoundError):
+        move(tmp_path / "new", tmp_path / "old")

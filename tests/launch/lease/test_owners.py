@@ -5,18 +5,21 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support.disks import list_names
 from support.lease_processes import Process, change_owner, fake_heartbeat, owner_in, seconds_of, state_of
-from support.trial_processes import wait_for
+from support.trial_processes import descendants, wait_for
 
 from suite.launch import lease
-from suite.launch.lease import Busy, Lease, Owner, is_running
+from suite.launch import owner as launch_owner
+from suite.launch.lease import Busy, Lease, is_running
+from suite.launch.owner import Owner
 
 ELSEWHERE = [{"host": "another"}, {"boot": "another"}]
 
@@ -79,6 +82,93 @@ def test_an_owner_in_another_pid_namespace(folder: Path, start: Callable[..., Pr
     with Lease.acquire(folder, timeout=0.5) as held:
         assert held.number == 2
         assert 0.5 <= time.monotonic() - began < 5
+
+
+def test_a_dead_owner_in_a_pid_namespace_that_shows_the_outer_proc(
+    folder: Path, start: Callable[..., Process], inner: tuple[str, ...]
+) -> None:
+    """There its pid, as the system says it, is that of another process, which may live for ever."""
+    first, second = start(prefix=inner), start(prefix=inner)
+    assert first("take", folder, 0) == "1"
+    assert second("take", folder, 0.3).startswith("Busy")
+    (pid,) = descendants(first.pid)
+    assert owner_in(folder / "attempt-1").pid == pid
+    os.kill(pid, signal.SIGKILL)
+    first.popen.wait()
+    began = time.monotonic()
+    assert second("take", folder, 60) == "2"
+    assert time.monotonic() - began < 10
+    os.kill(*descendants(second.pid), signal.SIGKILL)
+
+
+@pytest.fixture
+def inner() -> Iterator[tuple[str, ...]]:
+    """What starts a process in a pid namespace whose /proc is ours."""
+    if not shutil.which("nsenter") or subprocess.run(["unshare", "--pid", "--fork", "true"], check=False).returncode:
+        pytest.skip("this user may not make a pid namespace here")
+    with subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "sleep", "600"]) as holder:
+        wait_for(lambda: descendants(holder.pid))
+        yield "nsenter", "--target", str(descendants(holder.pid)[0]), "--pid"
+        holder.kill()
+
+
+def test_an_owner_on_a_copy_of_this_machine_is_judged_by_its_heartbeat(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Host name, boot id and even pids of a copied virtual machine, or of some containers, are equal."""
+    with monkeypatch.context() as there:
+        there.setattr(launch_owner, "_machine", lambda: "another")
+        first = Lease.acquire(folder, timeout=0)
+        first.__exit__()
+    change_owner(first.folder, released=False, started="1")
+    assert owner_in(first.folder).host == socket.gethostname()
+    assert owner_in(first.folder).state() == "unknown"
+    with fake_heartbeat(first.folder), pytest.raises(Busy):
+        Lease.acquire(folder, timeout=1)
+    change_owner(first.folder, started=Owner.here(1).started)
+    assert seconds_of(lambda: Lease.acquire(folder, timeout=0.2).__exit__()) < 5
+
+
+def test_every_process_here_finds_the_same_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Callable[..., Process]
+) -> None:
+    start()("take", tmp_path / "x", 0)
+    assert owner_in(tmp_path / "x" / "attempt-1").boot == Owner.here(1).boot
+    found = set()
+    for name in ("one", "one", "two", "no/folder"):
+        launch_owner._machine.cache_clear()
+        (tmp_path / name.partition("/")[0]).mkdir(exist_ok=True)
+        monkeypatch.setattr(launch_owner, "_TEMPORARY", tmp_path / name)
+        found.add(launch_owner._machine())
+    launch_owner._machine.cache_clear()
+    assert len(found) == 3
+    assert "" in found  # where there is no such folder
+    assert len(list_names(tmp_path / "one")) == 1
+
+
+def test_the_token_of_a_machine_is_believed_from_ourselves_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"suite-machine-{os.getuid()}").write_text("of another user")
+    os.chown(tmp_path / f"suite-machine-{os.getuid()}", 12345, 12345)
+    monkeypatch.setattr(launch_owner, "_TEMPORARY", tmp_path)
+    launch_owner._machine.cache_clear()
+    assert launch_owner._machine() == ""
+    launch_owner._machine.cache_clear()
+
+
+NOT_UTF_8 = "import os, socket, sys; socket.sethostname(b'n\\xff1'); os.execvp(sys.argv[1], sys.argv[1:])"
+
+
+def test_a_host_name_that_is_no_utf_8(folder: Path, start: Callable[..., Process]) -> None:
+    if not shutil.which("unshare") or subprocess.run(["unshare", "--uts", "true"], check=False).returncode:
+        pytest.skip("this user may not rename a host here")
+    other = start(prefix=("unshare", "--uts", sys.executable, "-c", NOT_UTF_8))
+    assert other("take", folder, 0) == "1"
+    assert owner_in(folder / "attempt-1").host == "n\\xff1"
+    with pytest.raises(Busy, match=r"process \d+ on n\\xff1 runs this trial"):
+        Lease.acquire(folder, timeout=5)
+    assert other("leave") == "None"
 
 
 def test_another_process_of_the_same_pid_is_not_the_owner(folder: Path, start: Callable[..., Process]) -> None:
@@ -184,13 +274,10 @@ def test_the_heart_beats_from_the_beginning_and_not_after_the_end(
 
 
 def test_the_first_beat_comes_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the attempt before it there is a heartbeat already, which stands still."""
     monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 20.0)
-    with Lease.acquire(folder, timeout=0) as first:
-        wait_for((first.folder / "heartbeat").exists)
-    (first.folder / "heartbeat").write_text("another's")
-    with Lease.acquire(folder, timeout=0) as second:
-        wait_for(lambda: (second.folder / "heartbeat").read_text() not in ("", "another's"), seconds=10)
+    for _ in range(2):
+        with Lease.acquire(folder, timeout=0) as held:
+            wait_for((held.folder / "heartbeat").exists, seconds=10)
 
 
 def test_a_slow_heart_is_still_heard(folder: Path, start: Callable[..., Process]) -> None:

@@ -113,6 +113,27 @@ def test_who_is_slow_to_follow_does_not_take_what_another_has_taken(
     others[0].__exit__()
 
 
+@pytest.mark.parametrize("left", ["nothing", "an attempt"])
+def test_a_rename_that_was_done_and_repeated_is_ours(folder: Path, monkeypatch: pytest.MonkeyPatch, left: str) -> None:
+    """NFS sends a call again where the answer was lost: then the name is gone already."""
+    rename = Path.rename
+
+    def twice(path: Path, target: Path) -> Path:
+        rename(path, target)
+        return rename(path, target)
+
+    if left != "nothing":
+        with Lease.acquire(folder, timeout=0) as first:
+            (first.folder / "checkpoint-1.pt").write_text("this")
+    monkeypatch.setattr(Path, "rename", twice)
+    with Lease.acquire(folder, timeout=0) as held:
+        assert held.number == (1 if left == "nothing" else 2)
+        assert left == "nothing" or (held.folder / "checkpoint-1.pt").read_text() == "this"
+        (held.folder / "result.json").write_text("{}")
+        held.publish()
+    assert list_names(folder) == ["result.json"]
+
+
 def test_what_others_clean_up_is_made_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One who leaves a final trial removes the folders of all attempts: even of one about to begin."""
     write, times = attempts.write_text_atomic, []
@@ -120,7 +141,9 @@ def test_what_others_clean_up_is_made_again(folder: Path, monkeypatch: pytest.Mo
     def clean_up_once(path: Path, text: str) -> None:
         if not times:
             times.append(1)
+            (folder / "result.json").touch()
             remove_attempts(folder)
+            (folder / "result.json").unlink()
         write(path, text)
 
     monkeypatch.setattr(attempts, "write_text_atomic", clean_up_once)

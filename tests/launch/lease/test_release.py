@@ -43,8 +43,12 @@ def test_remove_attempts(tmp_path: Path) -> None:
         (tmp_path / name / "deep").mkdir(parents=True)
         (tmp_path / name / "deep" / "file").touch()
     (tmp_path / "attempt-notes.txt").touch()  # a file is nobody's attempt
+    before = list_names(tmp_path)
     remove_attempts(tmp_path)
-    assert list_names(tmp_path) == ["attempt-notes.txt", "other"]
+    assert list_names(tmp_path) == before  # the trial is not final
+    (tmp_path / "result.json").touch()
+    remove_attempts(tmp_path)
+    assert list_names(tmp_path) == ["attempt-notes.txt", "other", "result.json"]
     assert (tmp_path / "other" / "deep" / "file").exists()
     remove_attempts(tmp_path)
     remove_attempts(tmp_path / "missing")
@@ -84,6 +88,18 @@ def test_what_a_killed_publisher_left_is_completed(folder: Path, moved: int) -> 
     assert list_names(folder) == names
     held.__exit__()
     assert list_names(folder) == names
+
+
+def test_a_trial_that_is_final_is_not_published_again(folder: Path) -> None:
+    """An attempt began there since names were stale."""
+    held = Lease.acquire(folder, timeout=0)
+    (held.folder / "result.json").write_text("new")
+    (folder / "result.json").write_text("old")
+    with pytest.raises(TakenOver):
+        held.publish()
+    held.__exit__()
+    assert list_names(folder) == ["result.json"]
+    assert (folder / "result.json").read_text() == "old"
 
 
 def test_a_result_that_was_moved_away_is_not_taken_for_a_publication(folder: Path) -> None:
