@@ -145,7 +145,7 @@ def _rename(folder: Path, target: Path, token: str) -> bool:
         owner = _owner_in(target)  # ours where the call was done, and repeated
         return owner is not None and owner.token == token
     except OSError as error:
-        if error.errno in _TAKEN:
+        if error.errno in _TAKEN or (target / OWNER).exists():  # SFTP has no error of its own for it
             return False
         raise
     return True
