@@ -1,21 +1,31 @@
 """What is asked of SLURM's controller: one query for all jobs at a time, cancelling, requeueing.
 
 A controller that does not answer is busy or away: that says nothing about jobs.
+
+The id of a job is the one that its processes find in SLURM_JOB_ID, ``%A`` of squeue. SLURM shows a task of an array
+as ARRAY_INDEX and a component of a heterogeneous job as JOB+OFFSET (``%i``) instead. The task of an array that begins
+last has the id of the whole array.
 """
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from suite.config import InputError
 
 _COMMANDS = ("sbatch", "squeue", "scancel", "scontrol")
 _SECONDS = 30.0  # for one answer
-_FORMAT = "%i|%T|%j|%k"
+_FORMAT = "%A|%T|%j|%k"
+_ENTRY_FORMAT = "%A|%T|%i"
+_ID = re.compile(r"\d+([_+]\d+)?")
+_UNKNOWN = "Invalid job id specified"  # "Invalid job id: ..." is said of an id that is none
+_OF_USERS = ("SQUEUE_", "SCANCEL_", "SLURM_CLUSTERS")  # would hide jobs, spare jobs, or ask another cluster than sbatch
 GONE = "GONE"  # our word: the controller has forgotten it
-OVER = frozenset(
+OVER = frozenset(  # not REVOKED: another cluster of the federation has the job
     [
         "GONE",
         "BOOT_FAIL",
@@ -26,7 +36,6 @@ OVER = frozenset(
         "NODE_FAIL",
         "OUT_OF_MEMORY",
         "PREEMPTED",
-        "REVOKED",
         "TIMEOUT",
     ]
 )
@@ -47,6 +56,14 @@ class Job:
         return self.state in OVER
 
 
+class _Entry(NamedTuple):
+    """A line of squeue; ``shown`` is how SLURM shows the id."""
+
+    id: str
+    state: str
+    shown: str
+
+
 def check_slurm_available() -> None:
     """Raise InputError where this machine has no SLURM."""
     missing = [name for name in _COMMANDS if shutil.which(name) is None]
@@ -59,26 +76,30 @@ def check_slurm_available() -> None:
 
 def my_jobs() -> dict[str, Job] | None:
     """All jobs of this user that the controller still knows, ended ones for some minutes; None: it did not answer."""
-    text = _run("squeue", "--me", "--states=all", "--noheader", f"--format={_FORMAT}")
+    text = _run("squeue", "--me", "--all", "--states=all", "--noheader", f"--format={_FORMAT}")
     return None if text is None else _parsed(text)
 
 
 def is_over(job: str) -> bool:
-    """The controller says that a job has ended, or knows none of this id any more; False too where it is silent."""
-    done = _completed("squeue", f"--jobs={job}", "--states=all", "--noheader", f"--format={_FORMAT}")
-    if done is None:
-        return False
-    if done.returncode:
-        return "Invalid job id" in done.stderr
-    found = _parsed(done.stdout).get(job)
-    return found is None or found.is_finished
+    """The controller says that this very job has ended, or that it knows none of this id.
+
+    False where it is silent, and where it may hide the job because it is another user's (``PrivateData=jobs``). True is
+    a word about an id on the cluster that answers here. A second cluster of the same ClusterName counts jobs by itself:
+    it does not know a job that runs on the first, or knows another one that has ended. So True is no proof that nobody
+    runs: a caller weighs it against signs of life.
+
+    Args:
+        job: as in SLURM_JOB_ID, or as SLURM shows it: ``12``, ``12_3``, ``12+1``.
+    """
+    entries = _entries(job)
+    if not entries:
+        return entries is not None and not _hides_jobs()
+    return all(entry.state in OVER for entry in entries)
 
 
 def is_running(job: str) -> bool:
-    """The controller says that a job runs, and is not about to end."""
-    done = _completed("squeue", f"--jobs={job}", "--noheader", f"--format={_FORMAT}")
-    found = _parsed(done.stdout).get(job) if done is not None else None
-    return found is not None and found.state == "RUNNING"
+    """The controller says that a job runs, and is not about to end. ``job``: as for ``is_over``."""
+    return any(entry.state == "RUNNING" for entry in _entries(job) or ())
 
 
 def dry_run_submit(script: str) -> str | None:
@@ -93,13 +114,41 @@ def cancel(jobs: Collection[str]) -> bool:
 
 
 def requeue(job: str) -> bool:
-    """Put a running job back into the queue: it begins again as the same job. True where the controller took it."""
-    return _run("scontrol", "requeue", job) is not None
+    """Put a running job back into the queue: it begins again as the same job. True where the controller took it.
+
+    A task of an array is requeued alone: by the id of the one that began last, SLURM would requeue all of them.
+    """
+    entry = next(iter(_entries(job) or ()), None)
+    if entry is None:
+        return False
+    return _run("scontrol", "requeue", entry.shown if "_" in entry.shown else entry.id) is not None
+
+
+def _entries(job: str) -> list[_Entry] | None:
+    """What the queue has of this very job; None where that is no id, or the answer is missing or not understood."""
+    if not _ID.fullmatch(job):
+        return None
+    done = _completed("squeue", f"--jobs={job}", "--all", "--states=all", "--noheader", f"--format={_ENTRY_FORMAT}")
+    if done is None or (done.returncode and _UNKNOWN not in done.stderr):
+        return None
+    rows = [line.strip().split("|", 2) for line in done.stdout.splitlines()]
+    if any(len(row) < len(_Entry._fields) for row in rows):
+        return None
+    # SLURM lists all tasks of an array, and all components of a heterogeneous job, for the id of the first
+    return [entry for entry in map(_Entry._make, rows) if job in (entry.id, entry.shown)]
+
+
+def _hides_jobs() -> bool:
+    """An id may be unknown to us because the job is another user's; so it may, where that is not known."""
+    config = _run("scontrol", "show", "config")
+    return config is None or re.search(r"^PrivateData\s*=.*\bjobs\b", config, re.M) is not None
 
 
 def _parsed(text: str) -> dict[str, Job]:
     rows = (line.strip().split("|", 3) for line in text.splitlines() if line.count("|") >= 3)
-    return {row[0]: Job(*row) for row in rows}
+    jobs = [Job(*row) for row in rows]
+    # in a federation a job may be listed twice: the cluster that has it is right
+    return {job.id: job for job in sorted(jobs, key=lambda job: job.state != "REVOKED")}
 
 
 def _run(*command: str) -> str | None:
@@ -108,8 +157,7 @@ def _run(*command: str) -> str | None:
 
 
 def _completed(*command: str, given: str | None = None) -> subprocess.CompletedProcess[str] | None:
-    # SQUEUE_PARTITION and its like would hide jobs, SLURM_CLUSTERS would ask another cluster than sbatch does
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SLURM_CLUSTERS"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OF_USERS)}
     environment = {**kept, "LC_ALL": "C"}
     try:
         return subprocess.run(

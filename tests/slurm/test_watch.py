@@ -2,10 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.fake_slurm import Fake, answers, line
 from support.trial_processes import wait_for
 
 from suite.config import InputError
@@ -13,37 +13,6 @@ from suite.slurm import controller
 from suite.slurm.controller import GONE, Job
 from suite.slurm.record import JobRecord
 from suite.slurm.watch import QueuePoller, QueueSnapshot
-
-Fake = Callable[..., Path]
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    """Puts a command of SLURM on PATH that runs these lines of shell; returns the file with the calls it had."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder), prepend=":")
-
-    def fake(name: str, body: str) -> Path:
-        calls = tmp_path / f"{name}-calls"
-        fresh = folder / f".{name}"
-        fresh.write_text(f'#!/bin/sh\necho "$*" >>"{calls}"\n{body}\n')
-        fresh.chmod(0o755)
-        fresh.replace(folder / name)  # whoever runs the old one goes on
-        return calls
-
-    return fake
-
-
-def answers(fake: Fake, tmp_path: Path, text: str | bytes, status: int = 0) -> Path:
-    """squeue says this."""
-    said = tmp_path / "said"
-    said.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return fake("squeue", f'cat "{said}"; exit {status}')
-
-
-def line(record: JobRecord, state: str = "RUNNING") -> str:
-    return f"{record.id}|{state}|{record.name}|{record.comment}\n"
 
 
 @pytest.fixture
@@ -54,72 +23,6 @@ def record(tmp_path: Path) -> JobRecord:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "queue.json"
-
-
-# Answers ------------------------------------------------------------------------------------------------------------
-
-
-def test_the_jobs_of_one_answer(fake: Fake, tmp_path: Path) -> None:
-    calls = answers(fake, tmp_path, "7|RUNNING|sweep.x|x 12\n8_[1-5]|PENDING|other|(null)\n9|COMPLETED|n|\n")
-    assert controller.my_jobs() == {
-        "7": Job("7", "RUNNING", "sweep.x", "x 12"),
-        "8_[1-5]": Job("8_[1-5]", "PENDING", "other", "(null)"),
-        "9": Job("9", "COMPLETED", "n", ""),
-    }
-    assert calls.read_text() == "--me --states=all --noheader --format=%i|%T|%j|%k\n"
-    answers(fake, tmp_path, "")
-    assert controller.my_jobs() == {}
-
-
-def test_bars_in_names_and_comments_of_others(fake: Fake, tmp_path: Path, record: JobRecord) -> None:
-    others = "5|RUNNING|a|b|c\n6|PENDING|n|c|d|e\n"
-    answers(fake, tmp_path, others + line(record))
-    jobs = controller.my_jobs()
-    assert jobs and jobs.keys() == {"5", "6", "7"}
-    assert [jobs[i].state for i in "567"] == ["RUNNING", "PENDING", "RUNNING"]
-    assert jobs["6"].comment == "c|d|e"
-    assert record.found_in(jobs) == jobs["7"]
-
-
-def test_garbled_lines_are_left_out(fake: Fake, tmp_path: Path, record: JobRecord) -> None:
-    answers(fake, tmp_path, "\nslurm_load_jobs warning\n1|RUNN\n|||\n" + line(record) + "8|RUNNING|cut")
-    jobs = controller.my_jobs()
-    assert jobs and record.found_in(jobs) == jobs["7"]
-    assert "1" not in jobs and "8" not in jobs
-
-
-@pytest.mark.parametrize("state", ["PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED"])
-def test_jobs_that_may_still_run(state: str) -> None:
-    assert not Job("1", state, "", "").is_finished
-
-
-@pytest.mark.parametrize("state", ["GONE", "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED"])
-def test_jobs_that_are_over(state: str) -> None:
-    assert Job("1", state, "", "").is_finished
-
-
-def test_a_single_job(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for text, over in (("7|RUNNING|a|b\n", False), ("7|TIMEOUT|a|b\n", True), ("", True), ("8|RUNNING|a|b\n", True)):
-        calls = answers(fake, tmp_path, text)
-        assert controller.is_over("7") is over
-    assert calls.read_text().startswith("--jobs=7 ")
-    fake("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
-    assert controller.is_over("7")
-    fake("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
-    assert not controller.is_over("7")
-    (tmp_path / "empty").mkdir()
-    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    assert not controller.is_over("7")
-    assert controller.my_jobs() is None
-
-
-def test_cancel_and_requeue(fake: Fake) -> None:
-    cancelled, requeued = fake("scancel", "exit 0"), fake("scontrol", "exit 0")
-    assert controller.cancel([]) and not cancelled.exists()
-    assert controller.cancel(["7", "8"]) and controller.requeue("9")
-    assert (cancelled.read_text(), requeued.read_text()) == ("7 8\n", "requeue 9\n")
-    fake("scancel", "exit 1"), fake("scontrol", "exit 1")
-    assert not controller.cancel(["7"]) and not controller.requeue("9")
 
 
 # The watch ----------------------------------------------------------------------------------------------------------

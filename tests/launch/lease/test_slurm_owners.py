@@ -37,6 +37,8 @@ def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Squeue:
     def squeue(body: str) -> Path:
         (tmp_path / "bin" / "squeue").write_text(f'#!/bin/sh\necho "$*" >>"{tmp_path}/calls"\n{body}\n')
         (tmp_path / "bin" / "squeue").chmod(0o755)
+        (tmp_path / "bin" / "scontrol").write_text("#!/bin/sh\necho 'PrivateData = none'\n")
+        (tmp_path / "bin" / "scontrol").chmod(0o755)
         return tmp_path / "calls"
 
     return squeue
