@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from suite import output
 from suite.config import InputError
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.records.ledger import Ledger
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EISDIR)
+_NOBODY_READS = (errno.EPIPE, errno.EIO)  # a reader that ended, a terminal that closed
 
 
 def sweep_parser(prog: str, description: str, *, several: bool = False) -> argparse.ArgumentParser:
@@ -61,19 +63,33 @@ def report_folder(sweep: Sweep, ledger: Ledger) -> Path:
     return ledger.root / "reports" / sweep.label
 
 
-def run(main: Callable[[], int]) -> int:
-    """The exit status of a command: 2 for mistakes the user can mend, printed one a line; 130 for Ctrl-C."""
+def run(main: Callable[[], int], *, prints: bool = False) -> int:
+    """The exit status of a command: 2 for mistakes the user can mend, printed one a line; 130 for Ctrl-C.
+
+    Args:
+        main: is the command. What it cannot print is dropped.
+        prints: printing is all it is for: it ends, with status 1, where its output cannot be written.
+    """
+    with output.tolerant(drops=not prints):
+        status = _run(main)
+        if (lost := output.lost()) and lost.errno not in _NOBODY_READS:
+            print(f"{output.STDOUT}: {lost.strerror}: some of it is missing", file=sys.stderr)
+    return status
+
+
+def _run(main: Callable[[], int]) -> int:
     try:
-        return main()
+        status = main()
+        sys.stdout.flush()
+        return status
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of our output has left
-        sys.stderr.close()
-        return 1
     except OSError as error:
+        if error.filename == output.STDOUT:  # run() says why, where somebody may read it
+            return 1
         if error.errno not in _DISK:
             raise
         print(f"{error.filename}: {error.strerror}: nothing that was done is lost; mend it and repeat", file=sys.stderr)

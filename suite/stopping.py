@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
 EXIT_TAKEN_OVER = 76  # exit status of a process whose trial another one has taken over: do not
 EXIT_UNFINISHED = 75  # exit status of a process that left a trial unfinished: run it again (EX_TEMPFAIL of sysexits.h)
 
@@ -18,6 +18,26 @@ class Stopped(Exception):
     """
 
     signum: int | None = None
+
+
+def treat_as_ctrl_c() -> None:
+    """From now on TERM and HUP do what Ctrl-C does at that moment; HUP does nothing under ``nohup``."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if not _is_kept_from_us(number):
+            signal.signal(number, as_ctrl_c)
+
+
+def as_ctrl_c(signum: int, frame: FrameType | None) -> None:
+    """A signal handler that calls the one of Ctrl-C. The first HUP counts: a terminal that closes sends several."""
+    if signum == signal.SIGHUP:
+        signal.signal(signum, signal.SIG_IGN)
+    handler = signal.getsignal(signal.SIGINT)
+    (handler if callable(handler) else signal.default_int_handler)(signum, frame)  # a shell's `&` may ignore Ctrl-C
+
+
+def _is_kept_from_us(number: int) -> bool:
+    """``nohup`` has a process ignore HUP, so that it lives on when its terminal closes."""
+    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
 
 
 class StopRequest:
@@ -39,7 +59,7 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self._before = {n: signal.signal(n, self._note) for n in SIGNALS if not _is_kept_from_us(n)}
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:

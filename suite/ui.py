@@ -1,6 +1,6 @@
 """See results in MLflow's page: ``python -m suite.ui``. It listens on the loopback address of this machine only.
 
-Exit status: 1 the server has ended by itself; 2 bad input, or it did not start; 130 stopped (Ctrl-C, TERM).
+Exit status: 1 the server has ended by itself; 2 bad input, or it did not start; 130 stopped (Ctrl-C, TERM, HUP).
 """
 
 import argparse
@@ -8,7 +8,6 @@ import getpass
 import http.client
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from suite import cli
+from suite import cli, stopping
 from suite.config import InputError
 from suite.tracking.store import DATABASE, store_uri, without_secret
 
@@ -48,8 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     store = _store(args)
     _check_installed(args.auth)
     _check_free(args.port)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    stopping.treat_as_ctrl_c()
     with _private_group() as (folder, group):
         environment = {**os.environ, **_QUIET, "MLFLOW_BACKEND_STORE_URI": store}  # no argument: it may hold a password
         if args.auth:

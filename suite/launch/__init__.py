@@ -60,7 +60,7 @@ def check(name: str | None, trial: Trial, profile: Profile | None = None) -> Non
 @contextlib.contextmanager
 def logging_to(folder: Path) -> Iterator[None]:
     """What is worth telling about a trial is kept beside its records, if there is anything."""
-    handler = logging.FileHandler(folder / LOG, delay=True)
+    handler = logging.FileHandler(folder / LOG, delay=True, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.setLevel(logging.INFO)
     log.addHandler(handler)

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from suite import output
 from suite.config import InputError, Trial
 from suite.records import newest_checkpoint, write_failure, write_text_atomic
 from suite.slurm import controller
@@ -18,6 +19,7 @@ _RETRY_SECONDS, _MOST_RETRIES = 5.0, 20
 _SIGNAL_SECONDS = 1.0  # within which all ranks of a job have heard the same signal
 
 
+@output.tolerant()
 def run_trial(settings: str, folder: str, data_dir: str | None) -> None:
     """Run a trial, or go on with it; where the job's time is over or its node is wanted, put the job back in the queue.
 

@@ -126,7 +126,7 @@ class _Ranks:
         self._rank_outputs = [
             _once(self._output_path(rank).read_text(errors="replace")) for rank in range(len(self._processes))
         ]
-        sys.stderr.write("".join(self._rank_outputs))
+        print(*self._rank_outputs, sep="", end="", file=sys.stderr)
 
     def raise_rank_errors(self, trial: Trial, folder: Path) -> None:
         """Raise where the attempt was taken over, or the trial itself or its input is at fault."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from suite import output
 from suite.config import Trial
 from suite.launch.job_entry import is_first_task, requeue
 from suite.records import RESULT, newest_checkpoint, write_text_atomic
@@ -34,6 +35,7 @@ _PAUSES = (10.0, 60.0, 0.0)  # after each run of a sweep that did not end well
 _POLL_SECONDS = 0.5
 
 
+@output.tolerant()
 def run_pack(trials: list[dict[str, Any]], sweep: str, results: str, data_dir: str | None, seconds: float) -> None:
     """Run trials under a Ray of this job alone, which spans its nodes; every task of the job calls it.
 
@@ -61,6 +63,7 @@ def run_pack(trials: list[dict[str, Any]], sweep: str, results: str, data_dir: s
         requeue(stop.signum, stop)
 
 
+@output.tolerant()
 def run_driver(arguments: list[str], folder: str, seconds: float) -> None:
     """Run the command of a sweep, from which its trials are submitted, until all are final; its end cancels nothing.
 

@@ -1,12 +1,12 @@
 """Run a sweep: ``python -m suite.sweep FILE.yaml``.
 
-Exit status: 0 all planned trials are final; 1 some failed or are unfinished; 2 bad input; 130 stopped (Ctrl-C, TERM).
+Exit status: 0 all planned trials are final; 1 some failed or are unfinished; 2 bad input; 130 stopped (Ctrl-C, TERM,
+HUP).
 """
 
 import argparse
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from suite import cli, data, launch, records, tracking
+from suite import cli, data, launch, records, stopping, tracking
 from suite.config import InputError
 from suite.config.sweep_file import Sweep
 from suite.launch import attempts, lease
@@ -279,5 +279,5 @@ def _show_failures(plan: Plan, ledger: Ledger) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever it does then, TERM is like Ctrl-C
+    stopping.treat_as_ctrl_c()
     sys.exit(cli.run(main))

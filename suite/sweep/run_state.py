@@ -85,10 +85,14 @@ class RunState:
         else:
             getattr(self.display, event)(trial_id)
 
-    def request_stop(self, stop_now: Callable[[], object]) -> None:
-        """Ask running trials to save themselves; ``stop_now`` ends the run. A second request calls it at once."""
+    def request_stop(self, stop_now: Callable[[], object], *, hastens: bool = True) -> None:
+        """Ask running trials to save themselves; ``stop_now`` ends the run.
+
+        A second request that ``hastens`` calls it at once; one that does not changes nothing.
+        """
         if self.stop_file.exists():
-            stop_now()
+            if hastens:
+                stop_now()
             return
         self.stop_file.touch()
         self._stop_now, self._deadline = stop_now, time.monotonic() + SAVE_SECONDS

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from suite import launch, scratch
+from suite import launch, scratch, stopping
 from suite.config import InputError, Trial
 from suite.launch import lease
 from suite.launch.sweep_job import RAY_ADDRESS
@@ -228,8 +228,12 @@ def _callback(base: type, state: RunState) -> Any:
         def setup(self, **info: Any) -> None:  # once Tune has its own answer to Ctrl-C
             if threading.current_thread() is threading.main_thread():
                 tunes = signal.getsignal(signal.SIGINT)
-                ask = self._state.request_stop
-                signal.signal(signal.SIGINT, lambda *event: ask(lambda: tunes(*event)))  # type: ignore
+                ask, hup = self._state.request_stop, signal.SIGHUP
+
+                def stop(signum: int, frame: Any) -> None:
+                    ask(lambda: tunes(signum, frame), hastens=signum != hup)  # type: ignore[operator, misc]
+
+                signal.signal(signal.SIGINT, stop)
 
         def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
             self._state.stop_if_saved()
@@ -272,11 +276,12 @@ def _cluster(ray: Any) -> Iterator[Path]:
         there = os.environ.get(RAY_ADDRESS)  # of the job that we are in
         rest = {} if there else own
         try:
-            ray.init(address=there or "local", log_to_driver=False, logging_level="CRITICAL", **rest)
+            with _hidden_from_children(signal.SIGHUP):
+                ray.init(address=there or "local", log_to_driver=False, logging_level="CRITICAL", **rest)
         except Exception as error:  # of many kinds, as one of its servers dies
             raise ray_monitor.RayStartError(" ".join(str(error).split())[:200]) from None
         if threading.current_thread() is threading.main_thread():  # Ray's own answer to TERM is a stack trace
-            signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+            signal.signal(signal.SIGTERM, stopping.as_ctrl_c)
         yield folder
     finally:
         ray.shutdown()
@@ -284,6 +289,19 @@ def _cluster(ray: Any) -> Iterator[Path]:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         scratch.remove(folder)
+
+
+@contextlib.contextmanager
+def _hidden_from_children(number: signal.Signals) -> Iterator[None]:
+    """Processes that start now never get this signal, which a terminal sends to all of us; we get it afterwards.
+
+    Without this, Ray's servers end when the terminal closes, and its workers with them, before trials are saved.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _check_resources(there: dict[str, float], trials: dict[str, Trial]) -> None:

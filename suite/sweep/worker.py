@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from suite import launch
+from suite import launch, output
 from suite.config import Trial
 from suite.records import STOPPED
 from suite.records.ledger import Ledger
@@ -45,6 +45,7 @@ def read_unit_spec(path: Path, at: int) -> UnitSpec:
     return cell
 
 
+@output.tolerant()
 def run(cell: UnitSpec, report: Report) -> None:
     """Run the trials of a unit, or go on with them; ``report`` is given their epochs, and waits for the driver."""
     if not Path(cell["stop"]).exists():

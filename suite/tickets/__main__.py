@@ -200,4 +200,4 @@ def _files(given: Sequence[Path]) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(cli.run(main, prints=True))

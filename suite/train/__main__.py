@@ -27,6 +27,7 @@ from suite.train import distributed
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one trial, printing its records as they come."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
     args = _parse(argv)
     trial = _trial(args)
     folder = args.folder or Ledger(args.results).folder(trial.trial_id)
@@ -96,20 +97,13 @@ def _trial(args: argparse.Namespace) -> Trial:
 
 
 def _print_line(line: EpochMetrics) -> None:
-    _print(line_text(line).rstrip())
+    print(line_text(line).rstrip(), flush=True)
 
 
 def _print_result(result: Result, folder: Path) -> None:
-    _print(result.model_dump_json(exclude={"test_predictions", "config"}))
+    print(result.model_dump_json(exclude={"test_predictions", "config"}), flush=True)
     if distributed.RENDEZVOUS not in os.environ:
         print(f"{result.status}: {folder}", file=sys.stderr)
-
-
-def _print(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # the reader has left; the trial is worth more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(what: object, status: int) -> int:
@@ -129,5 +123,4 @@ def _stop_when_launcher_exits() -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
     sys.exit(cli.run(main))

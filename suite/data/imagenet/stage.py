@@ -12,6 +12,7 @@ from suite.data.imagenet.staging import expanded, stage
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Copy shards, saying what is done."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
     parser = argparse.ArgumentParser(
         "python -m suite.data.imagenet.stage", description="Copy shards to a disk of this node."
     )
@@ -24,5 +25,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
     sys.exit(cli.run(main))
