@@ -16,7 +16,7 @@ from suite import stopping
 from suite.stopping import EXIT_UNFINISHED, Stopped, StopRequest
 
 ROOT = Path(__file__).parents[1]
-ASKING = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT]
+ASKING = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP]
 each_signal = pytest.mark.parametrize("number", ASKING, ids=lambda number: number.name)
 
 TRIAL = """
@@ -41,6 +41,7 @@ def before() -> Iterator[dict[int, Any]]:
     """The handlers of this process: of each kind one, so that it shows which comes back."""
     kept = {number: signal.getsignal(number) for number in ASKING}
     kinds: list[Any] = [signal.SIG_IGN, signal.SIG_DFL, lambda number, frame: None, signal.default_int_handler]
+    kinds.append(signal.SIG_DFL)
     for number, kind in zip(ASKING, kinds, strict=True):
         signal.signal(number, kind)
     yield dict(zip(ASKING, kinds, strict=True))
@@ -121,6 +122,34 @@ def test_one_inside_another(before: dict[int, Any]) -> None:
         send(signal.SIGUSR1)
         assert until(lambda: outer.requested)
     assert handlers() == before
+
+
+def test_hup_asks_nothing_under_nohup(before: dict[int, Any]) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with StopRequest() as stop:
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        send(signal.SIGHUP)
+        send(signal.SIGTERM)
+        assert until(lambda: stop.requested)
+    assert stop.signum == signal.SIGTERM
+    stopping.treat_as_ctrl_c()
+    send(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("ctrl_c", [signal.default_int_handler, signal.SIG_IGN], ids=["default", "ignored"])
+def test_a_command_may_treat_term_and_hup_as_ctrl_c(before: dict[int, Any], number: int, ctrl_c: Any) -> None:
+    """Also where a shell that starts it in the background has it ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, ctrl_c)
+    stopping.treat_as_ctrl_c()
+    with pytest.raises(KeyboardInterrupt):
+        send(number)
+    seen: list[int] = []
+    signal.signal(signal.SIGINT, lambda signum, frame: seen.append(signum))
+    send(number)  # of a terminal that closes several come, and must not hasten the end
+    time.sleep(0.01)
+    assert seen == ([number] if number == signal.SIGTERM else [])
 
 
 # Others who ask -----------------------------------------------------------------------------------------------------

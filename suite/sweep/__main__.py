@@ -31,7 +31,6 @@ from suite.tracking import background, store
 STOPPED_STATUS = 130
 _FILE = "sweep.yaml"  # in the report: as it was when the sweep began
 _LEFT = (JOB, records.STOPPED)
-_LOCAL_STOP_MESSAGE = "running trials are saved; the same command goes on from here"
 _SLURM_STOP_MESSAGE = "jobs go on; the same command follows them, `scancel` ends them: they carry the name {}.TRIAL_ID"
 
 
@@ -97,7 +96,9 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
         try:
             _run(plan, sweep, ledger, args, profile)
         except KeyboardInterrupt:
-            advice = _LOCAL_STOP_MESSAGE if profile is None else _SLURM_STOP_MESSAGE.format(sweep.name)
+            advice = (
+                _SLURM_STOP_MESSAGE.format(sweep.name) if profile else _what_is_saved(make_plan(sweep, ledger), ledger)
+            )
             console.print(f"stopped: what is done is kept, {advice}")
             return STOPPED_STATUS
         except ray_monitor.RayStartError as error:
@@ -115,6 +116,15 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
     _publish(sweep, ledger, args.tracking_uri, files)
     _show_failures(plan, ledger)
     return 0 if plan.complete else 1
+
+
+def _what_is_saved(plan: Plan, ledger: Ledger) -> str:
+    """What becomes of the trials that a stop has left: one that a full disk kept from saving starts again."""
+    left = [records.newest_checkpoint(ledger.folder(i)) for i, state in plan.states.items() if state == "unfinished"]
+    saved, anew = sum(map(bool, left)), left.count("")
+    said = [f"{saved} unfinished resume from their last checkpoints"] if saved else []
+    said += [f"{anew} unfinished have no checkpoint and start again"] if anew else []
+    return "; ".join([*said, "the same command goes on from here"])
 
 
 def _estimate(plan: Plan, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> Cost:

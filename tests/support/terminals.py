@@ -1,57 +1,75 @@
-"""Commands whose output goes where a user's may go: a terminal that closes, a pipe without a reader, a full disk."""
+"""Commands whose output goes where a user's may go: to a terminal that closes, to nobody, to a full disk."""
 
 import fcntl
 import os
 import subprocess
 import sys
 import termios
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
 
-@dataclass
 class Terminal:
-    """A command in a terminal of its own: the leader of its session, in the foreground."""
+    """A command in a terminal of its own: the leader of its session, in the foreground.
 
-    process: subprocess.Popen[bytes]
-    master: int
+    Args:
+        arguments: of this Python.
+        cwd: where it runs.
+        ignores_hup: as ``nohup`` has it; but its output goes to the terminal.
+        variables: of its environment.
+    """
+
+    def __init__(self, *arguments: str, cwd: Path, ignores_hup: bool = False, **variables: str) -> None:
+        self._master, slave = os.openpty()
+        trap = "trap '' HUP; " if ignores_hup else ""
+        self.process = subprocess.Popen(
+            ["sh", "-c", f'{trap}exec "$@"', "sh", sys.executable, *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=cwd,
+            env=_environment(variables),
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(slave)
+
+    def read_until(self, text: str) -> str:
+        """What it prints, up to a text."""
+        found = b""
+        while text.encode() not in found:
+            found += os.read(self._master, 4096)
+        return found.decode()
 
     def close(self) -> None:
-        """What a window that is closed does, or a connection that is lost."""
-        os.close(self.master)
-
-    def hang_up(self) -> None:
-        """Close while nobody is told: the output is gone."""
+        """Close the terminal, as a window that closes does, or a lost connection: the kernel sends HUP."""
+        os.close(self._master)
 
 
-def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """That of this process, with our code on the path."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), **(extra or {})}
-
-
-def start_in_terminal(command: list[str], cwd: Path, extra: Mapping[str, str] | None = None) -> Terminal:
-    """Start a command in a new terminal, which takes what it prints until it is closed."""
-    master, slave = os.openpty()
-    process = subprocess.Popen(
-        command,
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        cwd=cwd,
-        env=environment(extra),
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )
-    os.close(slave)
-    return Terminal(process, master)
-
-
-def start_in_shell(line: str, cwd: Path, extra: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """A line of bash, where ``python`` is this one; its exit status is that of the first command of a pipe."""
-    program = f'python() {{ {sys.executable} "$@"; }}; {line}; exit ${{PIPESTATUS[0]}}'
+def start_in_shell(line: str, cwd: Path, **variables: str) -> subprocess.Popen[str]:
+    """A line of bash in which ``python`` is this one; its exit status is that of its first command, its output ours."""
+    program = f'python() {{ {sys.executable} "$@"; }}; {line}; exit "${{PIPESTATUS[0]}}"'
     return subprocess.Popen(
-        ["bash", "-c", program], cwd=cwd, env=environment(extra), start_new_session=True, stderr=subprocess.PIPE
+        ["bash", "-c", program],
+        cwd=cwd,
+        env=_environment(variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
+
+
+def run_in_shell(line: str, cwd: Path, timeout: float = 240, **variables: str) -> tuple[int, str, str]:
+    """Exit status, output and errors of such a line."""
+    process = start_in_shell(line, cwd, **variables)
+    try:
+        said, errors = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
+    return process.returncode, said, errors
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **variables}

@@ -82,6 +82,14 @@ def test_a_run_that_was_asked_to_stop_ends_when_its_trials_are_saved(shown: Show
     assert shown.events == [("started", "a"), ("ended", "a")]
 
 
+def test_a_second_request_ends_a_run_at_once_where_it_hastens(shown: Shown, tmp_path: Path) -> None:
+    state, stops = state_of(shown, tmp_path, ["a"]), []
+    state.record("started", 0)
+    for hastens in (True, False, True):  # Ctrl-C, a terminal that closes, Ctrl-C
+        state.request_stop(lambda: stops.append("now"), hastens=hastens)
+    assert stops == ["now"]
+
+
 def test_a_second_request_does_not_wait(shown: Shown, tmp_path: Path) -> None:
     state, stops = state_of(shown, tmp_path, ["a"]), []
     state.record("started", 0)

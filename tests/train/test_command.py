@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -123,15 +122,6 @@ def test_what_a_killed_owner_did_not_clean_up_goes_at_the_next_call() -> None:
     Path("here/attempt-3").mkdir()
     assert run(file, "--folder", "here") == 0
     assert trial_processes.unexpected_files(Path("here")) == []
-
-
-def test_a_reader_that_leaves_does_not_harm_the_trial(tmp_path: Path) -> None:
-    trial = trial_processes.trial_of("weights")
-    process = trial_processes.start(trial, tmp_path, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.close()
-    assert process.wait(60) == 0
-    assert Ledger(tmp_path).state(trial) == "done"
 
 
 def test_no_such_file(capsys: pytest.CaptureFixture[str]) -> None:
