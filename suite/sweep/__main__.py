@@ -97,7 +97,7 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
             _run(plan, sweep, ledger, args, profile)
         except KeyboardInterrupt:
             advice = (
-                _SLURM_STOP_MESSAGE.format(sweep.name) if profile else _what_is_saved(make_plan(sweep, ledger), ledger)
+                _SLURM_STOP_MESSAGE.format(sweep.name) if profile else what_is_saved(make_plan(sweep, ledger), ledger)
             )
             console.print(f"stopped: what is done is kept, {advice}")
             return STOPPED_STATUS
@@ -118,13 +118,14 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
     return 0 if plan.complete else 1
 
 
-def _what_is_saved(plan: Plan, ledger: Ledger) -> str:
-    """What becomes of the trials that a stop has left: one that a full disk kept from saving starts again."""
-    left = [records.newest_checkpoint(ledger.folder(i)) for i, state in plan.states.items() if state == "unfinished"]
-    saved, anew = sum(map(bool, left)), left.count("")
-    said = [f"{saved} unfinished resume from their last checkpoints"] if saved else []
-    said += [f"{anew} unfinished have no checkpoint and start again"] if anew else []
-    return "; ".join([*said, "the same command goes on from here"])
+def what_is_saved(plan: Plan, ledger: Ledger) -> str:
+    """What a stop has left of trials: one that a full disk kept from saving itself has no checkpoint."""
+    newest = [records.newest_checkpoint(ledger.folder(i)) for i, state in plan.states.items() if state == "unfinished"]
+    without = newest.count("")
+    said = [f"with a checkpoint: {len(newest) - without}"] if len(newest) > without else []
+    said += [f"without one, to start again: {without}"] if without else []
+    unfinished = f"unfinished {', '.join(said)}; " if said else ""
+    return f"{unfinished}the same command goes on from here"
 
 
 def _estimate(plan: Plan, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> Cost:

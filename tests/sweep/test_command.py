@@ -130,6 +130,7 @@ def test_ctrl_c_and_term_end_cleanly_and_the_next_call_goes_on(tmp_path: Path, s
     finally:
         process.kill()
     assert process.returncode == 130, output
+    assert "unfinished with a checkpoint: " in output and "without one" not in output
     assert "the same command goes on from here" in output and "Traceback" not in output
     first = result_mtimes(tmp_path)
     assert 0 < len(first) < 3

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 from support import sweep_faults, trial_processes
+from support.fake_results import create_trial_folder
 from support.sweep_processes import result_mtimes, write_sweep
 from support.terminals import Terminal, run_in_shell
 
 from suite import records
 from suite.config.sweep_file import load_sweep
+from suite.records.ledger import Ledger
+from suite.sweep import __main__ as command
+from suite.sweep.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
 
@@ -44,3 +48,18 @@ def test_trials_are_saved_when_the_terminal_closes_and_the_next_call_needs_no_re
     (report,) = (tmp_path / "results/reports").iterdir()
     assert {"table.md", "figure.svg", "cost.json"} <= {path.name for path in report.iterdir()}
     sweep_faults.check_store(tmp_path, set(trials))
+
+
+def test_a_stopped_sweep_promises_a_checkpoint_only_where_there_is_one(tmp_path: Path) -> None:
+    """A disk that is full keeps trials from saving themselves."""
+    sweep, ledger = load_sweep(write_sweep(tmp_path / "tiny.yaml")), Ledger(tmp_path / "results")
+    for i, trial_id in enumerate(list(sweep.trials)[:3]):
+        attempt = create_trial_folder(ledger, trial_id) / "attempt-1"
+        attempt.mkdir()
+        if i:
+            (attempt / "checkpoint-0000000001.pt").touch()
+    said = "unfinished with a checkpoint: 2, without one, to start again: 1; the same command goes on from here"
+    assert command.what_is_saved(make_plan(sweep, ledger), ledger) == said
+    assert command.what_is_saved(make_plan(sweep, Ledger(tmp_path / "none")), ledger) == (
+        "the same command goes on from here"
+    )
