@@ -39,6 +39,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+    # JSON tells -0.0 from 0.0, and so would trial_id.
+    _one_zero = field_validator("*")(lambda value: 0.0 if isinstance(value, float) and value == 0 else value)
+
 
 class MethodSettings(Settings):
     """What every method has: the settings of SGD."""
@@ -241,7 +244,6 @@ Model = Annotated[ConvSettings | ResNetSettings, Field(discriminator="name")]
 _Dataset = DigitsSettings | GreyImageSettings | CifarSettings | ImageNetSettings
 DatasetBlock = Annotated[_Dataset, Field(discriminator="name")]
 Dataset = Annotated[DatasetBlock, BeforeValidator(_named)]  # `dataset: digits` is `dataset: {name: digits}`
-
 Scheduler = Annotated[SchedulerSettings, BeforeValidator(_named)]  # `scheduler: asha`
 
 
@@ -340,8 +342,7 @@ def _identity_of(value: Any) -> Any:
 
 def by_name(union: Any) -> dict[str, type[Settings]]:
     """The settings classes of a union, by each name they answer to."""
-    classes = get_args(get_args(union)[0])
-    return {name: cls for cls in classes for name in get_args(cls.model_fields["name"].annotation)}
+    return {name: cls for cls in get_args(get_args(union)[0]) for name in get_args(cls.model_fields["name"].annotation)}
 
 
 METHODS = by_name(Method)

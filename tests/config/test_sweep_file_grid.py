@@ -1,11 +1,12 @@
 """Sweep files: what they mean."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from support.sweep_files import AXES, GOOD, GRID, RANGE, Load, Problems, only, values
+from support.sweep_files import AXES, GOOD, GRID, RANGE, TWICE, Load, Problems, only, values
 
 from suite.config import Trial, identity, sweep_file
 from suite.config.sweep_file import load_sweep
@@ -206,3 +207,10 @@ def test_what_is_drawn_may_stand_in_the_file_too(load: Load) -> None:
 def test_an_axis_that_says_the_same_twice_is_a_mistake_still(problems: Problems) -> None:
     told = problems(RANGE.replace("seed: 1", "seed: [1, 1]"))
     assert told == ["s.yaml: grid.seed[0] and grid.seed[1]: 1: the same trial stands twice in the grid"]
+
+
+@pytest.mark.parametrize("key", ["momentum", "weight_decay", "sparsity", "rerandomize_prob"])
+def test_zero_and_minus_zero_are_the_same_trial(problems: Problems, key: str) -> None:
+    method = {"name": "iterand", "lr": 0.1, "sparsity": 0.5, key: [0.0, -0.0]}
+    told = problems(GOOD.replace("{name: weights, lr: 0.1}", json.dumps(method)))
+    assert told == [f"s.yaml: grid.method.{key}[0] and grid.method.{key}[1]: -0.0: {TWICE}"]

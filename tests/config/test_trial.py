@@ -113,6 +113,47 @@ def test_trial_id_does_not_tell_defaults_spelling_or_order() -> None:
     assert trial_id({**short, "schedule": {}, "resources": {}}) == trial_id(short)
 
 
+def zero_at(raw: dict[str, Any], path: Keys, zero: float | int) -> dict[str, Any]:
+    """The same trial with a zero of this spelling at ``path``."""
+    other = json.loads(json.dumps(raw))
+    (other[path[0]] if len(path) > 1 else other)[path[-1]] = zero
+    return other
+
+
+def settings_that_may_be_zero() -> list[Any]:
+    """Each setting that takes 0.0, by its path."""
+    cases = []
+    for case in all_settings():
+        with suppress(ValidationError):
+            Trial.model_validate(zero_at(*case.values, 0.0))
+            cases.append(case)
+    return cases
+
+
+@pytest.mark.parametrize(("raw", "path"), settings_that_may_be_zero())
+def test_minus_zero_is_zero(raw: dict[str, Any], path: Keys) -> None:
+    zero, minus, whole = (Trial.model_validate(zero_at(raw, path, number)) for number in (0.0, -0.0, 0))
+    assert minus.trial_id == zero.trial_id == whole.trial_id
+    assert minus.model_dump_json() == zero.model_dump_json() == whole.model_dump_json()
+    assert Trial.model_validate_json(json.dumps(zero_at(raw, path, -0.0))).trial_id == zero.trial_id
+
+
+def test_minus_zero_is_zero_in_a_block_of_a_block() -> None:
+    raw = settings(dataset={"name": "imagenet"})
+    texts = {
+        Trial.model_validate(zero_at(raw, ("dataset", "decoder"), {"hw_load": zero})).model_dump_json()  # type: ignore[arg-type]
+        for zero in (0.0, -0.0)
+    }
+    assert len(texts) == 1 and "-0.0" not in texts.pop()
+
+
+def test_trial_ids_of_zeros_and_whole_numbers_are_what_they_were() -> None:
+    zeros = settings(method={"momentum": 0.0, "sparsity": 0.0, "rerandomize_prob": 0.0})
+    assert trial_id(zeros) == "4ce0539dda48"
+    assert trial_id(settings(method={"lr": 1, "weight_decay": 2})) == "baf73097736a"
+    assert trial_id(settings(method={"lr": 2**53 + 1})) == trial_id(settings(method={"lr": 2.0**53})) == "8ee4dec16b87"
+
+
 def test_trial_id_is_twelve_hex_digits_and_survives_json() -> None:
     trial = Trial.model_validate(settings())
     assert len(trial.trial_id) == 12
