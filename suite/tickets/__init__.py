@@ -37,6 +37,8 @@ class Info:
 def save(path: Path | str, model: nn.Module, optimizer: Optimizer, *, about: NetworkMetadata | None = None) -> Stored:
     """Write the network that a masked optimizer trains, whole or not at all; returns where its bytes went.
 
+    What is written was read back before, and gave the network bit for bit.
+
     Args:
         path: of the file; its folder must exist.
         model: the network. One that ``models.build`` made is named in the file; any other is to be given to ``load``.
@@ -44,14 +46,18 @@ def save(path: Path | str, model: nn.Module, optimizer: Optimizer, *, about: Net
         about: whose network it is and how good.
 
     Raises:
-        ValueError: the optimizer has no masks, or they are not of this network.
-        OSError: the disk is full, say; a file that was there stays.
+        ValueError: the optimizer has no masks, they are not of this network, or a ticket cannot hold the network.
+        OSError: the disk is full, say. In both cases a file that was there stays.
     """
     header, sections = masked.encode_network(
         model, optimizer, networks.with_build_arguments(model, about or NetworkMetadata())
     )
-    size = file.write(Path(path), header, sections)
-    return masked.sizes(header, size)
+    content = file.pack(header, sections)
+    try:
+        masked.decode_state(file.read(content))
+    except TicketError as error:
+        raise ValueError(f"{path}: is not written: read back, the ticket {error}") from None
+    return masked.sizes(header, file.write(Path(path), content))
 
 
 def load(

@@ -25,6 +25,7 @@ FORMS: tuple[Form, ...] = get_args(Form)
 _KEY = "suite"  # of our part of the metadata
 _SCALE = ".scale"  # behind the name of an int8 weight
 _LARGEST = 127
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.bool)  # int8 is a form of a weight
 _DTYPES = ("F32", "BF16", "I8", "I64", "I32", "I16", "U8", "BOOL")  # as safetensors names them
 
 
@@ -58,7 +59,11 @@ class DenseFile:
 
 
 def pack(state: Mapping[str, Tensor], form: Form, *, method: str, about: NetworkMetadata) -> bytes:
-    """The bytes of a file that holds a network's state in a form."""
+    """The bytes of a file that holds a network's state in a form; floating-point numbers become float32 at most.
+
+    Raises:
+        ValueError: a tensor is of a dtype that no form holds.
+    """
     stored = _stored(state, form)
     told = {key: getattr(about, key) for key in NetworkMetadata.model_fields}  # a ticket's header has more
     header = DenseMetadata(**told, form=form, method=method, digest=networks.digest(stored))
@@ -147,6 +152,9 @@ def _stored(state: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:
                 tensor = tensor.bfloat16()
             elif form == "int8" and tensor.ndim >= 2:
                 tensor, stored[name + _SCALE] = _quantized(tensor)
+        elif tensor.dtype not in _WHOLE:
+            held = ", ".join(map(networks.dtype_name, _WHOLE))
+            raise ValueError(f"{name}: {networks.dtype_name(tensor.dtype)}: must be floating point, or one of {held}")
         stored[name] = tensor.clone()  # safetensors takes no tensors that share memory
     return stored
 

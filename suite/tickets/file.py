@@ -1,6 +1,7 @@
 """The bytes of a ticket: what it is, its header, the sections that the header lists, and SHA-256 over all of that."""
 
 import hashlib
+import io
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -18,9 +19,9 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class TicketFile:
-    """A ticket whose header was read and whose checksum is right."""
+    """A ticket whose header was read and whose checksum is right; ``source`` is its file, or its bytes in memory."""
 
-    path: Path
+    source: Path | bytes
     header: Header
     num_bytes: int
     first: int  # where its sections begin
@@ -37,38 +38,47 @@ class TicketFile:
 
     def sections(self) -> Iterator[tuple[Layer, bytes, bytes]]:
         """Each layer with the bytes of its mask and of its weights."""
-        with self.path.open("rb") as file:
+        with _opened(self.source) as file:
             file.seek(self.first)
             for layer in self.header.layers:
                 yield layer, file.read(layer.mask[1]), file.read(layer.theta[2])
 
     def tensors(self) -> bytes:
         """The bytes of the tensors that are stored as they are."""
-        with self.path.open("rb") as file:
+        with _opened(self.source) as file:
             file.seek(self.num_bytes - _DIGEST_BYTES - self.header.tensors_bytes)
             return file.read(self.header.tensors_bytes)
 
 
-def write(path: Path, header: Header, sections: Sequence[bytes]) -> int:
-    """Write a ticket whole or not at all; returns its bytes."""
+def pack(header: Header, sections: Sequence[bytes]) -> bytes:
+    """The bytes of a ticket."""
     packed = header.packed()
     content = b"".join([_HEAD.pack(MAGIC, VERSION, len(packed)), packed, *sections])
-    content += hashlib.sha256(content).digest()
+    return content + hashlib.sha256(content).digest()
+
+
+def write(path: Path, content: bytes) -> int:
+    """Write what ``pack`` made whole or not at all; returns its bytes."""
     write_bytes_atomic(path, content)
     return len(content)
 
 
-def read(path: Path) -> TicketFile:
+def read(source: Path | bytes) -> TicketFile:
     """Look at a ticket: all but the sections' contents is checked, in memory that does not grow with what it says.
 
     Raises:
         TicketError: it is none, of another version, cut short, or garbled.
     """
-    with path.open("rb") as file:
-        return _read(path, file, os.fstat(file.fileno()).st_size)
+    with _opened(source) as file:
+        size = len(source) if isinstance(source, bytes) else os.fstat(file.fileno()).st_size
+        return _read(source, file, size)
 
 
-def _read(path: Path, file: BinaryIO, size: int) -> TicketFile:
+def _opened(source: Path | bytes) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+def _read(source: Path | bytes, file: BinaryIO, size: int) -> TicketFile:
     head = file.read(_HEAD.size)
     if not head.startswith(MAGIC):
         raise TicketError("is no ticket: it begins with other bytes")
@@ -93,4 +103,4 @@ def _read(path: Path, file: BinaryIO, size: int) -> TicketFile:
         left -= len(block)
     if digest.digest() != file.read(_DIGEST_BYTES):
         raise TicketError("is garbled: its checksum differs")
-    return TicketFile(path, header, size, first)
+    return TicketFile(source, header, size, first)

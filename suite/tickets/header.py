@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -10,15 +10,19 @@ from suite.config import Distribution, InputError
 from suite.tickets.entropy_coding import Coding, CorruptData, inflated
 
 Dtype = Literal["float32", "float64", "float16", "bfloat16"]
+ThetaDtype = Literal["float32", "float64"]
+StoredDtype = Literal[Dtype, "int64", "int32", "int16", "int8", "uint8", "bool"]
 # Of the survivors' weights: as the seed has them, with some signs turned, of later draws, or as they are.
 Theta = Literal["seed", "signs", "draws", "values"]
+STORED_DTYPES: tuple[StoredDtype, ...] = get_args(StoredDtype)
 MAGIC = b"\x89TKT\r\n\x1a\n"  # as PNG's: tells at once that line ends were changed
 VERSION = 1
 MOST_HEADER_BYTES = 1 << 22
 MOST_DRAWS = 1 << 16
+MOST_DIMENSIONS = 8
 _LONGEST_MESSAGE = 500
 Whole = Annotated[int, Field(ge=0, lt=1 << 53)]
-Shape = Annotated[list[Whole], Field(max_length=8)]
+Shape = Annotated[list[Whole], Field(max_length=MOST_DIMENSIONS)]
 
 
 class TicketError(InputError):
@@ -62,6 +66,7 @@ class Layer(_Part):
     """A masked parameter: ``kept`` of its weights survive; ``turned`` of these have another sign than the seed's.
 
     ``position`` is that in the optimizer, which names the random stream; ``source`` a place in the header's list.
+    ``theta_dtype`` is that of the random weights; unset, ``dtype``, float32 at least.
     """
 
     name: str
@@ -73,6 +78,12 @@ class Layer(_Part):
     mask: tuple[Coding, Whole]  # the form and bytes of the section
     theta: tuple[Theta, Coding, Whole]
     turned: Whole = 0
+    theta_dtype: ThetaDtype | None = None
+
+    @property
+    def drawn_dtype(self) -> ThetaDtype:
+        """The dtype in which the weights are drawn, before they are rounded to ``dtype``."""
+        return self.theta_dtype or ("float64" if self.dtype == "float64" else "float32")
 
     @property
     def num(self) -> int:
@@ -91,7 +102,7 @@ class TensorEntry(_Part):
 
     name: str
     shape: Shape
-    dtype: Dtype | Literal["int64", "int32", "int16", "int8", "uint8", "bool"]
+    dtype: StoredDtype
 
     @property
     def num_bytes(self) -> int:

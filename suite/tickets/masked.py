@@ -4,7 +4,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,18 @@ from suite.records import Stored
 from suite.tickets import entropy_coding, networks, theta
 from suite.tickets.entropy_coding import CorruptData
 from suite.tickets.file import TicketFile
-from suite.tickets.header import MOST_DRAWS, Header, Layer, NetworkMetadata, Source, TensorEntry, TicketError
+from suite.tickets.header import (
+    MOST_DIMENSIONS,
+    MOST_DRAWS,
+    STORED_DTYPES,
+    Header,
+    Layer,
+    NetworkMetadata,
+    Source,
+    TensorEntry,
+    ThetaDtype,
+    TicketError,
+)
 from suite.tickets.theta import ValueSampler
 
 ParamPosition = tuple[int, int]  # of a masked parameter: which group, and its position in the optimizer
@@ -27,14 +38,13 @@ def encode_network(model: nn.Module, optimizer: Optimizer, about: NetworkMetadat
     """The header and the sections that say a network bit for bit.
 
     Raises:
-        ValueError: the optimizer has no masks, or they are not of this network.
+        ValueError: the optimizer has no masks, they are not of this network, or a tensor fits into no ticket.
     """
     state, masked = model.state_dict(keep_vars=True), _masked(optimizer)
     if left := masked.keys() - {id(tensor) for tensor in state.values()}:
         raise ValueError(f"optimizer: {len(left)} of its masked parameters are not of this network")
     for name, tensor in state.items():
-        if not isinstance(tensor, Tensor):
-            raise ValueError(f"{name}: {type(tensor).__name__} in the network's state: a ticket holds tensors only")
+        _check_tensor(name, tensor)
     sources = [_source(group) for group in optimizer.param_groups]
     layers, sections = [], []
     for name, tensor in state.items():
@@ -139,14 +149,35 @@ def _layer(
         mask=(form, len(bits)),
         theta=(said.kind, said.coding, len(said.data)),
         turned=said.turned,
+        theta_dtype=_theta_dtype(name, values, param),
     )
     return layer, [bits, said.data]
+
+
+def _theta_dtype(name: str, values: Tensor, param: Tensor) -> ThetaDtype | None:
+    """The dtype of the random weights, where it is not the usual one of such a parameter."""
+    if values.dtype == torch.promote_types(param.dtype, torch.float32):
+        return None
+    found = networks.dtype_name(values.dtype)
+    if found not in get_args(ThetaDtype):
+        raise ValueError(f"{name}: theta is {found}: a ticket holds one of {', '.join(get_args(ThetaDtype))}")
+    return found  # type: ignore[return-value] # as just checked
+
+
+def _check_tensor(name: str, tensor: Any) -> None:
+    """Raise ValueError for a part of a network's state that a ticket cannot hold."""
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{name}: {type(tensor).__name__} in the network's state: a ticket holds tensors only")
+    if (dtype := networks.dtype_name(tensor.dtype)) not in STORED_DTYPES:
+        raise ValueError(f"{name}: {dtype}: a ticket holds tensors of {', '.join(STORED_DTYPES)}")
+    if tensor.ndim > MOST_DIMENSIONS:
+        raise ValueError(f"{name}: has {tensor.ndim} dimensions: a ticket holds tensors of at most {MOST_DIMENSIONS}")
 
 
 def _effective(layer: Layer, source: Source, mask: bytes, section: bytes) -> Tensor:
     dtype = getattr(torch, layer.dtype)
     fan_in = source.fan_in or max(math.prod(layer.shape[1:]), 1)
-    draw = ValueSampler(source, fan_in, layer.position, torch.promote_types(dtype, torch.float32))
+    draw = ValueSampler(source, fan_in, layer.position, getattr(torch, layer.drawn_dtype))
     survivors, flat, start = theta.ThetaDecoder(layer, section, draw), torch.zeros(layer.num, dtype=dtype), 0
     for chunk in entropy_coding.decode(layer.mask[0], mask, (layer.num - layer.kept, layer.kept)):
         index = torch.from_numpy(np.flatnonzero(chunk) + start)

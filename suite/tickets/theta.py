@@ -132,7 +132,7 @@ def check_length(layer: Layer, source: Source) -> None:
     if kind == "seed":
         fits = form == "none" and length == 0
     elif kind == "values":
-        fits = form == "raw" and length == layer.kept * (8 if layer.dtype == "float64" else 4)
+        fits = form == "raw" and length == layer.kept * (8 if layer.drawn_dtype == "float64" else 4)
     elif kind == "draws":
         fits = length <= 5 * 4 * (source.num_draws + 1) + 16 + layer.kept * 4
     else:

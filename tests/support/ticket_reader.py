@@ -88,12 +88,13 @@ def read_layer(
     layer: dict[str, Any], source: dict[str, Any], mask_coding: str, mask: bytes, kind: str, coding: str, theta: bytes
 ) -> NDArray[Any]:
     shape, dtype, kept = layer["shape"], layer["dtype"], layer["kept"]
+    theta_dtype = layer.get("theta_dtype", "float64" if dtype == "float64" else "float32")
     n = math.prod(shape)
     is_survivor = read_symbols(mask_coding, mask, n, [n - kept, kept])
     survivors = [i for i in range(n) if is_survivor[i]]
     assert len(survivors) == kept
 
-    weights = np.zeros(n, np.float64 if dtype == "float64" else np.float32)
+    weights = np.zeros(n, np.float64 if theta_dtype == "float64" else np.float32)
     if kind == "values":
         assert coding == "raw"
         weights[survivors] = np.frombuffer(theta, weights.dtype.newbyteorder("<"))
@@ -200,9 +201,11 @@ def value_of(word: int, distribution: str, fan_in: int, real: Any) -> Any:
 
 def rounded_to(weights: NDArray[Any], dtype: str) -> NDArray[Any]:
     if dtype == "bfloat16":  # the upper half of a float32, to the nearest, ties to the even one
-        bits = weights.view(np.uint32).astype(np.uint64)
+        bits = weights.astype(np.float32).view(np.uint32).astype(np.uint64)
         bits = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 << 16
         return bits.astype(np.uint32).view(np.float32)
+    if dtype == "float16":
+        weights = weights.astype(np.float32)
     return weights.astype({"float64": np.float64, "float32": np.float32, "float16": np.float16}[dtype])
 
 

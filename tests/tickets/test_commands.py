@@ -65,7 +65,7 @@ def rewritten(path: Path, to: Path, **changes: Any) -> Path:
     """A ticket with other words in its header."""
     found = file.read(path)
     content = path.read_bytes()[found.first : -32]
-    file.write(to, found.header.model_copy(update=changes), [content])
+    file.write(to, file.pack(found.header.model_copy(update=changes), [content]))
     return to
 
 

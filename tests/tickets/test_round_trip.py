@@ -2,73 +2,23 @@
 
 import math
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from support.method_contract import fingerprint
-from torch import Tensor, nn
+from support.ticket_networks import DTYPES, Bag, change, check_round_trip, train, trained
 
 from suite import methods, tickets
 from suite.methods.random import DISTRIBUTIONS, draw_values_
 from suite.models import build
-from suite.tickets.header import Header
 
-DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 NETS = {
     "conv6": dict(num_classes=10, image_size=32),
     "resnet18": dict(num_classes=10, image_size=32, width_mult=0.25),
     "resnet50": dict(num_classes=100, image_size=65, width_mult=0.25),
 }
-
-
-class Bag(nn.Module):
-    """Weights of any shapes, with what else a network may hold; never run."""
-
-    def __init__(self, shapes: list[tuple[int, ...]], dtype: torch.dtype = torch.float32) -> None:
-        super().__init__()
-        self.weights = nn.ParameterList([nn.Parameter(torch.randn(shape).to(dtype)) for shape in shapes])
-        self.bias = nn.Parameter(torch.randn(5).to(dtype))
-        self.norm = nn.BatchNorm1d(3)
-        self.register_buffer("steps", torch.tensor(7))
-        self.register_buffer("empty", torch.empty(0, 3))
-        self.register_buffer("flags", torch.tensor([True, False]))
-
-
-def train(optimizer: Any, num_steps: int, seed: int = 0) -> None:
-    """Steps with gradients of no meaning."""
-    generator = torch.Generator().manual_seed(seed)
-    params = [param for group in optimizer.param_groups for param in group["params"]]
-    for _ in range(num_steps):
-        for param in params:
-            param.grad = torch.empty_like(param).copy_(torch.randn(param.shape, generator=generator))
-        optimizer.step()
-
-
-def trained(name: str, params: Any, num_steps: int = 10, **settings: Any) -> Any:
-    if name == "iterand":
-        settings = {"rerandomize_every": 2, "rerandomize_prob": 0.3} | settings
-    optimizer = methods.get(name)(params, **{"sparsity": 0.5, "lr": 0.3, **settings})
-    train(optimizer, num_steps)
-    return optimizer
-
-
-def check_round_trip(path: Path, model: nn.Module, optimizer: Any, other: nn.Module | None = None) -> Header:
-    """Saved and loaded: equal bits, and an equal sum of sizes; `other` takes what is loaded."""
-    before = fingerprint(dict(model.state_dict()))
-    stored = tickets.save(path, model, optimizer)
-    assert fingerprint(dict(model.state_dict())) == before, "saving changes nothing"
-    assert stored.bytes == path.stat().st_size == sum(stored.parts.values())
-    loaded = tickets.load(path, model=other)
-    assert not loaded.training
-    assert fingerprint(dict(loaded.state_dict())) == before
-    assert other is None or loaded is other
-    found = tickets.info(path)
-    assert found.stored == stored
-    assert isinstance(found.header, Header)
-    return found.header
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
@@ -187,14 +137,6 @@ def test_packed_signs_make_the_same_ticket(tmp_path: Path) -> None:
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def change(optimizer: Any, param: Tensor, values: Callable[[Tensor], Tensor]) -> None:
-    """Other random weights by hand; the network follows."""
-    state = optimizer.state[param]
-    state["theta"] = values(state["theta"].clone())
-    with torch.no_grad():
-        param.copy_(torch.where(optimizer.mask(param), state["theta"], 0.0))
-
-
 @pytest.mark.parametrize("number", [0.125, -0.0, 0.0, math.inf, math.nan, 1e-45])
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("name", ["edge_popup", "iterand"])
@@ -204,7 +146,7 @@ def test_weights_changed_by_hand_are_stored(name: str, distribution: str, number
     optimizer = trained(name, [*model.weights], distribution=distribution)
     row, column = optimizer.mask(model.weights[0]).nonzero()[0]
 
-    def one_number(theta: Tensor) -> Tensor:
+    def one_number(theta: torch.Tensor) -> torch.Tensor:
         theta[row, column] = number
         return theta
 

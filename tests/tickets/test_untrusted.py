@@ -33,6 +33,7 @@ from support.ticket_mutations import (
     split_dense,
     split_ticket,
 )
+from support.ticket_networks import Bag, trained
 
 from suite import tickets
 from suite.tickets import dense, networks
@@ -233,6 +234,26 @@ def test_info_of_draw_counts_that_are_garbled(tmp_path: Path) -> None:
     path = ticket_file(2, lambda header: header["sources"][0].update(num_draws=0), tmp_path / "t")
     check_refused(lambda: tickets.load(path))
     check_refused(lambda: tickets.info(path))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+@pytest.mark.parametrize("kind", ["seed", "signs", "draws", "values"])
+def test_random_weights_of_a_wrong_dtype(kind: str, dtype: str, tmp_path: Path) -> None:
+    """Kinds that draw are as long as before: the digest tells them. `signed_constant` may round to equal numbers."""
+    model = Bag([(30, 20), (10, 10)])
+    name = "iterand" if kind in ("signs", "draws") else "edge_popup"
+    distribution = {"seed": "kaiming_uniform", "draws": "kaiming_uniform", "signs": "signed_constant"}.get(kind)
+    optimizer = trained(name, [*model.weights], distribution=distribution)
+    tickets.save(tmp_path / "t", model, optimizer)
+    header, body = split_ticket((tmp_path / "t").read_bytes())
+    for layer in header["layers"]:
+        assert layer["theta"][0] == kind
+        layer["theta_dtype"] = dtype
+    (tmp_path / "t").write_bytes(join_ticket(header, body))
+    if (kind, dtype) == ("signs", "float64"):
+        assert networks.digest(tickets.load(tmp_path / "t", model=model).state_dict()) == header["digest"]
+    else:
+        check_refused(lambda: tickets.load(tmp_path / "t", model=model))
 
 
 @pytest.mark.parametrize("where", ["key", "tensor", "torch"])
