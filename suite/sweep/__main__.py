@@ -238,6 +238,7 @@ def _run(plan: Plan, sweep: Sweep, ledger: Ledger, args: argparse.Namespace, pro
             launcher=args.launcher,
             profile=profile,
             sweep=sweep.name,
+            planned=sweep.trials,
         )
 
 

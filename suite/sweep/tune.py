@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from suite.slurm.site import Site
 from suite.slurm.watch import QueuePoller, QueueSnapshot
 from suite.sweep import early_stop, ray_monitor, worker
 from suite.sweep.run_state import Display, RunState
+from suite.sweep.rungs import RungRecords
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new display prints a table whatever verbose says
@@ -50,6 +51,7 @@ def run(
     launcher: str | None = None,
     profile: Profile | None = None,
     sweep: str = "",
+    planned: Iterable[str] = (),
 ) -> None:
     """Run ``trials``, as many at once as there are CPUs and GPUs here, or jobs the profile allows.
 
@@ -63,6 +65,7 @@ def run(
         launcher: see ``suite.launch``.
         profile: of the cluster, for the launcher ``slurm``.
         sweep: stands in the names of jobs.
+        planned: all trials of the sweep, by trial_id: the scheduler compares with those that have run before.
 
     Raises:
         InputError: ray is not installed, a trial asks for more than there is, or the launcher cannot run it.
@@ -93,7 +96,7 @@ def run(
         ]
         most = site.profile.max_live_jobs if site else None
         with ray_monitor.exit_if_ray_dies(ray, state.stop_file, lambda: _any_runs(state, ledger), display.ray_died):
-            _fit(configs, _scheduler(state, trials, ledger), state, folder, most)
+            _fit(configs, _scheduler(state, trials, ledger, planned), state, folder, most)
         if state.interrupted:  # Tune takes Ctrl-C as "start no more" and returns
             raise KeyboardInterrupt
 
@@ -147,8 +150,8 @@ def _in_order(configs: list[dict[str, Any]]) -> Any:
     return InOrder(configs)
 
 
-def _scheduler(state: RunState, trials: dict[str, Trial], ledger: Ledger) -> Any:
-    """Tune's scheduler, with its decisions written into the folders of the trials."""
+def _scheduler(state: RunState, trials: dict[str, Trial], ledger: Ledger, planned: Iterable[str] = ()) -> Any:
+    """Tune's scheduler, with what earlier calls judged, and its decisions written into the folders of the trials."""
     settings = ledger.scheduler
     if settings.name == "fifo":
         return None
@@ -159,8 +162,11 @@ def _scheduler(state: RunState, trials: dict[str, Trial], ledger: Ledger) -> Any
             if epochs < trials[trial_id].epochs:  # else its result is on its way
                 write_stopped(ledger.folder(trial_id), StoppedEarly(scheduler=settings.model_dump(), epochs=epochs))
 
-    return early_stop.with_recorded_stops(AsyncHyperBandScheduler)(
+    records = RungRecords(ledger)
+    scheduler = early_stop.with_recorded_stops(AsyncHyperBandScheduler)(
         stop,
+        records.record,
+        lambda trial: state.units[trial.config["unit"]][0],  # only sweeps without a scheduler pack trials
         time_attr=early_stop.EPOCHS,
         metric=early_stop.METRIC,
         mode="max",
@@ -169,6 +175,9 @@ def _scheduler(state: RunState, trials: dict[str, Trial], ledger: Ledger) -> Any
         max_t=_MOST_EPOCHS,
         stop_last_trials=False,
     )
+    for trial_id, rungs in records.read([*trials, *planned], to_run=trials).items():
+        scheduler.restore_judged(trial_id, rungs)
+    return scheduler
 
 
 @contextlib.contextmanager

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from suite import launch, output
-from suite.config import Trial
-from suite.records import STOPPED
+from suite.config import InputError, Trial
+from suite.records import STOPPED, read_metrics
 from suite.records.ledger import Ledger
 from suite.slurm.site import Site
 from suite.stopping import Stopped
@@ -69,6 +69,10 @@ def _run_one(cell: UnitSpec, trials: dict[str, Trial], report: Report) -> None:
     def should_stop() -> bool:
         return any(stopped) or (looked.is_time() and (stop.exists() or (folder / STOPPED).exists()))
 
+    if cell["every_epoch"]:  # what nobody judged before the last driver died; a rung that was judged stays as it was
+        with contextlib.suppress(InputError):  # garbled: its checkpoint has them
+            for line in read_metrics(folder):
+                on_epoch(line)
     launch.get(cell["launcher"], trial, cell["site"] and Site.model_validate(cell["site"]))(
         trial, folder, data_dir=_data_dir(cell), on_epoch=on_epoch, should_stop=should_stop
     )

@@ -280,3 +280,18 @@ def test_stopped_trials_of_a_real_sweep_are_kept_and_can_be_finished(tmp_path: P
         assert len(lines) == 4
         assert lines[: len(before[trial_id])] == before[trial_id]  # times and all: it went on from its checkpoint
         assert not (folder / "stopped.json").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*noload.*")
+def test_a_second_call_of_a_real_sweep_compares_with_the_trials_of_the_first(tmp_path: Path) -> None:
+    file = tmp_path / "early.yaml"
+    method = {"name": "weights", "lr": [0.02, 1e-6]}
+    file.write_text(yaml.safe_dump(SWEEP | {"grid": SWEEP["grid"] | {"method": method}}))  # type: ignore[operator]
+    for only in (("--only", "method.lr=0.02"), ()):
+        status, said = run_sweep(file, "--launcher", "inline", "--part", *only, cwd=tmp_path)  # without tables
+        assert status == 0, said
+    sweep = load_sweep(file)
+    ledger = Ledger(tmp_path / "results", sweep.scheduler)
+    assert [ledger.state(trial) for trial in sweep.trials.values()] == ["done", "stopped"]
+    kept = read_stopped(ledger.folder(list(sweep.trials)[1]))
+    assert kept and kept.epochs == 1
