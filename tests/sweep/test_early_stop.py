@@ -17,6 +17,7 @@ from suite.records.ledger import Ledger
 from suite.sweep import __main__ as command
 from suite.sweep.early_stop import EPOCHS, METRIC, reported, with_recorded_stops
 from suite.sweep.plan import make_plan
+from suite.sweep.rungs import RungRecords
 
 ASHA = SchedulerSettings(name="asha")
 
@@ -155,7 +156,7 @@ class Base:
         self.completed.append(trial.trial_id)
 
 
-def epoch(number: int, top1: float = 0.5) -> dict[str, Any]:
+def epoch(number: int, top1: float | None = 0.5) -> dict[str, Any]:
     return reported({"epoch": number, METRIC: top1})
 
 
@@ -210,7 +211,7 @@ def test_the_real_scheduler() -> None:
     for trial in (good, fair, bad, slow):
         scheduler.on_trial_add(None, trial)
 
-    def report(trial: Any, number: int, top1: float) -> None:
+    def report(trial: Any, number: int, top1: float | None) -> None:
         assert scheduler.on_trial_result(None, trial, epoch(number, top1)) == "CONTINUE"
 
     report(good, 0, 0.8)  # nobody to compare with
@@ -222,6 +223,7 @@ def test_the_real_scheduler() -> None:
     report(good, 1, 0.85)
     report(fair, 1, 0.7)
     assert told == [("bad", 1), ("fair", 2)]
+    report(slow, 0, None)  # as a record has it that cannot say NaN
     report(slow, 0, float("nan"))  # diverged: that is for the trial to end
     for number in range(2, 9):
         report(good, number, 0.9)
@@ -287,11 +289,13 @@ def test_a_second_call_of_a_real_sweep_compares_with_the_trials_of_the_first(tmp
     file = tmp_path / "early.yaml"
     method = {"name": "weights", "lr": [0.02, 1e-6]}
     file.write_text(yaml.safe_dump(SWEEP | {"grid": SWEEP["grid"] | {"method": method}}))  # type: ignore[operator]
-    for only in (("--only", "method.lr=0.02"), ()):
-        status, said = run_sweep(file, "--launcher", "inline", "--part", *only, cwd=tmp_path)  # without tables
+    for filters in (("--only", "method.lr=0.02"), ()):
+        status, said = run_sweep(file, "--launcher", "inline", "--part", *filters, cwd=tmp_path)  # without tables
         assert status == 0, said
     sweep = load_sweep(file)
     ledger = Ledger(tmp_path / "results", sweep.scheduler)
     assert [ledger.state(trial) for trial in sweep.trials.values()] == ["done", "stopped"]
     kept = read_stopped(ledger.folder(list(sweep.trials)[1]))
     assert kept and kept.epochs == 1
+    rungs = RungRecords(ledger).read(sweep.trials, to_run=sweep.trials)  # as they were judged
+    assert [set(rungs[trial_id]) for trial_id in sweep.trials] == [{1, 2, 4}, {1}]
