@@ -98,10 +98,10 @@ def _pareto(found: list[Cell], metric: str, folder: Path, label: str) -> list[Pa
     shown = _known(found, metric, _PARETO)
     with panels(len(shown), f"{label}: Pareto fronts") as (figure, axes):
         for panel, name in zip(axes, shown, strict=True):
-            reached: dict[str, list[tuple[float, ...]]] = {}  # by data set: accuracies on two are not compared
+            reached: dict[str, list[tuple[float, ...]]] = {}  # by data: accuracies on two are not compared
             for curve in curves(found):
                 points = _points(curve, metric, QUANTITIES[name])
-                reached.setdefault(curve.cells[0].dataset, []).extend(point[:2] for point in points)
+                reached.setdefault(curve.cells[0].data, []).extend(point[:2] for point in points)
                 style = {**curve.style, "linestyle": ""}
                 panel.plot([p[0] for p in points], [p[1] for p in points], label=curve.name, markersize=4, **style)
             for best in filter(None, map(front, reached.values())):

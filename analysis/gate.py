@@ -188,7 +188,7 @@ def table(compared: PermutationTest, columns: Sequence[str]) -> str:
 
 def _as_points(before: float, spread: float, after: float, difference: float, bound: float, found: float) -> list[str]:
     plain = [f"{100 * value:.2f}" for value in (before, spread, after)]
-    return [*plain, f"{100 * difference:+.2f}", f"± {100 * bound:.2f}", f"{100 * found:.2f}"]
+    return [*plain, f"{100 * difference:+z.2f}", f"± {100 * bound:.2f}", f"{100 * found:.2f}"]
 
 
 def _as_factors(before: float, spread: float, after: float, *logs: float) -> list[str]:

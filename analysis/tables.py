@@ -4,8 +4,7 @@ Every planned cell is shown; what is missing is named.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,10 +14,10 @@ from analysis.parts import (
     cell_columns,
     compute,
     convergence,
+    differences,
     estimates,
     format_interval,
     format_percent,
-    format_points,
     markdown,
     parameter_efficiency,
     published,
@@ -26,7 +25,8 @@ from analysis.parts import (
     sparsity,
     without_constant,
 )
-from analysis.parts.cells import Cell, by_net, cells, in_order, metric_of, mixed_provenance_notes
+from analysis.parts.cells import Cell, cells, in_order, metric_of, mixed_provenance_notes
+from analysis.parts.seeds import seed_list
 from suite import cli
 from suite.config.sweep_file import Sweep
 from suite.records import SMALL_TEST, write_text_atomic
@@ -41,7 +41,6 @@ STEMS = (
     "compute",
     "published",
 )  # tables that not every sweep has
-MAX_COMPARED = 6  # with more series of a network, all their pairs would bury the table
 
 
 def make(sweep: Sweep, ledger: Ledger, target: str | None = None) -> tuple[str, list[Path]]:
@@ -78,14 +77,11 @@ def make(sweep: Sweep, ledger: Ledger, target: str | None = None) -> tuple[str, 
 def build_tables(sweep: Sweep, ledger: Ledger, target: str | None = None) -> list[ReportTable]:
     """The tables of a sweep, that of accuracies first."""
     found, metric = cells(sweep, ledger), metric_of(sweep)
-    accuracy, differences = accuracy_table(found, metric), difference_table(found, metric)
+    accuracy = accuracy_table(found, metric)
     title = f"{sweep.name}: {metric}, %" + (f" ({_SETTINGS[sweep.settings]})" if sweep.settings else "")
     made: list[ReportTable | None] = [
-        ReportTable("table", title, accuracy, _shown(accuracy, found), _notes(found, metric))
-    ]
-    if len(differences):
-        made.append(ReportTable("differences", "Differences, paired by seed, points", differences, differences))
-    made += [
+        ReportTable("table", title, accuracy, _shown(accuracy, found), _notes(found, metric)),
+        differences.part(found, metric),
         sparsity.part(found, metric),
         convergence.part(found, metric),
         parameter_efficiency.part(found, metric, target),
@@ -114,6 +110,7 @@ def accuracy_table(found: list[Cell], metric: str) -> pd.DataFrame:
                 "method": cell.series,
                 "n": estimate.n,
                 "planned": len(cell.results.keys() | cell.missing.keys()),
+                "seeds": seed_list(cell.values(metric)),
                 "mean": estimate.mean if estimate.n else None,
                 "low": low,
                 "high": high,
@@ -141,37 +138,6 @@ def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     return without_constant(shown, found)
 
 
-def difference_table(found: list[Cell], metric: str) -> pd.DataFrame:
-    """A row a pair of series, a column a width: mean difference in points +- half its 95 % interval.
-
-    With more than ``MAX_COMPARED`` series of a network each is compared with the first one of its method, and those
-    with each other.
-    """
-    table: dict[str, dict[str, str]] = {}
-    nets = by_net(found)
-    for one, other in (pair for own in nets.values() for pair in _pairs(own)):
-        row = f"{other.series} - {one.series}"
-        row += "" if len(nets) == 1 else f" ({one.model}, {one.dataset})"
-        table.setdefault(row, {"difference": row})[f"width {one.width_mult:g}"] = _difference(other, one, metric)
-    return pd.DataFrame(list(table.values())).fillna("")
-
-
-def _pairs(own: list[Cell]) -> Iterator[tuple[Cell, Cell]]:
-    """Cells of one network and width, the series that comes first in the file before the other."""
-    series = list(dict.fromkeys((cell.method, cell.series) for cell in own))
-    first = dict(reversed(series))
-    for one, other in combinations(sorted(own, key=lambda cell: series.index((cell.method, cell.series))), 2):
-        bases = [first[cell.method] == cell.series for cell in (one, other)]
-        compared = len(series) <= MAX_COMPARED or all(bases) or (any(bases) and one.method == other.method)
-        if compared and one.width_mult == other.width_mult:
-            yield one, other
-
-
-def _difference(one: Cell, other: Cell, metric: str) -> str:
-    estimate = estimates.of_difference(one, other, metric)
-    return format_points(estimate.mean if estimate.n else None, estimate.half_width)
-
-
 def _notes(found: list[Cell], metric: str) -> list[str]:
     few = any(cell.correct(metric) for cell in found)
     over = f"over seeds and test images, where those are below {SMALL_TEST}" if few else "Student t over seeds"
@@ -179,8 +145,8 @@ def _notes(found: list[Cell], metric: str) -> list[str]:
     small = {c.name: c for c in found if any(0 < r.num_test_images < SMALL_TEST for r in c.results.values())}
     if few and (silent := [name for name, c in small.items() if c.values(metric) and not c.correct(metric)]):
         notes.append(f"Over seeds alone, as records do not say which images were right: {'; '.join(silent)}.")
-    tested = {c.dataset: r.num_test_images for c in found for r in c.results.values() if r.num_test_images}
-    for dataset, images in tested.items():
+    tested = dict.fromkeys((c.dataset, r.num_test_images) for c in found for r in c.results.values())
+    for dataset, images in (each for each in tested if each[1]):
         notes.append(f"{dataset}: {images} test images, so one image is {100 / images:.2f} points of one trial.")
     for cell in found:
         for state in sorted(set(cell.missing.values())):

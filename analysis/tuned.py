@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from analysis.parts.cells import planned_data
 from suite import cli
 from suite.config import InputError, Trial, identity
 from suite.config.grid import flatten
@@ -99,10 +100,10 @@ def groups(sweep: Sweep, ledger: Ledger) -> list[Group]:
         values = {key: flat[key] for key in searched if key in flat}
         fixed = frozenset(item for item in flatten(identity(trial)).items() if item[0] not in _own(searched))
         setting = gathered.setdefault(fixed, {}).setdefault(json.dumps(values), Setting(values))
-        _add(setting, trial, looked[trial_id], data.setdefault(trial.dataset.name, set()))
-    for dataset, ids in data.items():
+        _add(setting, trial, looked[trial_id], data.setdefault(planned_data(trial), set()))
+    for planned, ids in data.items():
         if len(ids) > 1:
-            raise InputError(f"{dataset}: results were made from different data: {', '.join(sorted(ids))}")
+            raise InputError(f"{planned}: results were made from different data: {', '.join(sorted(ids))}")
     found = [_group(label, settings) for label, settings in zip(_labels(gathered), gathered.values(), strict=True)]
     if empty := [group for group in found if not group.kept]:
         raise InputError(*(f"{group.label}: no setting has all of its trials done: {group.tried}" for group in empty))

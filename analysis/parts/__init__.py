@@ -49,15 +49,15 @@ def cell_columns(table: pd.DataFrame) -> dict[str, "pd.Series[str]"]:
 
 
 def format_points(difference: float | None, half_width: float | None) -> str:
-    """+1.08 ± 0.94 for a difference of accuracies in [-1, 1]; "missing" for none."""
+    """+1.08 ± 0.94 for a difference of accuracies in [-1, 1], never -0.00; "missing" for none."""
     if pd.isna(difference):
         return "missing"
-    return f"{100 * difference:+.2f}" + ("" if pd.isna(half_width) else f" ± {100 * half_width:.2f}")
+    return f"{100 * difference:+z.2f}" + ("" if pd.isna(half_width) else f" ± {100 * half_width:.2f}")
 
 
 def format_percent(share: float | None) -> str:
     """83.33 for 0.8333; empty for nothing."""
-    return "" if pd.isna(share) else f"{100 * share:.2f}"
+    return "" if pd.isna(share) else f"{100 * share:z.2f}"
 
 
 def format_interval(low: float | None, high: float | None) -> str:

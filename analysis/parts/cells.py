@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.config import InputError, Trial
+from suite.config import InputError, Trial, identity
+from suite.config.fields import numeric_settings
 from suite.config.grid import flatten
 from suite.config.sweep_file import Sweep
 from suite.records import Summary
@@ -17,6 +18,7 @@ from suite.records.ledger import Ledger, State
 Bits = NDArray[np.bool_]
 _Kind = tuple[str, str, str]
 _SPARSITY = "method.sparsity"
+_OF_A_CELL = ("seed", "model.width_mult")  # no series differs in them
 
 
 @dataclass
@@ -32,13 +34,17 @@ class Cell:
     curve: str = ""  # the series, whatever its sparsity
     epochs: int = 0
     series_without_epochs: str = ""  # the series, whatever its epochs
+    data: str = ""  # equal where the images are: the results' data_id, or the planned settings before there is a result
     results: dict[int, Summary] = field(default_factory=dict)
     missing: dict[int, State] = field(default_factory=dict)
 
+    def done(self) -> dict[int, Summary]:
+        """By seed, the results of the trials that did not diverge."""
+        return {seed: result for seed, result in self.results.items() if result.status == "done"}
+
     def values(self, metric: str) -> dict[int, float]:
         """``metric`` by seed, of the trials that are done; a diverged one never enters a comparison."""
-        done = {seed: result for seed, result in self.results.items() if result.status == "done"}
-        found = {seed: result.metrics.get(metric) for seed, result in done.items()}
+        found = {seed: result.metrics.get(metric) for seed, result in self.done().items()}
         return {seed: value for seed, value in found.items() if value is not None}
 
     def correct(self, metric: str) -> dict[int, Bits]:
@@ -59,7 +65,7 @@ def cells(sweep: Sweep, ledger: Ledger) -> list[Cell]:
     """Every planned cell of a sweep, with the results there are and the seeds that are missing.
 
     Raises:
-        InputError: results are garbled, or were made from different data.
+        InputError: results are garbled, or were made from different data though the same data were planned.
     """
     flats = {trial_id: _flat(trial) for trial_id, trial in sweep.trials.items()}
     varying, looked = _varying(flats.values()), ledger.lookup(sweep.trials)
@@ -72,7 +78,7 @@ def cells(sweep: Sweep, ledger: Ledger) -> list[Cell]:
         place = (trial.dataset.name, trial.model.name, series, trial.model.width_mult)
         cell = found.setdefault(place, Cell(*place[:3], trial.method.name, trial.model.width_mult))
         cell.sparsity = getattr(trial.method, "sparsity", None)
-        cell.epochs = trial.epochs
+        cell.epochs, cell.data = trial.epochs, planned_data(trial)
         cell.series_without_epochs = _series(flats[trial_id], [key for key in keys if key != "epochs"])
         cell.curve = _series(flats[trial_id], [key for key in keys if key != _SPARSITY])
         state, result, _ = looked[trial_id]
@@ -80,16 +86,24 @@ def cells(sweep: Sweep, ledger: Ledger) -> list[Cell]:
             cell.results[trial.seed] = result
         if state != "done":
             cell.missing[trial.seed] = state
-    _check_data(list(found.values()))
+    data_ids = _data_ids(found.values())
+    for cell in found.values():
+        cell.data = data_ids.get(cell.data, cell.data)
     return list(found.values())
 
 
-def by_net(found: list[Cell]) -> dict[tuple[str, str], list[Cell]]:
-    """The cells of each data set and network."""
-    nets: dict[tuple[str, str], list[Cell]] = {}
+def planned_data(trial: Trial) -> str:
+    """The data of a trial in one line: the data set, with those of its settings that can change numbers."""
+    settings = flatten(identity(trial.dataset))
+    return " ".join([settings.pop("name"), *(f"{key}={value}" for key, value in settings.items())])
+
+
+def comparable(found: list[Cell]) -> list[list[Cell]]:
+    """The cells of each network and its data: only those of the same images are compared."""
+    groups: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in found:
-        nets.setdefault((cell.dataset, cell.model), []).append(cell)
-    return nets
+        groups.setdefault((cell.dataset, cell.model, cell.data), []).append(cell)
+    return list(groups.values())
 
 
 def in_order(found: list[Cell]) -> list[Cell]:
@@ -122,16 +136,25 @@ def _bits(result: Summary) -> Bits:
 
 
 def _flat(trial: Trial) -> dict[str, Any]:
-    return flatten(trial.model_dump(exclude={"seed": True, "resources": True, "model": {"width_mult"}}))
+    return {key: value for key, value in flatten(numeric_settings(trial)).items() if key not in _OF_A_CELL}
 
 
 def _varying(flats: Iterable[dict[str, Any]]) -> dict[_Kind, list[str]]:
-    """By dataset, network and method: the settings that take more than one value among those trials."""
-    seen: dict[_Kind, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
+    """By dataset, network and method: the settings that take more than one value among those trials.
+
+    Those of the data set are compared over all networks and methods: two methods on different data never look alike.
+    """
+    seen: dict[tuple[str, ...], dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
+    kinds = {_kind(flat): flat for flat in flats}
     for flat in flats:
         for key, value in flat.items():
-            seen[_kind(flat)][key].add(value)
-    return {kind: [key for key, values in keys.items() if len(values) > 1] for kind, keys in seen.items()}
+            seen[_among(flat, key)][key].add(value)
+    return {kind: [key for key in flat if len(seen[_among(flat, key)][key]) > 1] for kind, flat in kinds.items()}
+
+
+def _among(flat: dict[str, Any], key: str) -> tuple[str, ...]:
+    """The trials among which a setting may vary."""
+    return (flat["dataset.name"],) if key.startswith("dataset.") else _kind(flat)
 
 
 def _kind(flat: dict[str, Any]) -> _Kind:
@@ -143,12 +166,13 @@ def _series(flat: dict[str, Any], keys: list[str]) -> str:
     return " ".join([flat["method.name"], *told])
 
 
-def _check_data(cells: list[Cell]) -> None:
-    for dataset in {cell.dataset for cell in cells}:
-        by_data: dict[str, str] = {}
-        for cell in cells:
-            if cell.dataset == dataset:
-                by_data |= {result.data_id: result.trial_id for result in cell.results.values()}
+def _data_ids(cells: Iterable[Cell]) -> dict[str, str]:
+    """The data_id of the results there are, by planned data."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)  # an example of each data_id
+    for cell in cells:
+        found[cell.data] |= {result.data_id: result.trial_id for result in cell.results.values()}
+    for planned, by_data in found.items():
         if len(by_data) > 1:
             examples = ", ".join(f"{data_id} (as in trial {trial_id})" for data_id, trial_id in by_data.items())
-            raise InputError(f"{dataset}: results were made from different data: {examples}: a table never mixes them")
+            raise InputError(f"{planned}: results were made from different data: {examples}: a table never mixes them")
+    return {planned: next(iter(by_data)) for planned, by_data in found.items() if by_data}

@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.parts import ReportTable, cell_columns, without_constant
 from analysis.parts.cells import Cell, in_order
+from analysis.parts.seeds import seed_list
 from suite.records import Summary
 
 _NOTES = [
@@ -38,6 +39,7 @@ def _row(cell: Cell, results: list[Summary]) -> dict[str, object]:
         "width": cell.width_mult,
         "method": cell.series,
         "n": len(results),
+        "seeds": seed_list(cell.results),
         "seconds": fmean(result.seconds for result in whole),
         "updates_per_second": fmean(result.num_updates / max(result.seconds, 1e-9) for result in whole),
         "gpu_hours": sum(_num_gpus(result) * result.seconds / 3600 for result in results),

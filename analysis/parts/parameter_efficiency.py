@@ -11,8 +11,9 @@ from statistics import fmean
 import pandas as pd
 
 from analysis.parts import ReportTable, without_constant
-from analysis.parts.cells import Cell, by_net
+from analysis.parts.cells import Cell, comparable
 from analysis.parts.compute import train_bytes
+from analysis.parts.seeds import curve_seeds
 from analysis.parts.stored_forms import smallest_form
 from analysis.statistics.matching import Point, Ratio, match, match_ratio
 from suite.config import InputError
@@ -46,7 +47,7 @@ def part(found: list[Cell], metric: str, target: str | None) -> ReportTable | No
     Raises:
         InputError: no such target, or nothing that could match it.
     """
-    targets = [(own, aim) for own in by_net(found).values() if (aim := _target(own, metric, target))]
+    targets = [(own, aim) for own in comparable(found) if (aim := _target(own, metric, target))]
     if target is not None and not targets:
         cells = sorted({f"{cell.series}:{cell.width_mult:g}" for cell in found if cell.values(metric)})
         rule = "must be a share in [0, 1], or a cell that has results"
@@ -72,8 +73,7 @@ _NOTES = [
 
 def has_target(found: list[Cell], metric: str, target: str) -> bool:
     """Some network has that target, and something that could match it."""
-    nets = by_net(found).values()
-    return any(_rows(own, metric, aim) for own in nets if (aim := _target(own, metric, target)))
+    return any(_rows(own, metric, aim) for own in comparable(found) if (aim := _target(own, metric, target)))
 
 
 def _target(own: list[Cell], metric: str, text: str | None) -> Target | None:
@@ -112,14 +112,25 @@ def _rows(own: list[Cell], metric: str, target: Target) -> list[dict[str, object
                 "model": own[0].model,
                 "quantity": name,
                 "method": series,
+                **curve_seeds(cells, metric),
+                "target": target.text,
+                **_target_seeds(target, metric),
+                **vars(found),
             }
-            row |= {"target": target.text, **vars(found)}
             for method in ("weights", "edge_popup"):
                 other = _partner(curves, cells[0], method, target)
                 ratio = _ratio(cells, other, metric, quantity, target) if other else None
-                row |= {f"over_{method}_{key}": value for key, value in vars(ratio).items()} if ratio else {}
+                if other and ratio:
+                    known = vars(ratio) | curve_seeds(other, metric)
+                    row |= {f"over_{method}_{key}": value for key, value in known.items()}
             rows.append(row)
     return rows
+
+
+def _target_seeds(target: Target, metric: str) -> dict[str, object]:
+    """Of a share, which is exact, none."""
+    known = curve_seeds([target.cell], metric) if target.cell else {"n": None, "seeds": ""}
+    return {f"target_{key}": value for key, value in known.items()}
 
 
 def _partner(curves: dict[str, list[Cell]], cell: Cell, method: str, target: Target) -> list[Cell] | None:

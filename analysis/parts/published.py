@@ -84,8 +84,9 @@ def table(accuracy: pd.DataFrame) -> pd.DataFrame:
             ``method`` may have settings after its name.
 
     Returns:
-        ``ours``, ``low``, ``high`` and ``published`` in percent, each published number with ``published_width`` ("not
-        stated" stands beside each of our widths), its other settings and its origin. Empty where nothing was published.
+        ``ours``, ``low``, ``high`` and ``published`` in percent, each published number with ``published_width`` (NaN:
+        not stated, so it is beside each of our widths), its other settings and its origin. Empty where nothing was
+        published.
     """
     ours = accuracy.assign(
         network=accuracy["model"],
@@ -97,9 +98,8 @@ def table(accuracy: pd.DataFrame) -> pd.DataFrame:
     theirs = load().rename(columns={"method": "name", "width": "published_width", "value": "published"})
     both = ours.merge(theirs, on=["dataset", "network", "name"])
     same = both[both["published_width"].isna() | (both["published_width"] == both["width"])].reset_index(drop=True)
-    widths = [_NOT_STATED if pd.isna(width) else f"{width:g}" for width in same["published_width"]]
-    keys = ["dataset", "model", "width", "method", "n", "ours", "low", "high", "published", "published_width"]
-    return same.assign(published_width=widths)[[*keys, "std", "distribution", "sparsity", "metric", *ORIGIN]]
+    keys = ["dataset", "model", "width", "method", "n", "seeds", "ours", "low", "high", "published", "published_width"]
+    return same[[*keys, "std", "distribution", "sparsity", "metric", *ORIGIN]]
 
 
 def part(accuracy: pd.DataFrame, metric: str) -> ReportTable | None:
@@ -127,7 +127,7 @@ def _shown(both: pd.DataFrame) -> pd.DataFrame:
                 for low, high in zip(both["low"], both["high"], strict=True)
             ],
             "published, %": [f"{v:g} ({c})" for v, c in zip(both["published"], both["confidence"], strict=True)],
-            "its width": both["published_width"],
+            "its width": [_NOT_STATED if pd.isna(width) else f"{width:g}" for width in both["published_width"]],
             "its sparsity": [_NOT_STATED if pd.isna(p) else f"{p:g}" for p in both["sparsity"]],
             "its distribution": [text or _NOT_STATED for text in both["distribution"]],
             "source": both["source"],

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-from analysis.parts import ReportTable, cell_columns, without_constant
+from analysis.parts import ReportTable, cell_columns, format_points, without_constant
 from analysis.parts.cells import Cell, in_order
+from analysis.parts.seeds import seed_list
 from analysis.parts.stored_forms import MAX_ACCURACY_LOSS, Size, smallest_form
 
 _NOTES = [
@@ -30,7 +31,7 @@ def size_table(found: list[Cell], metric: str) -> pd.DataFrame:
     ``loss`` is what the form costs, in [-1, 1].
     """
     sizes = [(cell, size) for cell in in_order(found) if (size := smallest_form(cell, metric))]
-    dense: dict[tuple[str, str, float], float] = {}  # of several series the smallest
+    dense: dict[tuple[str, str, str, float], float] = {}  # of several series the smallest
     for cell, size in sizes:
         if cell.method == "weights":
             dense[_place(cell)] = min(_net(size), dense.get(_place(cell), _net(size)))
@@ -40,6 +41,8 @@ def size_table(found: list[Cell], metric: str) -> pd.DataFrame:
             "model": cell.model,
             "width": cell.width_mult,
             "method": cell.series,
+            "n": len(done := cell.done()),
+            "seeds": seed_list(done),
             "parameters": next(iter(cell.results.values())).params_total,
             "fp32": size.fp32,
             "form": size.form,
@@ -53,8 +56,8 @@ def size_table(found: list[Cell], metric: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _place(cell: Cell) -> tuple[str, str, float]:
-    return cell.dataset, cell.model, cell.width_mult
+def _place(cell: Cell) -> tuple[str, str, str, float]:
+    return cell.dataset, cell.model, cell.data, cell.width_mult
 
 
 def _net(size: Size) -> float:
@@ -70,7 +73,7 @@ def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
             "parameters": table["parameters"].map(str),
             "fp32": table["fp32"].map(whole),
             "form": table["form"],
-            "change": (0.0 - (100 * table["loss"]).round(2)).map("{:+.2f}".format),
+            "change": [format_points(-loss, None) for loss in table["loss"]],
             "stored": table["stored"].map(whole),
             "payload": table["payload"].map(whole),
             "dense / stored": ["" if pd.isna(ratio) else f"{ratio:.2f}" for ratio in table["ratio"]],

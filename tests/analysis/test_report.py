@@ -94,7 +94,7 @@ def test_the_numbers_can_be_saved(sweep: Any, fill: Any) -> None:
     files = {attrs["download"]: attrs["href"] or "" for tag, attrs in page.tags if tag == "a" and "download" in attrs}
     assert {"table.csv", "differences.csv", "compute.csv"} <= files.keys()
     content = base64.b64decode(files["table.csv"].partition(",")[2]).decode()
-    assert content.startswith("dataset,model,width,method,n,planned,mean,low,high")
+    assert content.startswith("dataset,model,width,method,n,planned,seeds,mean,low,high")
     assert len(content.splitlines()) == 1 + 4
 
 

@@ -45,6 +45,7 @@ def test_a_complete_sweep(sweep: Any, fill: Any) -> None:
             "method": method,
             "n": 3,
             "planned": 3,
+            "seeds": "1 2 3",
             "mean": pytest.approx(0.82),
             "low": pytest.approx(0.7951586, abs=1e-7),
             "high": pytest.approx(0.8448414, abs=1e-7),
@@ -82,7 +83,9 @@ def test_all_files_say_the_same(sweep: Any, fill: Any) -> None:
     ]
     assert files[0].read_text() == text
     table, differences = csv_of(files), csv_of(files, "differences.csv")
-    assert shown(text, 1) == [list(differences.columns), *differences.to_numpy().tolist()]
+    points = {row["width"]: row for row in differences.to_dict("records")}
+    told = [f"{100 * points[w]['mean']:+.2f} ± {100 * points[w]['half_width']:.2f}" for w in (0.5, 0.25)]
+    assert shown(text, 1) == [["difference", "width 0.5", "width 0.25"], ["edge_popup - weights", *told]]
     header, *rows = shown(text)
     for row, numbers in zip(rows, table.to_dict("records"), strict=True):
         found = dict(zip(header, row, strict=True))
@@ -158,7 +161,9 @@ def test_every_planned_cell_is_shown_and_what_is_missing_is_named(sweep: Any, fi
         [3, 3, 500],
     ]
     assert table.loc[1, ["mean", "low", "high"]].tolist() == [None] * 3
-    assert csv_of(files, "differences.csv").to_numpy().tolist() == [["edge_popup - weights", "+0.00 ± 0.00", "missing"]]
+    assert shown(text, 1)[1] == ["edge_popup - weights", "+0.00 ± 0.00", "missing"]
+    numbers = csv_of(files, "differences.csv")[["width", "n", "seeds", "mean", "half_width", "low", "high"]]
+    assert numbers.to_numpy().tolist() == [[0.5, 3, "1 2 3", 0, 0, 0, 0], [0.25, 0, *[None] * 5]]
     notes = [line for line in text.splitlines() if line.startswith("- ")][2:-2]
     assert notes == [
         "- differs: weights, conv2 x0.25, digits, seeds 1.",
@@ -253,11 +258,8 @@ def test_settings_that_vary_make_series(sweep: Any, fill: Any) -> None:
     _, files = tables.make(planned := sweep(SPARSITIES), fill(planned))
     series = ["weights", "edge_popup sparsity=0.3", "edge_popup sparsity=0.6"]
     assert csv_of(files)["method"].tolist() == series * 2
-    assert csv_of(files, "differences.csv")["difference"].tolist() == [
-        f"{series[1]} - {series[0]}",
-        f"{series[2]} - {series[0]}",
-        f"{series[2]} - {series[1]}",
-    ]
+    pairs = csv_of(files, "differences.csv")[["method", "minus"]].drop_duplicates().to_numpy().tolist()
+    assert pairs == [[series[1], series[0]], [series[2], series[0]], [series[2], series[1]]]
 
 
 def test_settings_that_are_not_set_are_not_told(sweep: Any, fill: Any) -> None:
@@ -312,4 +314,4 @@ def test_the_command_prints_and_writes(sweep: Any, fill: Any, capsys: pytest.Cap
     assert printed.startswith((folder / "table.md").read_text())
     names = ("table.md", "table.csv", "table.tex", "compute.csv", "compute.tex")
     assert printed.endswith(f"written: {' '.join(str(folder / name) for name in names)}\n")
-    assert csv_of([folder / "table.csv"]).shape == (2, 11)
+    assert csv_of([folder / "table.csv"]).shape == (2, 12)

@@ -28,7 +28,7 @@ def fake_result(trial: Trial, **changes: Any) -> Result:
         "peak_memory_mb": 1.0,
         "seconds": 1.0,
         "started_at": 0.0,
-        "data_id": f"data-{trial.dataset.name}",
+        "data_id": data_id_of(trial),
         "code_id": "code",
         "git_commit": None,
         "versions": {"torch": "2.11"},
@@ -36,6 +36,12 @@ def fake_result(trial: Trial, **changes: Any) -> Result:
         "device": "CPU",
     }
     return Result.model_validate({**made_up, **changes})
+
+
+def data_id_of(trial: Trial) -> str:
+    """The data of a made-up result: as of real data sets, a part of the training images is other data."""
+    part = getattr(trial.dataset, "train_images", None)
+    return f"data-{trial.dataset.name}" + (f"-{part}" if part else "")
 
 
 def correctness_fields(right: Sequence[bool]) -> dict[str, Any]:

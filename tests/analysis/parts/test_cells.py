@@ -7,6 +7,7 @@ import pytest
 
 from analysis import tables
 from analysis.parts.cells import cells
+from analysis.parts.style import curves
 from suite.config import InputError
 from suite.config.sweep_file import Sweep
 
@@ -31,11 +32,32 @@ def test_settings_of_every_kind_make_series(sweep: Any, fill: Any) -> None:
     assert all(len(cell.results) == 3 for cell in found)
 
 
-def test_resources_make_no_series(sweep: Any, fill: Any) -> None:
-    planned = sweep(ONE_METHOD, ("[1, 2, 3]", "1"))
-    other = sweep(ONE_METHOD, ("[1, 2, 3]", "2\n  resources: {cpus: 2}"))
-    both = Sweep("both", "both", "", Path(), {**planned.trials, **other.trials})
-    assert {cell.series for cell in cells(both, fill(both))} == {"weights"}
+IMAGENET = ("dataset: digits", "dataset: {name: imagenet}")
+ELSEWHERE = {  # settings that cannot change numbers, by the file's text for them
+    "resources": ("[1, 2, 3]", "[1, 2, 3]\n  resources: {cpus: 2}"),
+    "keep_network": ("[1, 2, 3]", "[1, 2, 3]\n  keep_network: false"),
+    "checkpoint": ("[1, 2, 3]", "[1, 2, 3]\n  checkpoint: {every_seconds: 5, on_other_stream: epoch}"),
+    "root": (IMAGENET[1], "dataset: {name: imagenet, root: elsewhere, manifest: list.csv}"),
+    "loader_threads": (IMAGENET[1], "dataset: {name: imagenet, loader_threads: 3, prefetch: 4, mmap: true}"),
+    "decoder": (IMAGENET[1], "dataset: {name: imagenet, decoder: {width_hint: 9, host_padding: 9}}"),
+}
+
+
+@pytest.mark.parametrize("changed", ELSEWHERE)
+def test_what_cannot_change_numbers_makes_no_series(sweep: Any, fill: Any, changed: str) -> None:
+    """Narrow networks run in one way, wide ones in another, as on a larger machine: one series, whole in all."""
+    on = [IMAGENET] if IMAGENET[1] == ELSEWHERE[changed][0] else []
+    three = [*on, ("[0.5, 0.25]", "[0.25, 1.0]")]
+    narrow = sweep(*three)
+    wide = sweep(*three, ("[0.25, 1.0]", "2.0"), ELSEWHERE[changed])
+    both = Sweep("both", "both", "", Path(), {**narrow.trials, **wide.trials})
+    assert len(both.trials) == 3 * 3 * 2
+    text, files = tables.make(both, ledger := fill(both))
+    assert {cell.series for cell in cells(both, ledger)} == {"weights", "edge_popup"}
+    assert len({curve.name for curve in curves(cells(both, ledger))}) == 2
+    latex = (files[0].parent / "differences.tex").read_text().replace("\\_", "_")
+    assert [line.count("&") for line in latex.splitlines() if line.startswith("edge_popup - weights")] == [3]
+    assert "### Needed for the accuracy of weights at width 1" in text and changed not in text
 
 
 def test_different_data_are_refused(sweep: Any, fill: Any) -> None:

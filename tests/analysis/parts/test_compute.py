@@ -38,6 +38,7 @@ def test_means_sums_and_the_largest(sweep: Any, fill: Any) -> None:
             "width": 0.5,
             "method": "weights",
             "n": 3,
+            "seeds": "1 2 3",
             "seconds": 3600,
             "updates_per_second": pytest.approx((2 + 1 + 2 / 3) / 3),
             "gpu_hours": pytest.approx(2 * (0.5 + 1 + 1.5)),

@@ -32,7 +32,7 @@ grid:
 
 
 def ours(**changes: Any) -> pd.DataFrame:
-    row = {"dataset": "cifar10", "model": "conv6", "width": 1.0, "method": "weights", "n": 3}
+    row = {"dataset": "cifar10", "model": "conv6", "width": 1.0, "method": "weights", "n": 3, "seeds": "1 2 3"}
     return pd.DataFrame([row | {"mean": 0.9, "low": 0.89, "high": 0.91} | changes])
 
 
@@ -173,7 +173,7 @@ def test_ours_stand_beside_theirs_of_the_same_cell() -> None:
     assert set(found["ours"]) == {90.0} and set(found["low"]) == {89.0} and set(found["high"]) == {91.0}
     theirs = dict(zip(found["published"], found["confidence"], strict=True))
     assert theirs == {88.5: "from_figure", 78.3: "secondary", 75.91: "verified"}
-    assert set(found["published_width"]) == {"1"} and set(found["method"]) == {"weights lr=0.01"}
+    assert set(found["published_width"]) == {1.0} and set(found["method"]) == {"weights lr=0.01"}
     assert all(found[key].str.strip().all() for key in ORIGIN)
 
 
@@ -194,8 +194,10 @@ def test_empty_where_nothing_was_published(changes: dict[str, Any]) -> None:
 def test_a_width_that_is_not_stated_is_told_so() -> None:
     both = pd.concat([ours(method="iterand", model="resnet18", width=width) for width in (0.5, 1.0)])
     found = published.table(both)
-    rows = list(zip(found["width"], found["published"], found["published_width"], strict=True))
-    assert rows == [(0.5, 92.61, "not stated"), (1.0, 92.61, "not stated"), (1.0, 92.47, "1")]
+    rows = list(zip(found["width"], found["published"], found["published_width"].fillna(-1), strict=True))
+    assert rows == [(0.5, 92.61, -1), (1.0, 92.61, -1), (1.0, 92.47, 1)]
+    part = published.part(both, "test/top1")
+    assert part is not None and part.shown["its width"].tolist() == ["not stated", "not stated", "1"]
 
 
 def test_a_cell_without_results_is_missing() -> None:

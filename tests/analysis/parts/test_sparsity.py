@@ -37,7 +37,9 @@ def test_a_row_a_sparsity_and_a_column_a_method(sweep: Any, fill: Any) -> None:
         for row in (["0.3", "70.00 (67.52 to 72.48)"], ["0.6", "40.00 (37.52 to 42.48)"])
     ]
     table = pd.read_csv(next(file for file in files if file.name == "sparsity.csv"))
-    assert table["edge_popup"].tolist() == pytest.approx([0.7, 0.4] * 2)
+    assert set(table["method"]) == {"edge_popup"} and set(table["n"]) == {3} and set(table["seeds"]) == {"1 2 3"}
+    assert table["mean"].tolist() == pytest.approx([0.7, 0.4] * 2)
+    assert table["low"].tolist() == pytest.approx([0.6752, 0.3752] * 2, abs=1e-4)
 
 
 def test_what_is_missing_is_told(sweep: Any, fill: Any) -> None:

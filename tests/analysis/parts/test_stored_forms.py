@@ -169,7 +169,7 @@ def test_the_table(sweep: Any, fill: Any) -> None:
     planned = sweep()
     text, files = tables.make(planned, fill(planned, networks))
     assert {"sizes.csv", "sizes.tex"} < {path.name for path in files}
-    common = {"dataset": "digits", "model": "conv2", "fp32": 4100, "loss": 0}
+    common = {"dataset": "digits", "model": "conv2", "fp32": 4100, "loss": 0, "n": 3, "seeds": "1 2 3"}
     dense = {"form": "int8", "stored": 1100, "payload": 900, "ratio": 1}
     ticket = {"form": "ticket", "stored": 210, "payload": 100, "ratio": pytest.approx(1000 / 110)}  # without headers
     assert sizes_of(files) == [
