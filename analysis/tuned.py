@@ -20,6 +20,7 @@ import yaml
 from analysis.parts.cells import planned_data
 from suite import cli
 from suite.config import InputError, Trial, identity
+from suite.config.fields import legal_range
 from suite.config.grid import flatten
 from suite.config.ranges import Range
 from suite.config.sweep_file import Sweep, load_sweep
@@ -203,9 +204,10 @@ def _labels(gathered: Iterable[frozenset[Any]]) -> list[str]:
 
 
 def _warnings(group: Group, sweep: Sweep) -> Iterable[str]:
-    """One for each chosen value that lies on the edge of what was tried."""
+    """One for each chosen value that lies on the edge of what was tried, where more could be tried beyond it."""
     best, settings = group.kept[0], [*group.kept, *group.left_out]
-    own = sweep.ranges_by_trial.get(next(iter(best.trials.values())).trial_id, {})
+    example = next(iter(best.trials.values()))
+    own = sweep.ranges_by_trial.get(example.trial_id, {})
     for key, value in best.values.items():
         tried = dict.fromkeys(setting.values[key] for setting in settings if key in setting.values)
         source = own.get(key, Range("choice", tuple(tried)))
@@ -215,7 +217,8 @@ def _warnings(group: Group, sweep: Sweep) -> Iterable[str]:
         ends = [end.ends for end in dict.fromkeys([source, *filter(None, others)]) if end.ends]
         low, high = min((low for low, _ in ends), default=0.0), max((high for _, high in ends), default=0.0)
         side = source.edge(value)
-        if side and source.ends and source.ends[side == "upper"] == (high if side == "upper" else low):
+        end, bound = (low, high)[side == "upper"], legal_range(example, key)[side == "upper"]
+        if side and source.ends and source.ends[side == "upper"] == end != bound:
             way = "up" if side == "upper" else "down"
             yield (
                 f"{key}: {_plain(value)} lies on the {side} edge of what was tried, {_plain(low)} to {_plain(high)}: "

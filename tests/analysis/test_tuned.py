@@ -90,17 +90,22 @@ def test_the_comments_say_why(sweep: Make, fill: Fill, tmp_path: Path, run: Any)
     said = run()
     lines = written(tmp_path).read_text().splitlines()
     start = lines.index("    method:") + 1
-    assert lines[start : start + 4] == [
+    assert lines[start : start + 3] == [
         "      # val/top1 84.77 %, mean of 4 trials; settings tried: 6, none left out",
         "      # runner-up: lr 0.2, weight_decay 1e-05: 84.67 %",
-        "      # WARNING: method.weight_decay: 0 lies on the lower edge of what was tried, 0 to 1e-05: "
-        "extend the search downwards",
-        "      - {name: weights, lr: 0.2}",
+        "      - {name: weights, lr: 0.2}",  # no weight decay at all is the least there is
     ]
-    assert lines[start + 4].startswith("      # val/top1 84.67 %, mean of 4 trials; settings tried: 3,")
-    assert "WARNING" not in "".join(lines[start + 4 :])
+    assert lines[start + 3].startswith("      # val/top1 84.67 %, mean of 4 trials; settings tried: 3,")
+    assert "WARNING" not in "".join(lines)
     assert "| weights, conv2, digits    | lr 0.2, weight_decay 0" in said
-    assert said.count("- weights, conv2, digits: WARNING: method.weight_decay: 0 lies on the lower edge") == 1
+    assert "WARNING" not in said
+
+
+def test_a_warning_is_printed_and_in_the_file(sweep: Make, fill: Fill, tmp_path: Path, run: Any) -> None:
+    fill(sweep(("[0.0, 1e-5]", "[1e-6, 1e-5]"), text=SEARCH), peak)
+    warning = "WARNING: method.weight_decay: 1e-06 lies on the lower edge of what was tried, 1e-06 to 1e-05: "
+    assert run().count(f"- weights, conv2, digits: {warning}extend the search downwards") == 1
+    assert f"      # {warning}extend the search downwards" in written(tmp_path).read_text().splitlines()
 
 
 @pytest.mark.parametrize(
@@ -112,6 +117,32 @@ def test_edges_of_a_grid(sweep: Make, fill: Fill, best: float, warning: str | No
     groups = tuned.groups(planned, fill(planned, lambda t: top1(0.9 - abs(t.method.lr - best))))
     told = [[line for line in group.warnings if "method.lr" in line] for group in groups]
     assert told == [[f"method.lr: {best} lies on the {warning}"] if warning else []] * 2
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "best", "side"),
+    [
+        ("rerandomize_prob", "[0.1, 0.5, 1.0]", 1.0, None),  # a probability cannot be larger
+        ("rerandomize_prob", "[0, 0.5]", 0.0, None),
+        ("rerandomize_prob", "[0.1, 0.5]", 0.5, "upper"),
+        ("rerandomize_prob", "[0.1, 0.5]", 0.1, "lower"),
+        ("rerandomize_every", "[1, 10]", 1, None),
+        ("rerandomize_every", "[1, 10]", 10, "upper"),
+        ("momentum", "[0.0, 0.9]", 0.0, None),
+        ("momentum", "[0.0, 0.9]", 0.9, "upper"),
+        ("sparsity", "[0.0, 0.5]", 0.0, None),
+    ],
+)
+def test_nothing_lies_beyond_a_legal_bound(
+    sweep: Make, fill: Fill, key: str, values: str, best: float, side: str | None
+) -> None:
+    text = RANDOM[: RANDOM.index("{name: edge_popup")]
+    sparsity = "" if key == "sparsity" else "sparsity: 0.5, "
+    text += f"{{name: iterand, lr: 0.1, {sparsity}{key}: {{choice: {values}}}}}\n"
+    planned = sweep(text=text)
+    [group] = tuned.groups(planned, fill(planned, lambda t: top1(0.9 - abs(getattr(t.method, key) - best) / 100)))
+    assert group.kept[0].values == {f"method.{key}": best}
+    assert [f"method.{key}: {best:g} lies on the {side} edge" in line for line in group.warnings] == [True] * bool(side)
 
 
 def test_widths_count_alike_however_many_seeds_they_have(sweep: Make, fill: Fill) -> None:
@@ -241,14 +272,16 @@ def test_a_random_search(sweep: Make, fill: Fill, tmp_path: Path, run: Any) -> N
     [
         ("lr", 1, "upper"),
         ("lr", -1, "lower"),
-        ("sparsity", 1, "upper"),
+        ("sparsity", 1, None),  # below 1, which the range ends at
+        ("sparsity", -1, None),
+        ("momentum", -1, "lower"),
         ("momentum", 1, "upper"),
         ("momentum", 0, None),
     ],
 )
 def test_edges_of_ranges(sweep: Make, fill: Fill, key: str, sign: int, side: str | None) -> None:
     planned = sweep(("num_trials: 30", "num_trials: 100"), text=RANDOM)  # enough to reach the edges
-    target = {1: 1.0, -1: 0.0, 0: 0.8}[sign]
+    target = {1: 1.0, -1: 0.0, 0: 0.8}[sign]  # 0.8 is inside of the choices
     ledger = fill(planned, lambda t: top1(0.9 - abs(getattr(t.method, key) - target) / 2))
     [group] = tuned.groups(planned, ledger)
     told = [line for line in group.warnings if line.startswith(f"method.{key}:")]
