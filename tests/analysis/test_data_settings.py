@@ -119,6 +119,19 @@ def test_other_settings_of_the_same_images_are_compared(sweep: Any, fill: Any) -
     assert "weights augment=crop - weights augment=protocol" in latex
 
 
+def test_test_sets_of_two_sizes_are_both_told(sweep: Any, fill: Any) -> None:
+    images = ("digits, train_images: [500, 1000]", "imagenet, loader: synthetic, num_images: [500, 1000]")
+    planned = sweep(images, text=AXIS)
+
+    def change(trial: Trial) -> dict[str, Any]:
+        num = trial.dataset.num_images
+        return {"data_id": f"synthetic-{num}", "test_predictions": [0] * (num // 5)}
+
+    text, _ = tables.make(planned, fill(planned, change))
+    told = [line.partition(", so")[0] for line in text.splitlines() if "test images, so" in line]
+    assert told == ["- imagenet: 100 test images", "- imagenet: 200 test images"]
+
+
 @pytest.mark.parametrize("whole", ["seed", "width"])
 def test_data_that_were_not_planned_are_refused(sweep: Any, fill: Any, whole: str) -> None:
     """Within one cell, and among cells of equal settings of the data."""

@@ -47,6 +47,11 @@ def test_what_is_missing_is_said(sweep: Any, fill: Any) -> None:
     assert part is not None
     (shown,) = part.shown.to_dict("records")
     assert [shown[name] for name in ("before", "after", "moved")] == ["-1.33 ± 1.43", "+0.00", "+1.00"]
+    where = "edge_popup - weights, conv2 x0.5, digits"
+    assert part.notes[1:] == [f"{where}, 10 to 20 epochs: paired over seeds 1 of 1, 2, 3 and 1."]
+    numbers = part.numbers.iloc[0]
+    assert [numbers[f"{name}_n"] for name in ("before", "after", "moved")] == [3, 1, 1]
+    assert [numbers[f"{name}_seeds"] for name in ("before", "after", "moved")] == ["1 2 3", "1", "1"]
     other = sweep(EPOCHS, ("  seed:", "  epochs: [40, 30]\n  seed:"), ("[0.5, 0.25]", "0.5"))
     part = convergence.part(cells(other, ledger), "test/top1")
     assert part is not None
