@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from analysis.parts.cells import cells
-from analysis.tables import MAX_COMPARED
+from analysis.parts.differences import MAX_COMPARED
 from suite.config import Trial
 from suite.config.grid import flatten
 from suite.config.search import SearchSettings
