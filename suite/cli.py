@@ -9,9 +9,10 @@ from pathlib import Path
 from suite import output
 from suite.config import InputError
 from suite.config.sweep_file import Sweep, load_sweep
+from suite.records import file_errors
 from suite.records.ledger import Ledger
 
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EISDIR)
+_WRONG_KIND = (errno.ENOTDIR, errno.EISDIR)
 _NOBODY_READS = (errno.EPIPE, errno.EIO)  # a reader that ended, a terminal that closed
 
 
@@ -90,7 +91,8 @@ def _run(main: Callable[[], int]) -> int:
     except OSError as error:
         if error.filename == output.STDOUT:  # run() says why, where somebody may read it
             return 1
-        if error.errno not in _DISK:
+        if not (file_errors.is_of_files(error) or error.errno in _WRONG_KIND):
             raise
-        print(f"{error.filename}: {error.strerror}: nothing that was done is lost; mend it and repeat", file=sys.stderr)
+        what = file_errors.describe(error)
+        print(f"{what}: nothing that was done is lost; mend it and repeat", file=sys.stderr)
         return 1

@@ -43,8 +43,8 @@ def _is_kept_from_us(number: int) -> bool:
 class StopRequest:
     """While it is entered, signals ask to stop; so does ``should_stop``, where it returns True.
 
-    Handlers can only be set in the main thread: elsewhere signals are left to those who own them. HUP asks nothing where
-    the process ignores it, as under ``nohup``.
+    Handlers can only be set in the main thread: elsewhere signals are left to those who own them. HUP asks nothing
+    where the process ignores it, as under ``nohup``.
     """
 
     def __init__(self, should_stop: Callable[[], bool] = lambda: False) -> None:

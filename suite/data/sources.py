@@ -11,16 +11,20 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from suite.config import InputError
+from suite.records import file_errors
+from suite.records.file_errors import retrying
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
+T = TypeVar("T")
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
 _SPLIT_SEED = 20_221_128  # any constant: the split is the same for every seed of every trial
@@ -193,9 +197,9 @@ def _idx_pair(name: str, image_file: Path, label_file: Path) -> tuple[Bytes, Int
 
 
 def _idx_array(name: str, file: Path, ndim: int) -> Bytes:
+    content = _readable(name, file, file.read_bytes)
     try:
-        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        return _parse_idx(data, ndim)
+        return _parse_idx(gzip.decompress(content) if file.suffix == ".gz" else content, ndim)
     except (OSError, EOFError, zlib.error, ValueError, struct.error) as error:
         raise _corrupt(name, file, str(error)) from error
 
@@ -220,7 +224,7 @@ def _read_cifar(name: str, folder: Path) -> RawDataset:
         with warnings.catch_warnings():
             # The pickles date from Python 2 and hold dtype(align=0): numpy 2.4.0 to 2.4.4 warn of it.
             warnings.filterwarnings("ignore", message=r"dtype\(\): align")
-            parts = [cls(str(folder), train=train) for train in (True, False)]
+            parts = retrying(lambda: [cls(str(folder), train=train) for train in (True, False)], folder)
     except (RuntimeError, OSError):  # missing or corrupt: the check names the file
         _check_cifar(name, folder)
         raise
@@ -235,11 +239,8 @@ def _check_cifar(name: str, folder: Path) -> None:
     if not all((base / file).is_file() for file in sums):
         raise _missing(name, base)
     for file, md5 in sums.items():
-        try:
-            intact = _torchvision_datasets().utils.check_integrity(base / file, md5)
-        except OSError as error:
-            raise _corrupt(name, base / file, str(error)) from error
-        if not intact:
+        integrity = partial(_torchvision_datasets().utils.check_integrity, base / file, md5)
+        if not _readable(name, base / file, integrity):
             raise _corrupt(name, base / file, f"its MD5 sum is not {md5}")
 
 
@@ -254,4 +255,13 @@ def _missing(name: str, *folders: Path) -> InputError:
 
 def _corrupt(name: str, file: Path, reason: str) -> InputError:
     cure = f"delete it and run with --download, or {_ELSEWHERE}"
-    return InputError(f"{name}: {file} is corrupt or unreadable ({reason}); {cure}")
+    return InputError(f"{name}: {file} is corrupt ({reason}); {cure}")
+
+
+def _readable(name: str, file: Path, read: Callable[[], T]) -> T:
+    """What ``read`` returns. A file that cannot be read is no corrupt one: nobody is told to delete it."""
+    try:
+        return retrying(read, file)
+    except OSError as error:
+        cure = f"see that it can be read and repeat the command, or {_ELSEWHERE}"
+        raise InputError(f"{name}: {file_errors.describe(error)}; {cure}") from error

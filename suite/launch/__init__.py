@@ -57,10 +57,23 @@ def check(name: str | None, trial: Trial, profile: Profile | None = None) -> Non
         request.check_fits(trial, profile)
 
 
+class _TrialLog(logging.Handler):
+    """Appends to a file while its disk lets it: the console has each line, too, and the trial is worth more."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(self.format(record) + "\n")
+
+
 @contextlib.contextmanager
 def logging_to(folder: Path) -> Iterator[None]:
     """What is worth telling about a trial is kept beside its records, if there is anything."""
-    handler = logging.FileHandler(folder / LOG, delay=True, encoding="utf-8", errors="backslashreplace")
+    handler = _TrialLog(folder / LOG)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.setLevel(logging.INFO)
     log.addHandler(handler)
@@ -68,4 +81,3 @@ def logging_to(folder: Path) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
-        handler.close()

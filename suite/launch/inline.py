@@ -1,17 +1,15 @@
 """Run one trial, or one rank of it, in this process."""
 
-import errno
 from collections.abc import Callable
 from pathlib import Path
 
 from suite.config import InputError, Trial
 from suite.launch import log, logging_to
 from suite.launch.lease import Lease, TakenOver
-from suite.records import FAILURE, RESULT, EpochMetrics, Result, index, read_result, write_failure
+from suite.records import FAILURE, RESULT, EpochMetrics, Result, file_errors, index, read_result, write_failure
 from suite.stopping import Stopped, StopRequest
 from suite.train import distributed, train
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NOT_TRIAL_FAILURES = (Stopped, TakenOver, InputError, distributed.PeerLost)
 
 
@@ -67,11 +65,13 @@ def _attempt(
 
 
 def _explain(trial: Trial, lease: Lease, error: Exception) -> None:
-    """Leave why the trial failed, where it did; a full disk or a lost folder is not its failure."""
+    """Leave why the trial failed, where it did; an error of the file system or a lost folder is not its failure."""
     lease.check_error(error)
     lease.check_now()
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
-        raise InputError(f"{lease.folder}: {error.strerror}: make room, and the trial goes on from its last checkpoint")
+    if isinstance(error, OSError) and file_errors.is_of_files(error, lease.trial_folder):
+        unfinished = file_errors.unfinished(error)
+        log.info("%s", unfinished)
+        raise unfinished from error
     try:
         write_failure(lease.folder, trial.trial_id, error, lease.number)
         lease.publish_failure()

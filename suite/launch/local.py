@@ -65,7 +65,7 @@ def run(
                 return result
             ranks.raise_rank_errors(trial, folder)
             if stop.requested:
-                raise Stopped("stopped; the same command goes on from there")
+                raise Stopped(ranks.last_words())
             fruitless = 0 if newest_checkpoint(folder) > before else fruitless + 1
             if fruitless > MOST_RESTARTS:
                 what = f"{ranks.why}; given up after {MOST_RESTARTS} restarts without a newer checkpoint"
@@ -138,6 +138,13 @@ class _Ranks:
         if 1 in codes:
             failure = read_failure(folder)
             raise RuntimeError(failure.error) if failure else _failed(trial, folder, self._rank_outputs[codes.index(1)])
+
+    def last_words(self) -> str:
+        """What rank 0 said as it stopped: it knows from where the trial resumes."""
+        said = self._rank_outputs[0].splitlines()
+        if self._processes[0].returncode == EXIT_UNFINISHED and said:
+            return said[-1]
+        return f"stopped; {self.why}: the same command resumes from the newest checkpoint"
 
     def _output_path(self, rank: int) -> Path:
         return self._scratch / f"rank-{rank}.txt"

@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from suite.config import InputError
+from suite.records.file_errors import TRANSIENT, retrying
 
 Record = TypeVar("Record", bound=BaseModel)
 EpochMetrics = dict[str, float | int]
@@ -122,20 +123,33 @@ class Writer:
     """
 
     def __init__(self, folder: Path, lines: Sequence[EpochMetrics] = ()) -> None:
-        self.folder = folder
+        self.folder, self._text = folder, "".join(map(line_text, lines))
         # A new file even where it says the same: an old attempt may hold the old one open.
-        write_text_atomic(folder / METRICS, "".join(map(line_text, lines)))
+        self._write(METRICS, self._text)
 
     def epoch(self, line: EpochMetrics) -> None:
-        """Append one epoch's line: at once readable, and whole."""
-        with (self.folder / METRICS).open("a") as file:
-            file.write(line_text(line))
+        """Append one epoch's line: at once readable, and whole.
+
+        Raises:
+            OSError: the disk is full, say; the file then ends with a part of the line, which readers leave out.
+        """
+        self._text += line_text(line)
+        try:
+            with (self.folder / METRICS).open("a") as file:
+                file.write(line_text(line))
+        except OSError as error:
+            error.filename = error.filename or str(self.folder / METRICS)
+            if error.errno not in TRANSIENT:
+                raise
+            self._write(METRICS, self._text)  # a part of the line may be there: all of it makes way
 
     def finish(self, result: Result) -> None:
         """Write the result: from here on the trial is final."""
-        with (self.folder / METRICS).open("a") as file:
-            os.fsync(file.fileno())
-        write_text_atomic(self.folder / RESULT, result.model_dump_json())
+        self._write(METRICS, self._text)  # not fsync, which after an error may call lost lines written
+        self._write(RESULT, result.model_dump_json())
+
+    def _write(self, name: str, text: str) -> None:
+        retrying(lambda: write_text_atomic(self.folder / name, text), self.folder / name)
 
 
 def write_failure(folder: Path, trial_id: str, error: BaseException, attempt: int | None = None) -> None:
@@ -192,11 +206,11 @@ def read_metrics(folder: Path) -> list[dict[str, float | None]]:
     if not (folder / RESULT).exists() and (attempt := newest_attempt(folder)):
         path = attempt / METRICS
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        text = retrying(lambda: path.read_text(encoding="utf-8", errors="replace"), path)
     except (FileNotFoundError, NotADirectoryError):
         return []
     try:
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: is garbled ({error}): move its folder away, and the trial runs again") from None
 
@@ -301,7 +315,7 @@ def non_finite_to_none(numbers: Mapping[str, float | int]) -> dict[str, float | 
 
 def _read(path: Path, kind: type[Record]) -> Record | None:
     try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+        return kind.model_validate_json(retrying(lambda: path.read_text(encoding="utf-8"), path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValidationError, UnicodeDecodeError) as error:

@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from suite.records import Stored
+from suite.records.file_errors import TRANSIENT
 from suite.tickets import dense, file, masked, networks
 from suite.tickets.dense import DenseFile, DenseMetadata
 from suite.tickets.file import TicketFile
@@ -110,6 +111,8 @@ def _opened(path: Path) -> TicketFile | DenseFile:
         with path.open("rb") as start:
             head = start.read(9)
     except OSError as error:
+        if error.errno in TRANSIENT:
+            raise
         raise TicketError(f"{error.strerror}: must be a ticket, or a dense network as safetensors") from None
     if head[8:] == b"{" and not head.startswith(MAGIC):
         return dense.read(path)
@@ -122,3 +125,6 @@ def _named(path: Path | str) -> Iterator[None]:
         yield
     except TicketError as error:
         raise TicketError(*(f"{path}: {problem}" for problem in error.problems)) from None
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from suite.config import InputError
 from suite.records import Stored, write_bytes_atomic
+from suite.records.file_errors import TRANSIENT
 from suite.tickets import networks
 from suite.tickets.header import NetworkMetadata, TicketError
 
@@ -52,6 +53,8 @@ class DenseFile:
         try:
             stored = import_safetensors().torch.load_file(self.path)
         except (import_safetensors().SafetensorError, OSError, ValueError, RuntimeError) as error:
+            if isinstance(error, OSError) and error.errno in TRANSIENT:
+                raise
             raise TicketError(f"is garbled: {str(error).splitlines()[0]}") from None
         if networks.digest(stored) != self.header.digest:
             raise TicketError("is garbled: its checksum differs")

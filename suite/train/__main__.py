@@ -1,8 +1,8 @@
 """Run one trial: ``python -m suite.train CONFIG.json``, or the id of a trial of a sweep.
 
 Under torchrun, or as a task of a SLURM step, this process is one of the trial's ``processes``; else those are started
-here. Exit status: 0 the trial is final; 1 it raised; 2 bad input; 75 unfinished, saved; 76 taken over by another
-process; 130 Ctrl-C, saved.
+here. Exit status: 0 the trial is final; 1 it raised; 2 bad input, or files that cannot be read or written; 75
+unfinished, saved; 76 taken over by another process; 130 Ctrl-C, saved.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from suite.config import InputError, Trial, sweep_file
 from suite.launch import inline
 from suite.launch.attempts import remove_attempts
 from suite.launch.lease import TakenOver, is_running
-from suite.records import FAILURE, EpochMetrics, Result, line_text, read_result
+from suite.records import FAILURE, EpochMetrics, Result, file_errors, line_text, read_result
 from suite.records.ledger import Ledger, same_settings
 from suite.stopping import EXIT_TAKEN_OVER, EXIT_UNFINISHED, Stopped
 from suite.train import distributed
@@ -28,7 +28,15 @@ from suite.train import distributed
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one trial, printing its records as they come."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    args = _parse(argv)
+    try:
+        return _main(_parse(argv))
+    except OSError as error:
+        if not file_errors.is_of_files(error):
+            raise
+        raise file_errors.unfinished(error) from error
+
+
+def _main(args: argparse.Namespace) -> int:
     trial = _trial(args)
     folder = args.folder or Ledger(args.results).folder(trial.trial_id)
     if distributed.RENDEZVOUS in os.environ:

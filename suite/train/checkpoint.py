@@ -20,6 +20,7 @@ import torch
 
 from suite.config import InputError
 from suite.records import listed, move, temporary_name
+from suite.records.file_errors import retrying
 
 _MAGIC = b"suite checkpoint 1\n"
 _DIGEST_BYTES = 32
@@ -85,6 +86,9 @@ def save(
             os.fsync(file.fileno())
             size = file.tell()
         move(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk names none
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     _fsync_dir(folder)
@@ -108,7 +112,8 @@ def read(
 ) -> bytes | None:
     """The state of the newest checkpoint that is whole and of this identity, for ``unpack``; None without one.
 
-    Others are named in the log and renamed, so that they are not taken for progress.
+    Others are named in the log and renamed, so that they are not taken for progress. Only what a file holds makes it
+    one of those.
 
     Args:
         folder: where they are.
@@ -118,6 +123,7 @@ def read(
 
     Raises:
         InputError: only the stream is another, and nobody asked to go back.
+        OSError: a file could not be read, try after try; it stays as it is.
     """
     for stale in folder.glob(".checkpoint-*"):
         stale.unlink(missing_ok=True)  # of a process that was killed while it saved
@@ -125,7 +131,7 @@ def read(
     for path in _newest_first(folder):
         try:
             state = _checked(path, identity, stream or {}, fall_back_to_boundary)
-        except (_Unusable, OSError) as error:
+        except _Unusable as error:
             log.warning("%s: %s: not used", path, error)
             path.replace(path.with_suffix(".unusable"))
             rejected = True
@@ -138,11 +144,15 @@ def read(
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
-    """The newest state in a folder that is whole, whoever made it, its tensors on the CPU; nothing is changed."""
+    """The newest state in a folder that is whole, whoever made it, its tensors on the CPU; nothing is changed.
+
+    Raises:
+        OSError: a file could not be read, try after try.
+    """
     for path in _newest_first(folder):
         try:
             return unpack(_checked(path, {}, None, False))
-        except (_Unusable, OSError) as error:
+        except (_Unusable, FileNotFoundError) as error:  # a trial that runs makes room for newer ones
             log.warning("%s: %s: not used", path, error)
     return None
 
@@ -169,7 +179,7 @@ def _write(file: io.BufferedWriter, state: Mapping[str, Any], header: Mapping[st
 def _checked(
     path: Path, identity: Mapping[str, str], stream: Mapping[str, str] | None, fall_back_to_boundary: bool
 ) -> bytes:
-    data = path.read_bytes()
+    data = retrying(path.read_bytes, path)
     if not data.startswith(_MAGIC):
         raise _Unusable("is no checkpoint")
     if hashlib.sha256(memoryview(data)[:-_DIGEST_BYTES]).digest() != data[-_DIGEST_BYTES:]:

@@ -1,5 +1,6 @@
 """When a trial saves itself and when it stops: by time and on request, at a step on which its ranks agree."""
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from suite.records import EpochMetrics, source_code
+from suite.records.file_errors import retrying
 from suite.stopping import Stopped
 from suite.train import checkpoint
 from suite.train.setup import Run
@@ -18,6 +20,7 @@ from suite.train.setup import Run
 _MOST_SECONDS = 0.5  # between two agreements of the ranks
 _CHECK_SECONDS = 60.0  # between two comparisons of the ranks, where no checkpoint makes one
 _GO, _COMPARE, _SAVE, _STOP = range(4)
+_FOLDER_GONE = (errno.ENOENT, errno.ESTALE)  # another process has taken the trial over
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +52,7 @@ class CheckpointManager:
         self._stride = self._left = 1
 
     def resume(self) -> Progress:
-        """Go on from the newest checkpoint that can be used, else from the beginning."""
+        """Resume from the newest checkpoint that can be used, else begin."""
         run = self._run
         state = run.group.broadcast_bytes(self._read() if run.group.rank == 0 else None)
         zero = torch.zeros((), dtype=torch.float64, device=run.device)
@@ -61,7 +64,9 @@ class CheckpointManager:
         _set_rng(run, saved["rng"])
         loss_sum = saved.pop("loss_sums")[run.group.rank].to(run.device)
         run.data.restore(saved["images"][run.group.rank].numpy().tobytes())
-        return Progress(loss_sum, **saved["progress"])
+        progress = Progress(loss_sum, **saved["progress"])
+        self._saved_place = _place(progress)
+        return progress
 
     def after_step(self, progress: Progress) -> None:
         """Save or stop here, if it is time; ranks ask each other so rarely that it costs nothing."""
@@ -107,35 +112,58 @@ class CheckpointManager:
         if wish >= _COMPARE:
             self._run.group.check_equal(self._equal_tensors())
             self._compared = time.monotonic()
-        place = len(progress.lines), progress.num_updates
-        if wish >= _SAVE and place != self._saved_place:
-            self._save(progress)
-            self._saved_place = place
+        problem = ""
+        if wish >= _SAVE and _place(progress) != self._saved_place:
+            problem = self._save(progress)
+            self._saved_place = self._saved_place if problem else _place(progress)
         if wish == _STOP:
+            text = self._run.group.broadcast_bytes(self._last_words(progress, problem).encode())
             self._run.group.barrier()  # nobody leaves before the file is whole
-            raise Stopped(f"stopped at step {progress.num_updates}; the same command goes on from there")
+            raise Stopped((text or b"").decode())
 
-    def _save(self, progress: Progress) -> None:
+    def _last_words(self, progress: Progress, problem: str) -> str:
+        """Where a trial that stops here will resume: rank 0 knows."""
+        if not problem:
+            return f"stopped at step {progress.num_updates}; the same command resumes from there"
+        newest = checkpoint.newest_step(self._folder)
+        where = f"step {newest}" if newest >= 0 else "the first epoch"
+        return f"stopped at step {progress.num_updates}; not saved ({problem}): the same command resumes from {where}"
+
+    def _save(self, progress: Progress) -> str:
+        """Save the trial; returns, on all ranks, what kept it from being saved."""
         sums = self._run.group.all_gather_tensor(progress.loss_sum)
         images = self._run.group.all_gather_bytes(self._run.data.state())
-        if self._run.group.rank == 0:
-            try:
-                checkpoint.save(
-                    self._folder,
-                    self._state(progress, sums, images),
-                    step=progress.num_updates,
-                    identity=self._identity(),
-                    stream=self._stream() if len(images[0]) else None,
-                    epoch_boundary=bool(self._stream()) and progress.batch == 0,
-                )
-            except FileNotFoundError:
-                raise
-            except OSError as error:
-                log.warning("step %d is not saved: %s; the checkpoint before it stays", progress.num_updates, error)
+        rank_0 = self._run.group.rank == 0
+        problem = self._write(progress, self._state(progress, sums, images), bool(len(images[0]))) if rank_0 else ""
+        problem = (self._run.group.broadcast_bytes(problem.encode()) or b"").decode()
         now = time.monotonic()
         cost, share = now - self._agreed, self._run.trial.checkpoint.max_time_share
         self._interval = max(self._run.trial.checkpoint.every_seconds, cost * (1 / share - 1))
         self._saved = now
+        return problem
+
+    def _write(self, progress: Progress, state: Mapping[str, Any], inside_stream: bool) -> str:
+        """Write a checkpoint; returns what kept it from being written."""
+
+        def save() -> None:
+            checkpoint.save(
+                self._folder,
+                state,
+                step=progress.num_updates,
+                identity=self._identity(),
+                stream=self._stream() if inside_stream else None,
+                epoch_boundary=bool(self._stream()) and progress.batch == 0,
+            )
+
+        try:
+            retrying(save, self._folder)
+        except OSError as error:
+            if error.errno in _FOLDER_GONE:
+                raise
+            problem = error.strerror or str(error)
+            log.warning("step %d is not saved: %s; the checkpoint before it stays", progress.num_updates, problem)
+            return problem
+        return ""
 
     def _read(self) -> bytes | None:
         back = self._run.trial.checkpoint.on_other_stream == "epoch"
@@ -185,6 +213,11 @@ class CheckpointManager:
             if isinstance(value, Tensor)
         }
         return {**named, **kept}
+
+
+def _place(progress: Progress) -> tuple[int, int]:
+    """Epochs and updates."""
+    return len(progress.lines), progress.num_updates
 
 
 def _rng(run: Run) -> list[Tensor]:

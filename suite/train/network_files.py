@@ -12,6 +12,7 @@ from suite import tickets
 from suite.config import identity
 from suite.data.interface import SplitName
 from suite.records import DENSE, TICKET, Stored, non_finite_to_none
+from suite.records.file_errors import retrying
 from suite.tickets import NetworkMetadata, dense, entropy_coding, networks
 from suite.train.evaluate import Evaluation
 from suite.train.setup import Run
@@ -47,7 +48,8 @@ def _keep_ticket(run: Run, folder: Path, about: NetworkMetadata) -> list[Stored]
     if run.group.rank != 0:
         return []
     plain = dense.pack(run.model.state_dict(), "fp32", method=run.trial.method.name, about=about)
-    ticket = tickets.save(folder / TICKET, run.model, run.optimizer, about=about)
+    path = folder / TICKET
+    ticket = retrying(lambda: tickets.save(path, run.model, run.optimizer, about=about), path)
     return [ticket, dense.sizes(plain, "fp32", about.metrics if run.trial.precision != "fp64" else {})]
 
 
@@ -62,8 +64,12 @@ def _keep_dense(run: Run, folder: Path, about: NetworkMetadata, evaluate: Evalua
             content = dense.pack(state, form, method=run.trial.method.name, about=of_form)
             stored.append(dense.sizes(content, form, metrics))
             if form == "fp32":
-                dense.write(folder / DENSE, content)
+                _write_dense(folder / DENSE, content)
     return stored
+
+
+def _write_dense(path: Path, content: bytes) -> None:
+    retrying(lambda: dense.write(path, content), path)
 
 
 def _evaluated(run: Run, metrics: Metrics, evaluate: Evaluate) -> dict[str, float | None]:

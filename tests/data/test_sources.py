@@ -1,7 +1,9 @@
 """Reading the real file formats, the fixed splits, and what is said when files are missing or damaged."""
 
+import errno
 import gzip
 import hashlib
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
+from support.failing_files import fail_to_open
 
 from suite import data
 from suite.config import Dataset, InputError
@@ -275,6 +278,24 @@ def test_idx_files_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
     labels.write_bytes(whole)
     images.write_bytes(idx_bytes(np.zeros((200, 28, 27))))
     check_corrupt("mnist", tmp_path, images, "(28, 27)")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_files_that_cannot_be_read_are_not_called_corrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool
+) -> None:
+    folder = tmp_path / "MNIST/raw"
+    write_idx(folder, zipped=zipped)
+    whole = sources.read("mnist", tmp_path)
+    file = next(folder.glob("train-labels*"))
+    with monkeypatch.context() as patch:
+        fail_to_open(patch, file, times=1)
+        assert np.array_equal(sources.read("mnist", tmp_path).labels, whole.labels)
+    fail_to_open(monkeypatch, file)
+    with pytest.raises(InputError) as caught:
+        sources.read("mnist", tmp_path)
+    assert str(caught.value).startswith(f"mnist: {file}: {os.strerror(errno.EIO)}; see that it can be read")
+    assert "corrupt" not in str(caught.value) and "delete" not in str(caught.value)
 
 
 def test_a_set_too_small_to_split_is_an_input_error(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Files are what docs/tickets.md says: a second reader, written from that page alone, reads the very same network."""
 
 import base64
+import errno
 import hashlib
+import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from support import ticket_reader
+from support.failing_files import fail_to_open
 from torch import nn
 
 from suite import methods, tickets
@@ -258,3 +261,13 @@ def test_the_slow_reader_refuses_what_it_must(tmp_path: Path) -> None:
     except (AssertionError, StopIteration):
         return
     assert found.digest != found.header["digest"]
+
+
+def test_a_file_that_cannot_be_read_is_not_called_garbled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "net.ticket"
+    golden(path)
+    fail_to_open(monkeypatch, path)
+    for read in (tickets.load, tickets.info):
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)) as caught:
+            read(path)
+        assert caught.value.filename == str(path)

@@ -275,7 +275,7 @@ def test_a_disk_that_is_full_when_the_network_is_written(
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.network_files, "save_network", fuller)
-        with pytest.raises(InputError, match=f"{os.strerror(errno.ENOSPC)}: make room, and the trial goes on from"):
+        with pytest.raises(InputError, match=f"{os.strerror(errno.ENOSPC)}: the trial is unfinished: make room, and"):
             inline.run(trial, folder, data_dir=None)
     assert read_result(folder) is None and networks(folder) == []
     fillers[0].unlink()

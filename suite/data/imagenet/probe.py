@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from suite.data.imagenet.manifest import EXTENSIONS, Row
+from suite.records.file_errors import retrying
 
 _FORMATS = {  # that both loaders decode, and the extensions they go by
     "JPEG": (".jpg", ".jpeg"),
@@ -29,7 +30,7 @@ def examine(root: Path, path: str, label: int) -> Row:
     """Read and decode one file, ``root / path``: the row of it. A file that cannot be read is a problem, no error."""
     file = root / path
     try:
-        stat, content = file.stat(), file.read_bytes()
+        stat, content = file.stat(), retrying(file.read_bytes, file)
     except OSError as error:
         return Row(path, 0, 0, label, 0, False, f"cannot be read: {error.strerror}")
     problem, used = check_image(content, file.suffix.lower())

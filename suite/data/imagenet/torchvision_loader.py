@@ -17,6 +17,7 @@ from suite.data.imagenet.tree import Files
 from suite.data.interface import SplitName
 from suite.data.torchvision_shim import torchvision, transforms
 from suite.methods.random import Stream, random_words
+from suite.records.file_errors import retrying
 from suite.stopping import SIGNALS, Stopped
 
 _Item = tuple[int, int]  # an image, and the seed of its crop and flip
@@ -101,7 +102,7 @@ class Images(Dataset[_Loaded]):
         position, seed = item
         path = self._files.root / self._files.name(position)
         try:
-            image = torchvision.datasets.folder.pil_loader(path)
+            image = retrying(lambda: torchvision.datasets.folder.pil_loader(path), path)
         except Exception as error:  # Pillow's readers raise whatever they meet
             return f"{path}: cannot be decoded any more ({error}); mend it and run {SCAN} {self._files.root}"
         with torch.random.fork_rng(devices=[]):

@@ -1,5 +1,6 @@
 """ImageNet through torchvision: against its own ImageFolder and transforms, on ranks, and with files that break."""
 
+import errno
 import os
 import random
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from support.failing_files import fail_to_open
 from support.photos import BROKEN, CLASSES, ODD, encoded, write_tree
 from torch import Tensor
 
@@ -210,3 +212,24 @@ def test_channels_last(root: Path) -> None:
     assert same(last.batches("val", 4), data.batches("val", 4))
     assert all(x.is_contiguous(memory_format=torch.channels_last) for x, _ in last.train_batches(0, 0, 4))
     assert (data.state(), data.resume_conditions(0, 4, 1), data.in_channels, data.num_classes) == (b"", {}, 3, 4)
+
+
+def test_images_that_are_read_at_the_second_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a scan nor an epoch leaves out an image whose disk failed once."""
+    root = write_tree(tmp_path / "tree", {"train": 4, "val": 1}, 2)
+    path = next((root / "train").rglob("*.JPEG"))
+    with monkeypatch.context() as patch:
+        fail_to_open(patch, path, times=2)
+        assert examine(root, str(path.relative_to(root)), 0) == examine(root, str(path.relative_to(root)), 0)
+        assert examine(root, str(path.relative_to(root)), 0).used
+    scan(root)
+    data, errors = load(root), [OSError(errno.EIO, os.strerror(errno.EIO)) for _ in range(2)]
+    quiet = list(data.train_batches(0, 0, 2))
+
+    def failing(path: Path, *args: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return open(path, *args)
+
+    monkeypatch.setattr(torchvision.datasets.folder, "open", failing, raising=False)
+    assert same(data.train_batches(0, 0, 2), quiet) and not errors

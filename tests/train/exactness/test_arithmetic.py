@@ -110,7 +110,7 @@ def test_a_compiled_network_trains_and_goes_on_bit_for_bit(tmp_path: Path, monke
     assert not torch._dynamo.utils.counters["graph_break"]
     assert (
         train_until_stop(settings, folders[1], stop_at="step 5")
-        == "stopped at step 5; the same command goes on from there"
+        == "stopped at step 5; the same command resumes from there"
     )
     assert train_until_stop(settings, folders[1]) == 6
     assert_equal_trials(*folders[:2])

@@ -20,7 +20,7 @@ def test_a_trial_of_four_processes_stopped_in_an_epoch_goes_on_bit_for_bit(four_
     folder, ended = four_rank_results
     total = 2 * -(-1257 // FOUR_RANK_TRIALS[name]["global_batch_size"])
     steps = [3, total // 2, total // 2 + 1]  # in the first epoch, in the evaluation after it, in the second epoch
-    expected = [total, *(f"stopped at step {step}; the same command goes on from there" for step in steps), total]
+    expected = [total, *(f"stopped at step {step}; the same command resumes from there" for step in steps), total]
     assert [rank[name] for rank in ended] == [expected] * 4
     assert_equal_trials(folder / name / "quiet", folder / name / "stopped")
 
