@@ -55,11 +55,11 @@ class Reference:
     trials: dict[str, ReferenceTrial]
 
     def same_kind(self, result: Outcome) -> bool:
-        """Whether a result has this code, data and kind of machine: equal bits are to be expected then.
+        """Whether a result has this code, data and, from first step to last, kind of machine: bits must be equal then.
 
         Of versions those count that both have: what one did without, such as DALI, decides nothing.
         """
-        alike = all(getattr(result, key) == getattr(self, key) for key in ("code_id", "device", "data_id"))
+        alike = (result.code_id, result.data_id, result.devices) == (self.code_id, self.data_id, [self.device])
         both = self.versions.keys() & result.versions.keys()
         return alike and all(self.versions[package] == result.versions[package] for package in both)
 

@@ -108,13 +108,14 @@ def _origin(results: list[Summary]) -> dict[str, str]:
     if not results:
         return {}
     starts = [time.strftime("%Y-%m-%d %H:%M", time.gmtime(result.started_at)) for result in results]
+    hosts = {host for result in results for host in (result.host, *(attempt.host for attempt in result.attempts))}
     versions = {f"{name} {version}" for result in results for name, version in result.versions.items()}
     return {
         "code": _list(result.code_id for result in results),
         "commit": _list(result.git_commit or "not known" for result in results),
         "data": _list(result.data_id for result in results),
         "packages": _list(versions),
-        "machines": f"{len({result.host for result in results})}, {_list(result.device for result in results)}",
+        "machines": f"{len(hosts)}, {_list(device for result in results for device in result.devices)}",
         "begun (UTC)": f"{min(starts)} to {max(starts)}",
         "hours of all trials": f"{sum(result.seconds for result in results) / 3600:.2f}",
     }

@@ -123,7 +123,7 @@ def mixed_provenance_notes(cells: list[Cell]) -> list[str]:
     for name, values in (
         ("code", {result.code_id for result in results}),
         ("torch", {result.versions.get("torch", "?") for result in results}),
-        ("device", {result.device for result in results}),
+        ("device", {device for result in results for device in result.devices}),
     ):
         if len(values) > 1:
             notes.append(f"Results come from more than one {name}: {', '.join(sorted(values))}.")

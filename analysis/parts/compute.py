@@ -45,7 +45,7 @@ def _row(cell: Cell, results: list[Summary]) -> dict[str, object]:
         "gpu_hours": sum(_num_gpus(result) * result.seconds / 3600 for result in results),
         "train_bytes": train_bytes(results),
         "peak_memory_mb": max(result.peak_memory_mb for result in results),
-        "device": ", ".join(sorted({result.device for result in results})),
+        "device": ", ".join(sorted({device for result in results for device in result.devices})),
     }
 
 

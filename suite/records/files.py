@@ -44,6 +44,17 @@ class Stored(BaseModel):
     metrics: dict[str, float | None] = {}  # evaluated in this form
 
 
+class Attempt(BaseModel):
+    """From which step on a trial ran on which devices: consecutive attempts on the same ones are one."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    epoch: int  # the first, and the first step: counted from 0
+    step: int
+    host: str  # of rank 0
+    devices: list[str]  # of its ranks, each once
+
+
 class Outcome(BaseModel):
     """What became of a trial. Accuracies are in [0, 1]; bytes are of live state on the device."""
 
@@ -70,7 +81,13 @@ class Outcome(BaseModel):
     git_commit: str | None
     versions: dict[str, str]
     host: str
-    device: str
+    device: str  # of the last attempt
+    attempts: list[Attempt] = []  # none in records from before there were any
+
+    @property
+    def devices(self) -> list[str]:
+        """All devices that the trial ran on, each once: equal bits are claimed for one alone."""
+        return list(dict.fromkeys(device for attempt in self.attempts for device in attempt.devices)) or [self.device]
 
 
 class Summary(Outcome):

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.records import EpochMetrics, source_code
+from suite.records import Attempt, EpochMetrics, provenance, source_code
 from suite.records.file_errors import retrying
 from suite.stopping import Stopped
 from suite.train import checkpoint
@@ -39,6 +40,7 @@ class Progress:
     wait_seconds: float = 0.0  # of these, for images
     seconds: float = 0.0  # of earlier attempts
     started_at: float = field(default_factory=time.time)  # of the first one
+    attempts: list[Attempt] = field(default_factory=list)
 
 
 class CheckpointManager:
@@ -53,6 +55,11 @@ class CheckpointManager:
 
     def resume(self) -> Progress:
         """Resume from the newest checkpoint that can be used, else begin."""
+        progress = self._restored()
+        self._record_devices(progress)
+        return progress
+
+    def _restored(self) -> Progress:
         run = self._run
         state = run.group.broadcast_bytes(self._read() if run.group.rank == 0 else None)
         zero = torch.zeros((), dtype=torch.float64, device=run.device)
@@ -64,9 +71,25 @@ class CheckpointManager:
         _set_rng(run, saved["rng"])
         loss_sum = saved.pop("loss_sums")[run.group.rank].to(run.device)
         run.data.restore(saved["images"][run.group.rank].numpy().tobytes())
-        progress = Progress(loss_sum, **saved["progress"])
+        attempts = [Attempt(**attempt) for attempt in saved["progress"].pop("attempts")]
+        progress = Progress(loss_sum, **saved["progress"], attempts=attempts)
         self._saved_place = _place(progress)
         return progress
+
+    def _record_devices(self, progress: Progress) -> None:
+        """Note the devices of this attempt, and warn where they are not those of the one before."""
+        found = self._run.group.all_gather_bytes(provenance.device_name(self._run.device).encode())
+        devices = list(dict.fromkeys(name.numpy().tobytes().decode() for name in found))
+        before = progress.attempts[-1].devices if progress.attempts else devices
+        if progress.attempts and before == devices:
+            return
+        if before != devices and self._run.group.rank == 0:
+            log.warning(
+                "resuming on %s; until step %d it ran on %s: bits may differ from those of a run on one of them",
+                *(" and ".join(devices), progress.num_updates, " and ".join(before)),
+            )
+        epoch, step = _place(progress)
+        progress.attempts.append(Attempt(epoch=epoch, step=step, host=socket.gethostname(), devices=devices))
 
     def after_step(self, progress: Progress) -> None:
         """Save or stop here, if it is time; ranks ask each other so rarely that it costs nothing."""
@@ -189,6 +212,7 @@ class CheckpointManager:
                 "wait_seconds": progress.wait_seconds,
                 "seconds": self.seconds(progress),
                 "started_at": progress.started_at,
+                "attempts": [attempt.model_dump() for attempt in progress.attempts],
             },
         }
 

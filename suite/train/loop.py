@@ -241,4 +241,5 @@ def _result(
         versions=provenance.versions(),
         host=host_name(),
         device=provenance.device_name(run.device),
+        attempts=progress.attempts,
     )

@@ -100,7 +100,12 @@ def test_bits_of_the_same_code_and_machine_must_be_equal(judged: Callable[..., A
     assert judged(one_prediction, other_machine=True)[0]
 
 
-@pytest.mark.parametrize("other", [{"code_id": "new"}, {"device": "TPU"}, {"versions": {"torch": "2.12"}}])
+RESUMED = {  # the last attempt on the kind of machine that the reference has, the first on another one
+    "attempts": [{"epoch": 0, "step": 10 * i, "host": "h", "devices": [name]} for i, name in enumerate(("TPU", "CPU"))]
+}
+
+
+@pytest.mark.parametrize("other", [{"code_id": "new"}, {"device": "TPU"}, {"versions": {"torch": "2.12"}}, RESUMED])
 def test_bits_of_another_code_or_machine_may_differ(judged: Callable[..., Any], other: dict[str, Any]) -> None:
     passed, lines = judged(lambda trial: metrics(trial) | {"test_predictions": [1] * 360} | other)
     assert passed
@@ -143,6 +148,15 @@ def test_results_of_two_codes_are_not_kept(
     sweep = load_sweep(kept[0], overrides=["epochs=3"])
     ledger = fill(sweep, lambda trial: metrics(trial) | {"code_id": f"code{trial.seed % 2}"})
     with pytest.raises(InputError, match="more than one code"):
+        gate.keep(sweep, ledger, tmp_path / "other.json")
+
+
+def test_results_of_two_kinds_of_machines_are_not_kept(
+    kept: tuple[Path, Path], fill: Callable[..., Ledger], tmp_path: Path
+) -> None:
+    sweep = load_sweep(kept[0], overrides=["epochs=3"])
+    ledger = fill(sweep, lambda trial: metrics(trial) | RESUMED)
+    with pytest.raises(InputError, match="more than one code, data set or kind of machine"):
         gate.keep(sweep, ledger, tmp_path / "other.json")
 
 

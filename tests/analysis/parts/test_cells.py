@@ -76,6 +76,9 @@ def test_two_data_sets_are_not_mixed_data(sweep: Any, fill: Any) -> None:
     assert [cell.dataset for cell in cells(planned, fill(planned))] == ["digits", "mnist"] * 2
 
 
+BEGUN_ON_H100 = {"epoch": 0, "step": 0, "host": "h", "devices": ["H100"]}
+
+
 @pytest.mark.parametrize(
     ("change", "note"),
     [
@@ -83,6 +86,7 @@ def test_two_data_sets_are_not_mixed_data(sweep: Any, fill: Any) -> None:
         ({"versions": {"torch": "2.12"}}, "- Results come from more than one torch: 2.11, 2.12."),
         ({"versions": {}}, "- Results come from more than one torch: 2.11, ?."),
         ({"device": "H100"}, "- Results come from more than one device: CPU, H100."),
+        ({"attempts": [BEGUN_ON_H100]}, "- Results come from more than one device: CPU, H100."),
         ({"host": "another"}, None),
     ],
 )
