@@ -7,7 +7,7 @@ from typing import Any
 
 from suite.config import Trial
 from suite.launch.lease import Lease
-from suite.records import EpochMetrics, Result, Writer, index
+from suite.records import EpochMetrics, Result, Writer
 
 
 def run(trial: Trial, folder: Path, *, on_epoch: Callable[[EpochMetrics], None], **rest: Any) -> Result:
@@ -21,7 +21,6 @@ def run(trial: Trial, folder: Path, *, on_epoch: Callable[[EpochMetrics], None],
         "val/top1": 0.9,
     }
     with Lease.acquire(folder) as lease:
-        index.invalidate(folder)
         writer = Writer(lease.folder)
         writer.epoch(line)
         on_epoch(line)

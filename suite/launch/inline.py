@@ -6,7 +6,7 @@ from pathlib import Path
 from suite.config import InputError, Trial
 from suite.launch import log, logging_to
 from suite.launch.lease import Lease, TakenOver
-from suite.records import FAILURE, RESULT, EpochMetrics, Result, file_errors, index, read_result, write_failure
+from suite.records import FAILURE, RESULT, EpochMetrics, Result, file_errors, read_result, write_failure
 from suite.stopping import Stopped, StopRequest
 from suite.train import distributed, train
 
@@ -39,7 +39,6 @@ def run(
         ):
             if (found := read_result(folder)) is not None:  # another process finished it while we waited
                 return found
-            index.invalidate(folder)
             return _attempt(trial, lease, stop, data_dir, on_epoch)
 
 

@@ -191,6 +191,25 @@ def read_result(folder: Path) -> Result | None:
     return _read(folder / RESULT, Result)
 
 
+def read_result_and_state(folder: Path) -> tuple[Result, os.stat_result] | None:
+    """``read_result``, with the state that the very file was in before it was read."""
+    path = folder / RESULT
+
+    def read() -> tuple[bytes, os.stat_result]:
+        with path.open("rb") as file:
+            state = os.fstat(file.fileno())
+            return file.read(), state
+
+    try:
+        content, state = retrying(read, path)
+        return Result.model_validate_json(content), state
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValidationError:
+        result = read_result(folder)  # says what is wrong
+        return None if result is None else read_result_and_state(folder)  # replaced this moment
+
+
 def read_stopped(folder: Path) -> StoppedEarly | None:
     """Which scheduler stopped a trial, or None where none did."""
     return _read(folder / STOPPED, StoppedEarly)

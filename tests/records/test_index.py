@@ -8,20 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.fake_results import create_trial_folder, fake_result
+from support.fake_results import fake_result
 from support.index_cases import (
     KINDS,
     TRIALS,
     filled,
     is_right,
     reference,
-    states,
     trial_of,
     write_trial_state,
 )
 
-from suite.records import Result, Summary, index, read_result
-from suite.records.index import Entry, Index
+from suite.records import Result, Summary, index, index_file
+from suite.records.files import read_result_and_state
+from suite.records.index import Index
+from suite.records.index_file import line_of
 from suite.records.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
@@ -32,42 +33,37 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "results")
 
 
+@pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if every result had been written long before it is looked at."""
+    monkeypatch.setattr(index, "SETTLED_NS", -(10**12))
+
+
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The trials whose results the index has opened."""
     names: list[str] = []
 
-    def reading(folder: Path) -> Result | None:
+    def reading(folder: Path) -> tuple[Result, os.stat_result] | None:
         names.append(folder.name)
-        return read_result(folder)
+        return read_result_and_state(folder)
 
-    monkeypatch.setattr(index, "read_result", reading)
+    monkeypatch.setattr(index, "read_result_and_state", reading)
     return names
 
 
-@pytest.fixture
-def one_inode(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worst disk: a folder that is made anew always gets the inode of the one that was there."""
-    monkeypatch.setattr(Index, "_folders", lambda self: dict.fromkeys(names(self._trials), 7))
-
-
-def names(folder: Path) -> list[str]:
-    return os.listdir(folder) if folder.exists() else []
-
-
 def lines(ledger: Ledger) -> list[bytes]:
-    return [line for line in (ledger.root / "index.jsonl").read_bytes().split(b"\n") if line]
+    """The entries: what follows the line that says what the file is."""
+    return [line for line in (ledger.root / "index.jsonl").read_bytes().split(b"\n") if line][1:]
 
 
 # Equal answers ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_history(ledger: Ledger, seed: int, request: pytest.FixtureRequest) -> None:
+def test_a_history(ledger: Ledger, seed: int) -> None:
     """Trials end, are begun again, are moved away and come back, and are looked at in between."""
     chance = random.Random(seed)
-    if seed % 2:
-        request.getfixturevalue("one_inode")
     away = ledger.root.parent / "away"
     away.mkdir()
     assert is_right(ledger)
@@ -83,8 +79,6 @@ def test_a_history(ledger: Ledger, seed: int, request: pytest.FixtureRequest) ->
             folder.rename(elsewhere)
         else:
             shutil.rmtree(folder, ignore_errors=True)
-            index.invalidate(create_trial_folder(ledger, trial.trial_id))
-            folder.rmdir()
             write_trial_state(ledger, trial, chance.choice(KINDS))
         if chance.random() < 0.3:
             assert is_right(ledger)
@@ -98,8 +92,8 @@ def test_a_changed_default_is_seen_though_nothing_is_opened(ledger: Ledger, open
     trial = trial_of(1)
     write_trial_state(ledger, trial, "fewer")
     assert ledger.lookup({trial.trial_id: trial})[trial.trial_id].state == "done"
-    entry = json.loads(lines(ledger)[0].split(b" ", 2)[2])
-    assert "threads" not in entry["summary"]["config"]
+    summary = json.loads(lines(ledger)[0].split(b" ", 3)[3])
+    assert "threads" not in summary["config"]
     later = trial.model_copy(update={"threads": 2})  # what this trial_id would mean with another default
     found = ledger.lookup({trial.trial_id: later})[trial.trial_id]
     assert found.state == "differs" and found.problem and str(ledger.folder(trial.trial_id)) in found.problem
@@ -112,17 +106,12 @@ def test_a_changed_default_is_seen_though_nothing_is_opened(ledger: Ledger, open
 def test_what_one_look_found_the_next_one_does_not_open(ledger: Ledger, opened: list[str]) -> None:
     first = filled(ledger)
     assert set(opened) == TRIALS.keys()
-    for i, trial_id in enumerate(TRIALS):
-        result = ledger.folder(trial_id) / "result.json"
-        result.write_text("{") if i % 2 else result.unlink()
     opened.clear()
     size = (ledger.root / "index.jsonl").stat().st_size
     assert {i: each.state for i, each in ledger.lookup(TRIALS).items()} == first
+    assert Index(ledger.root).everything().keys() == TRIALS.keys()
     assert opened == []
     assert (ledger.root / "index.jsonl").stat().st_size == size
-    (ledger.root / "index.jsonl").unlink()
-    assert set(reference(ledger).values()) == {"garbled", "unfinished"}
-    assert is_right(ledger)
 
 
 def test_only_what_is_asked_for_is_opened(ledger: Ledger, opened: list[str]) -> None:
@@ -134,30 +123,6 @@ def test_only_what_is_asked_for_is_opened(ledger: Ledger, opened: list[str]) -> 
     assert set(opened) == some.keys()
 
 
-@pytest.mark.parametrize("begin", ["done", "diverged", "left", "failed"])
-def test_a_new_attempt_in_a_folder_of_the_same_inode(ledger: Ledger, one_inode: None, begin: str) -> None:
-    filled(ledger)
-    trial = trial_of(3)
-    shutil.rmtree(ledger.folder(trial.trial_id))
-    index.invalidate(create_trial_folder(ledger, trial.trial_id))
-    assert states(ledger)[trial.trial_id] == "unfinished"
-    write_trial_state(ledger, trial, begin)
-    assert states(ledger)[trial.trial_id] == {"left": "unfinished"}.get(begin, begin)
-    assert is_right(ledger)
-
-
-def test_a_trial_that_was_seen_missing_is_not_known_any_more(ledger: Ledger, one_inode: None) -> None:
-    """As where a job makes its folder anew, long before its attempt begins, or another folder is copied there."""
-    filled(ledger)
-    trial = trial_of(3)
-    shutil.rmtree(ledger.folder(trial.trial_id))
-    assert states(ledger)[trial.trial_id] == "missing"
-    (create_trial_folder(ledger, trial.trial_id) / "job.json").write_text("{}")
-    assert states(ledger)[trial.trial_id] == "unfinished"
-    write_trial_state(ledger, trial, "diverged")
-    assert is_right(ledger)
-
-
 def test_a_whole_copy(ledger: Ledger, tmp_path: Path, opened: list[str]) -> None:
     filled(ledger)
     shutil.copytree(ledger.root, tmp_path / "copy")
@@ -165,7 +130,7 @@ def test_a_whole_copy(ledger: Ledger, tmp_path: Path, opened: list[str]) -> None
     write_trial_state(copy, trial_of(1), "diverged")
     opened.clear()
     assert is_right(copy)
-    assert len(opened) == len(TRIALS)  # once: other inodes
+    assert len(opened) == len(TRIALS)  # once: other files
 
 
 # Damage -------------------------------------------------------------------------------------------------------------
@@ -173,11 +138,10 @@ def test_a_whole_copy(ledger: Ledger, tmp_path: Path, opened: list[str]) -> None
 
 def older(line: bytes) -> bytes:
     """The entry as an older suite had it, with a checksum that is right."""
-    trial_id, text = line.split(b" ", 2)[1:]
-    entry = json.loads(text)
-    del entry["summary"]["device"]
-    kept = f"{trial_id.decode()} {json.dumps(entry)}"
-    return b"%08x %s" % (index.zlib.crc32(kept.encode()), kept.encode())
+    trial_id, stamp, text = line.split(b" ", 3)[1:]
+    summary = json.loads(text)
+    del summary["device"]
+    return line_of(trial_id + b" " + stamp, json.dumps(summary).encode()).rstrip()
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -195,11 +159,10 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_line_that_cannot_be_used(ledger: Ledger, damage: str, opened: list[str]) -> None:
     filled(ledger)
-    first, *rest = lines(ledger)
+    path = ledger.root / "index.jsonl"
+    first = lines(ledger)[0]
     trial_id = first[9:21].decode()
-    (ledger.root / "index.jsonl").write_bytes(b"\n".join([DAMAGES[damage](first), *rest]) + b"\n")
-    shutil.rmtree(ledger.folder(trial_id))
-    write_trial_state(ledger, TRIALS[trial_id], "diverged")
+    path.write_bytes(path.read_bytes().replace(first, DAMAGES[damage](first)))
     opened.clear()
     assert is_right(ledger)
     assert opened == [trial_id]  # and it is known from then on
@@ -236,10 +199,10 @@ def test_random_damage(ledger: Ledger, seed: int) -> None:
 
 
 @pytest.mark.parametrize("written", [0, 1, 20, None])
-def test_a_full_disk_keeps_no_old_answer(
-    ledger: Ledger, one_inode: None, monkeypatch: pytest.MonkeyPatch, written: int | None
+def test_a_full_disk_costs_time_alone(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, written: int | None, opened: list[str]
 ) -> None:
-    """Where an attempt begins, and nothing, or not all, can be written of it into the index."""
+    """Where nothing, or not all, of what a look found can be written into the index."""
     filled(ledger)
     write, trial = os.write, trial_of(3)
 
@@ -249,18 +212,19 @@ def test_a_full_disk_keeps_no_old_answer(
         return write(handle, content[:written])
 
     shutil.rmtree(ledger.folder(trial.trial_id))
-    with monkeypatch.context() as patch:
-        patch.setattr(index.os, "write", full)
-        index.invalidate(create_trial_folder(ledger, trial.trial_id))
     write_trial_state(ledger, trial, "diverged")
+    with monkeypatch.context() as patch:
+        patch.setattr(index_file.os, "write", full)
+        assert is_right(ledger)
+    opened.clear()
     assert is_right(ledger)
+    assert opened == [trial.trial_id]  # and it is known from then on
 
 
 def test_an_entry_is_one_line(ledger: Ledger) -> None:
     trial = trial_of(1)
     result = fake_result(trial, versions={"torch": 'a\nb\u2028"\x00'}, device="Gerät\r\n")
     summary = Summary.model_validate({**result.model_dump(), "num_test_images": 360, "record_bytes": 5})
-    text = index._line(Entry(trial_id=trial.trial_id, inode=1, summary=summary)).encode()
+    text = index._line(trial.trial_id, os.stat(__file__), summary)
     assert text.count(b"\n") == 1 and text.endswith(b"\n")
-    entry = index._parsed(text[:-1])
-    assert entry and entry.summary == summary
+    assert index._summary(text[:-1]) == summary

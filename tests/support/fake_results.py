@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from suite.config import Trial
-from suite.records import Result, Writer, index
+from suite.records import Result, Writer
 from suite.records.ledger import Ledger
 
 
@@ -61,6 +61,5 @@ def create_trial_folder(ledger: Ledger, trial_id: str) -> Path:
 def write_result(ledger: Ledger, trial: Trial, **changes: Any) -> Result:
     """Put a made-up result into the ledger, as the trial would have left it."""
     result = fake_result(trial, **changes)
-    index.invalidate(ledger.folder(trial.trial_id))
     Writer(create_trial_folder(ledger, trial.trial_id)).finish(result)
     return result

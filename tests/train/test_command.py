@@ -78,6 +78,27 @@ def test_a_result_file_is_a_config(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_folder_of_ones_own_is_all_that_is_written_to(tmp_path: Path, processes: int) -> None:
+    """Files above it that have names of ours are somebody else's."""
+    trial = trial_processes.trial_of("weights", epochs=1, processes=processes)
+    file = write(trial)
+    for above in (".", "mine", "mine/trials"):
+        Path(above).mkdir(exist_ok=True)
+        for name in ("index.jsonl", "result.json", ".lock", "mlflow.db", "network.safetensors"):
+            (Path(above) / name).write_text("theirs\n")
+    before = others(tmp_path)
+    assert run(file, "--folder", "mine/trials/one") == 0
+    assert read_result(Path("mine/trials/one")) is not None
+    assert others(tmp_path) == before
+
+
+def others(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """All files but those of the trial."""
+    found = {path for path in folder.rglob("*") if "one" not in path.parts and path.is_file()}
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+
 def test_a_trial_of_a_sweep_by_its_id(capsys: pytest.CaptureFixture[str]) -> None:
     trials = [trial_processes.trial_of(method, epochs=1) for method in ("weights", "iterand")]
     Path("results/sweeps").mkdir(parents=True)
