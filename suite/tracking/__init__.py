@@ -1,7 +1,8 @@
 """Records -> MLflow; the only importer of mlflow. The store is a view: it can be rebuilt from the records.
 
 One experiment a sweep, one run a trial in it, found again by its ``trial_id`` tag, and one run tagged
-``report`` with the sweep file, tables and figures. Publishing twice adds nothing.
+``report`` with the sweep file, tables and figures. Publishing twice adds nothing; where a trial ran anew since, its run
+is replaced.
 """
 
 import json
@@ -79,9 +80,9 @@ def _publish(client: Any, sweep: Sweep, ledger: Ledger, report: Sequence[Path], 
     new = 0
     for trial_id, summary in final.items():
         run = there.get(trial_id)
-        if run is None or run.info.status != "FINISHED":
+        if run is None or run.info.status != "FINISHED" or run.info.start_time < _start_of(summary):
             if run is not None:
-                client.delete_run(run.info.run_id)  # begun by a publisher that was killed
+                client.delete_run(run.info.run_id)  # begun by a publisher that was killed, or of an earlier result
             lines = records.read_metrics(ledger.folder(trial_id))
             ticket = ledger.folder(trial_id) / records.TICKET
             _publish_trial(client, experiment, sweep.trials[trial_id], summary, lines, ticket)
@@ -145,7 +146,7 @@ def _publish_trial(
 ) -> None:
     from mlflow.entities import Metric, Param
 
-    start, end = int(summary.started_at * 1000), int((summary.started_at + summary.seconds) * 1000)
+    start, end = _start_of(summary), int((summary.started_at + summary.seconds) * 1000)
     name = f"{trial.method.name}-{trial.model.name}-w{trial.model.width_mult:g}-s{trial.seed}"
     run = client.create_run(experiment, start_time=start, tags=_tags(trial, summary), run_name=name).info.run_id
     params = [Param(key, str(value)) for key, value in flatten(trial.model_dump(mode="json")).items()]
@@ -164,6 +165,11 @@ def _publish_trial(
     if ticket.exists():  # dense networks are large: they stay beside their records
         _upload(client, run, ticket)
     client.set_terminated(run, "FINISHED", end)
+
+
+def _start_of(summary: Summary) -> int:
+    """When a trial began, in ms since 1970: what tells its run from that of an earlier result."""
+    return int(summary.started_at * 1000)
 
 
 def _upload(client: Any, run: str, ticket: Path) -> None:

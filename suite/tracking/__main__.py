@@ -1,7 +1,8 @@
 """Bring records to MLflow: ``python -m suite.tracking publish RESULTS_DIR --tracking-uri URI``.
 
 All sweeps that were run there, and under the name ``other`` the trials of none of them; also records that were copied
-from a cluster. Publishing again adds what is new; one that was interrupted goes on.
+from a cluster. Publishing again adds what is new, and replaces the run of a trial that ran anew since; one that was
+interrupted goes on.
 
 Exit status: 0 all is published; 1 a sweep could not be read; 2 bad input, or no answer of the store; 130 Ctrl-C.
 """

@@ -153,6 +153,25 @@ def test_of_several_runs_of_a_trial_one_that_is_finished_stays(ledger: Ledger) -
     assert one_each(ledger.root / store.DATABASE, sweep)
 
 
+def test_a_result_that_was_made_anew_takes_the_place_of_its_run(ledger: Ledger) -> None:
+    """As where its folder was moved away and it ran again; a result of before is no reason to remove a run."""
+    sweep, database = kept(ledger, "one", 1), ledger.root / store.DATABASE
+    assert tracking.publish(sweep, ledger, uri=None, report=[])[0] == 3
+    trial_id, trial = next(iter(sweep.trials.items()))
+    client = mlflow.MlflowClient(store.store_uri(ledger.root))
+    experiment = client.get_experiment_by_name("one").experiment_id
+    for started_at, accuracy, expected, new in (
+        (2000.5, 0.25, 0.25, 1),
+        (2000.5, 0.25, 0.25, 0),
+        (900.0, 0.5, 0.25, 0),
+    ):
+        write_result(ledger, trial, started_at=started_at, seconds=7.5, metrics={"test/top1": accuracy})
+        assert tracking.publish(sweep, ledger, uri=None, report=[])[0] == new
+        (run,) = client.search_runs([experiment], f"tags.trial_id = '{trial_id}'")
+        assert run.data.metrics["test/top1"] == expected and run.info.start_time == 2_000_500
+        assert one_each(database, sweep)
+
+
 def test_an_interrupted_publication_goes_on_and_two_at_once_make_no_doubles(ledger: Ledger, empty: Path) -> None:
     sweep, database = kept(ledger, "many", *range(20)), ledger.root / store.DATABASE
     process = publisher(ledger.root)
