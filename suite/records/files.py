@@ -206,8 +206,8 @@ def read_result_and_state(folder: Path) -> tuple[Result, os.stat_result] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValidationError:
-        result = read_result(folder)  # says what is wrong
-        return None if result is None else read_result_and_state(folder)  # replaced this moment
+        result = read_result(folder)  # says what is wrong, unless it was replaced this moment
+        return None if result is None else (result, state)
 
 
 def read_stopped(folder: Path) -> StoppedEarly | None:

@@ -136,6 +136,26 @@ def test_a_result_that_changes_while_it_is_read(
         assert Index(ledger.root).everything()[TRIAL.trial_id].metrics["val/top1"] == 0.625
 
 
+def test_a_garbled_result_that_is_mended_while_it_is_read(
+    ledger: Ledger, settled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = ledger.folder(TRIAL.trial_id) / "result.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text_of(0.625)[:-1] + "?")
+    real = os.fstat
+
+    def mending(handle: int) -> os.stat_result:
+        monkeypatch.setattr(os, "fstat", real)
+        state = real(handle)
+        replace_by_another(path)
+        return state
+
+    monkeypatch.setattr(os, "fstat", mending)
+    for _ in range(3):
+        found = ledger.lookup({TRIAL.trial_id: TRIAL})[TRIAL.trial_id]
+        assert found.summary and found.summary.metrics["val/top1"] == 0.625
+
+
 def test_a_clock_of_seconds(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a file keeps its times when it changes twice in a second, an entry waits until it cannot."""
     for name in ("stat", "fstat"):
