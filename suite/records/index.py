@@ -1,12 +1,15 @@
 """What is known of final trials, in one file, ``RESULTS/index.jsonl``: so that ten thousand are not opened again.
 
 A cache, made from the records: it may be deleted at any time. An entry holds for one state of one ``result.json``: it
-is believed while that file has the inode, the size and the times that it had when it was read. So a look costs one
-``stat`` a trial, and a result that was edited, replaced, moved away or copied is read anew.
+is believed while that file has the inode, the size and the times that it had when it was read, and by the versions of
+the suite that keep the same of it. So a look costs one ``stat`` a trial, and a result that was edited, replaced, moved
+away or copied is read anew.
 """
 
 import contextlib
+import json
 import os
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +21,8 @@ from suite.records.index_file import IndexFile, line_of, text_of
 
 INDEX = "index.jsonl"
 SETTLED_NS = 2 * 10**9  # a file that changed so lately may change again and keep its times: FAT's clock ticks so slowly
+
+_FORM = zlib.crc32(json.dumps(Summary.model_json_schema()).encode())  # another version may keep less of a result
 
 
 class Index:
@@ -102,7 +107,7 @@ def _size_of(folder: Path) -> int:
 
 def _stamp_of(state: os.stat_result) -> str:
     """Not the device: it has another number on each machine, and from boot to boot."""
-    return f"{state.st_ino}-{state.st_size}-{state.st_mtime_ns}-{state.st_ctime_ns}"
+    return f"{_FORM:x}-{state.st_ino}-{state.st_size}-{state.st_mtime_ns}-{state.st_ctime_ns}"
 
 
 def _key(trial_id: str, stamp: str) -> bytes:

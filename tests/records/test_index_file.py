@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.disks import list_names
+from support.fake_results import create_trial_folder, fake_result
 from support.index_cases import filled, is_right, states, trial_of, write_trial_state
 
 from suite.records import index
@@ -77,6 +78,22 @@ def test_an_index_of_an_older_form_is_ours_and_not_believed(ledger: Ledger) -> N
     path.write_bytes(b"\n" + older)
     assert is_right(ledger)
     assert path.read_bytes().startswith(b"\n" + older) and path.stat().st_size > 1000
+
+
+def test_an_entry_of_a_version_that_kept_less_is_not_believed(ledger: Ledger) -> None:
+    """It leaves out what it does not know, and that may have a default."""
+    trial, path = trial_of(1), ledger.root / "index.jsonl"
+    folder = create_trial_folder(ledger, trial.trial_id)
+    (folder / "result.json").write_text(fake_result(trial, test_correct="ff").model_dump_json())
+    Index(ledger.root).everything()
+    key, text = path.read_bytes().splitlines()[-1][9:].rsplit(b" {", 1)
+    form, rest = key.split(b" ")[1].split(b"-", 1)
+    less = (b"{" + text).replace(b'"test_correct":"ff",', b"")
+    assert len(less) < len(text)
+    path.write_bytes(line_of(trial.trial_id.encode() + b" " + b"0" * len(form) + b"-" + rest, less))
+    assert Index(ledger.root).everything()[trial.trial_id].test_correct == "ff"
+    path.write_bytes(line_of(trial.trial_id.encode() + b" " + form + b"-" + rest, less))
+    assert Index(ledger.root).everything()[trial.trial_id].test_correct == ""  # one of this version is believed
 
 
 def test_one_that_is_mostly_old_is_begun_anew(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
