@@ -117,8 +117,9 @@ class JobChain:
             time.sleep(0.2)
 
     def remove_log(self) -> None:
-        """Remove what submitit left."""
-        shutil.rmtree(self.record.folder, ignore_errors=True)
+        """Remove what submitit left, but not elsewhere: the record may have been copied here with all results."""
+        if Path(self.record.folder).parent == self._folder:
+            shutil.rmtree(self.record.folder, ignore_errors=True)
 
     def _try_submit(self) -> bool:
         """Call sbatch; False where that has to be tried again."""
