@@ -20,11 +20,13 @@ from typing import Any
 from suite import cli, records
 from suite.config import Trial
 from suite.config.sweep_file import Sweep
+from suite.data import known_ids
+from suite.data.known_ids import KnownIds
 from suite.launch import attempts, lease
 from suite.records.ledger import FINAL, Ledger, LedgerEntry
 from suite.slurm.record import JobRecord, read_job
 from suite.sweep.cost import duration
-from suite.sweep.plan import make_plan
+from suite.sweep.plan import data_notes, make_plan
 
 HEADER = ("trial_id", "method", "model", "dataset", "seed", "state", "epoch", "val", "left", "where")
 STATES = ("done", "diverged", "stopped", "failed", "running", "queued", "unfinished", "not begun")  # order of counts
@@ -135,7 +137,9 @@ class StatusMonitor:
 def main(argv: Sequence[str] | None = None) -> int:
     """Show the trials of a sweep, once or until all of them are final."""
     args = _parse(argv)
-    sweep, ledger = cli.load(args)
+    sweep, _ = cli.load(args)
+    data_ids = KnownIds(args.data_dir, args.results / known_ids.CACHE)
+    ledger = Ledger(args.results, sweep.scheduler, data_ids)
     watcher = StatusMonitor(sweep, ledger)
     rows = watcher.poll()
     if args.json:
@@ -150,9 +154,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 moving_first = sorted(rows, key=lambda row: row.state in FINAL)  # a screen may be too short for all
                 redrawn.show(watcher.summary_lines(rows), HEADER, moving_first)
     if not args.follow or terminal.console.is_terminal:
-        terminal.show_table_with_notes(
-            watcher.summary_lines(rows), f"{sweep.name}: {sweep.path}", HEADER, _asked(rows, args)
-        )
+        head = [*watcher.summary_lines(rows), *data_notes(data_ids.problems)]
+        terminal.show_table_with_notes(head, f"{sweep.name}: {sweep.path}", HEADER, _asked(rows, args))
     return _status(rows)
 
 
@@ -169,6 +172,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--failed", action="store_true", help="show those that raised, and why")
     parser.add_argument("--json", action="store_true", help="for programs: every trial with its settings")
     parser.add_argument("--follow", action="store_true", help="look again until all trials are final or failed")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets; default: $SUITE_DATA, else data")
     parser.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="with --follow; default: 5")
     args = parser.parse_args(argv)
     if not 1 <= args.every <= 86400:  # nan too

@@ -71,6 +71,12 @@ def check(name: str, folder: Path) -> None:
         _reader(name)(name, folder)
 
 
+def unchecked_files(name: str, folder: Path) -> list[Path]:
+    """The files that `read` takes as they are: none where it compares checksums, or they come with a package."""
+    found = _idx_folder(name, folder) or _idx_folders(name, folder)[0] if name in _IDX else None
+    return list(_idx_files(found)) if found else []
+
+
 def download(name: str, folder: Path) -> None:
     """Fetch the files of `name` into `folder` through torchvision, unless they are there.
 

@@ -3,21 +3,23 @@
 import errno
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 
 from suite import records
-from suite.config import InputError, SchedulerSettings, Trial, identity
+from suite.config import Dataset, InputError, SchedulerSettings, Trial, identity
 from suite.records.index import Index
 
-# done and diverged are final; failed raised; unfinished was left or killed; differs was run with other settings;
+# done and diverged are final; failed raised; unfinished was left or killed; differs: other settings or other images;
 # stopped early by the scheduler of this sweep: final for it, and unfinished for every other one; garbled: unreadable.
 State = Literal["done", "diverged", "stopped", "failed", "unfinished", "missing", "differs", "garbled"]
 FINAL: tuple[State, ...] = ("done", "diverged", "stopped")
+DataIds = Callable[[Dataset], str | None]  # the data_id of a data set as it is now; None where nobody knows
 
 
 class LedgerEntry(NamedTuple):
@@ -29,27 +31,36 @@ class LedgerEntry(NamedTuple):
 
 
 class Ledger:
-    """The results folder: its trials, their states, and who may run them."""
+    """The results folder: its trials, their states, and who may run them.
 
-    def __init__(self, root: Path, scheduler: SchedulerSettings | None = None) -> None:
-        self.root, self.scheduler = root, scheduler or SchedulerSettings()
+    Args:
+        root: the folder.
+        scheduler: of the sweep that asks: trials that it stopped early are final for it.
+        data_ids: what the data is now: results of other images do not count. Asked for data sets with results only.
+    """
+
+    def __init__(
+        self, root: Path, scheduler: SchedulerSettings | None = None, data_ids: DataIds = lambda settings: None
+    ) -> None:
+        self.root, self.scheduler, self._data_ids = root, scheduler or SchedulerSettings(), data_ids
 
     def folder(self, trial_id: str) -> Path:
         """Where the records of a trial live."""
         return self.root / "trials" / trial_id
 
     def result(self, trial: Trial) -> records.Result | None:
-        """The final record of a trial, if it has one and was run with these very settings."""
+        """The final record of a trial, if it has one that was made with these very settings and images."""
         found = records.read_result(self.folder(trial.trial_id))
-        return found if found is not None and same_settings(found, trial) else None
+        return found if found is not None and self._counts(found, trial) else None
 
     def lookup(self, trials: Mapping[str, Trial]) -> dict[str, LedgerEntry]:
         """What has become of trials, by trial_id; those that are final are not opened again."""
         final, begun, problems = Index(self.root).lookup(trials)
         found: dict[str, LedgerEntry] = {}
+        data_ids = cache(self._data_ids)  # of each data set once
         for trial_id, trial in trials.items():
             if trial_id in final:
-                found[trial_id] = self._final(trial_id, final[trial_id], trial)
+                found[trial_id] = self._final(trial_id, final[trial_id], trial, data_ids)
             elif trial_id in problems:
                 found[trial_id] = LedgerEntry("garbled", problem=problems[trial_id])
             else:
@@ -62,14 +73,20 @@ class Ledger:
         except InputError as error:
             return LedgerEntry("garbled", problem=str(error))
 
-    def _final(self, trial_id: str, summary: records.Summary, trial: Trial) -> LedgerEntry:
-        if same_settings(summary, trial):
+    def _final(self, trial_id: str, summary: records.Summary, trial: Trial, data_ids: DataIds) -> LedgerEntry:
+        if not same_settings(summary, trial):
+            why = (
+                "made with other settings: a default was changed or a setting removed since: "
+                "pin the old value in the sweep file"
+            )
+        elif other := other_images(summary, trial, data_ids):
+            why = f"{other}: name those with --data-dir or dataset.root, give --results another folder"
+        else:
             return LedgerEntry(summary.status, summary)
-        why = (
-            f"{self.folder(trial_id)}: its result was made with other settings: a default was changed "
-            "or a setting removed since: pin the old value in the sweep file, or move the folder away"
-        )
-        return LedgerEntry("differs", problem=why)
+        return LedgerEntry("differs", problem=f"{self.folder(trial_id)}: its result was {why}, or move the folder away")
+
+    def _counts(self, result: records.Outcome, trial: Trial) -> bool:
+        return same_settings(result, trial) and other_images(result, trial, self._data_ids) is None
 
     def state(self, trial: Trial) -> State:
         """What has become of a trial.
@@ -80,7 +97,7 @@ class Ledger:
         folder = self.folder(trial.trial_id)
         found = records.read_result(folder)
         if found is not None:
-            return found.status if same_settings(found, trial) else "differs"
+            return found.status if self._counts(found, trial) else "differs"
         return self._unfinished(folder)
 
     def _unfinished(self, folder: Path) -> State:
@@ -123,6 +140,13 @@ class Ledger:
             file.write(f"a sweep on {records.host_name()}, process {os.getpid()}\n")
             file.flush()
             yield
+
+
+def other_images(result: records.Outcome, trial: Trial, data_ids: DataIds) -> str | None:
+    """Which images a result was made with, where they are not those of the trial now."""
+    if (now := data_ids(trial.dataset)) in (None, result.data_id):
+        return None
+    return f"made with other images of {trial.dataset.name} (data_id {result.data_id}, now {now})"
 
 
 def same_settings(result: records.Outcome, trial: Trial) -> bool:

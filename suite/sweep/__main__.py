@@ -18,6 +18,8 @@ import yaml
 from suite import cli, data, launch, records, stopping, tracking
 from suite.config import InputError
 from suite.config.sweep_file import Sweep
+from suite.data import known_ids
+from suite.data.known_ids import KnownIds
 from suite.launch import attempts, lease
 from suite.records.ledger import Ledger
 from suite.slurm import controller
@@ -25,7 +27,7 @@ from suite.slurm.profile import Profile, find_profile, load_profile
 from suite.slurm.record import JOB, forget_job
 from suite.sweep import cost, driver, ray_monitor
 from suite.sweep.cost import Cost
-from suite.sweep.plan import Plan, make_plan
+from suite.sweep.plan import Plan, make_plan, notes
 from suite.tracking import background, store
 
 STOPPED_STATUS = 130
@@ -42,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_all(args: argparse.Namespace) -> int:
-    sweeps = [(sweep, Ledger(args.results, sweep.scheduler)) for sweep in cli.load_several(args)]
+    args.data_ids = KnownIds(args.data_dir, args.results / known_ids.CACHE)
+    sweeps = [(sweep, Ledger(args.results, sweep.scheduler, args.data_ids)) for sweep in cli.load_several(args)]
     profiles = [_profile(args, sweep, ledger) for sweep, ledger in sweeps]  # all mistakes before the first trial
     if len(sweeps) > 1 and not args.dry_run:  # what the last one misses is told before the first one runs
         for sweep, ledger in sweeps:
@@ -62,6 +65,7 @@ def _sweep(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Prof
     if args.dry_run:
         plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
         progress.show_plan(sweep, plan, ledger)
+        _show_notes(sweep, plan, args)
         console.print(_estimate(plan, ledger, args, profile).text())
         if profile is not None:
             console.print(driver.preview(sweep, ledger, plan, profile))
@@ -89,6 +93,7 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
     with ledger.locked(wait=args.wait):
         plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
         progress.show_counts(plan, ledger)
+        _show_notes(sweep, plan, args)
         _keep_resolved(sweep, ledger)
         estimated, start = _estimate(plan, ledger, args, profile), time.monotonic()
         if plan.to_run:
@@ -156,6 +161,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)  # of a sweep, in a job of packed trials
     args = parser.parse_args(argv)
     args.tracking_uri = args.tracking_uri or os.environ.get(store.URI_VARIABLE)
+    args.data_dir = data.resolve_data_dir(args.data_dir)  # trials run in other folders
     return args
 
 
@@ -185,7 +191,6 @@ def _profile(args: argparse.Namespace, sweep: Sweep, ledger: Ledger) -> Profile 
     profile.check_place(ledger.root)
     if args.calibrate:
         raise InputError("--calibrate: measures on this machine, not on the cluster: run one trial there with --only")
-    args.data_dir = data.resolve_data_dir(args.data_dir)  # jobs run in another folder
     if profile.pack > 1 and sweep.scheduler.name != "fifo":
         raise InputError(
             f"{args.profile_path}: pack: {profile.pack}: must be 1 for a sweep with scheduler: {sweep.scheduler.name}"
@@ -240,6 +245,13 @@ def _run(plan: Plan, sweep: Sweep, ledger: Ledger, args: argparse.Namespace, pro
             sweep=sweep.name,
             planned=sweep.trials,
         )
+
+
+def _show_notes(sweep: Sweep, plan: Plan, args: argparse.Namespace) -> None:
+    from suite.terminal import console
+
+    for note in notes(sweep, plan, args.data_ids.problems):
+        console.print(note)
 
 
 def _tidy(plan: Plan, ledger: Ledger) -> None:

@@ -16,11 +16,12 @@ from pathlib import Path
 
 from suite import cli, launch
 from suite.config import InputError, Trial, sweep_file
+from suite.data.known_ids import KnownIds
 from suite.launch import inline
 from suite.launch.attempts import remove_attempts
 from suite.launch.lease import TakenOver, is_running
 from suite.records import FAILURE, EpochMetrics, Result, file_errors, line_text, read_result
-from suite.records.ledger import Ledger, same_settings
+from suite.records.ledger import Ledger, other_images, same_settings
 from suite.stopping import EXIT_TAKEN_OVER, EXIT_UNFINISHED, Stopped
 from suite.train import distributed
 
@@ -41,7 +42,7 @@ def _main(args: argparse.Namespace) -> int:
     folder = args.folder or Ledger(args.results).folder(trial.trial_id)
     if distributed.RENDEZVOUS in os.environ:
         _stop_when_launcher_exits()
-    result = _finished(folder, trial)
+    result = _finished(folder, trial, KnownIds(args.data_dir))
     if result is None:
         try:
             result = _run(args, trial, folder)
@@ -76,12 +77,14 @@ def _is_member(trial: Trial) -> bool:
     return trial.processes > 1 and distributed.rank_info_from_env().world_size > 1
 
 
-def _finished(folder: Path, trial: Trial) -> Result | None:
+def _finished(folder: Path, trial: Trial, data_ids: KnownIds) -> Result | None:
     """The result of an earlier call."""
     if (result := read_result(folder)) is None:
         return None
     if not same_settings(result, trial):
         raise InputError(f"{folder}: holds a result made with other settings: move it away, or give another folder")
+    if other := other_images(result, trial, data_ids):
+        raise InputError(f"{folder}: holds a result {other}: move it away, or give another folder or --data-dir")
     if not is_running(folder):
         remove_attempts(folder)  # of an owner that was killed just before it did
     return result

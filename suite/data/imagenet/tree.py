@@ -56,6 +56,14 @@ def folder_of(settings: ImageNetSettings, data: Path) -> Path:
     return data / Path(settings.root).expanduser()
 
 
+def list_of(settings: ImageNetSettings, data: Path) -> Path:
+    """The file that says which images there are: the manifest of the tree, or the index of its shards."""
+    root = folder_of(settings, data)
+    if settings.storage == "tar":
+        return root / shards.INDEX
+    return manifest.path_of(root, data / Path(settings.manifest).expanduser() if settings.manifest else None)
+
+
 def check(settings: ImageNetSettings, data: Path) -> None:
     """Raise the InputError that a trial would raise, before there is one."""
     if settings.loader == "dali" and not (find_spec("nvidia") and find_spec("nvidia.dali")):
@@ -64,6 +72,17 @@ def check(settings: ImageNetSettings, data: Path) -> None:
         read_shards(settings, data)
     elif settings.loader != "synthetic":
         read(settings, data)
+
+
+def read_data_id(settings: ImageNetSettings, data: Path) -> str:
+    """The ``data_id`` of what training would read, from its list alone.
+
+    Raises:
+        InputError: there is none, or it is not whole.
+    """
+    if settings.storage == "tar":
+        return read_shards(settings, data).data_id
+    return _data_id(manifest.read(list_of(settings, data), folder_of(settings, data)), settings.val_share)
 
 
 def read_shards(settings: ImageNetSettings, data: Path) -> Index:
@@ -90,7 +109,7 @@ def read(settings: ImageNetSettings, data: Path) -> Files:
     root = folder_of(settings, data)
     if not (root / "train").is_dir():
         raise InputError(_missing(root))
-    path = manifest.path_of(root, data / Path(settings.manifest).expanduser() if settings.manifest else None)
+    path = list_of(settings, data)
     rows = manifest.read(path, root)
     check_rows(rows, path, settings.max_excluded_share)
     return files_of(rows, root, settings.val_share)
@@ -112,9 +131,11 @@ def files_of(rows: list[Row], root: Path, val_share: float) -> Files:
             raise InputError(f"{root}: has no image for {name} that can be used; {manifest.SCAN} {root} says why")
     kept = [row for row in images if row.used]
     paths = np.array([row.path.encode(errors=FILENAME_ERRORS) for row in kept])
-    return Files(
-        root, paths, labels[used], splits, int(labels[train].max()) + 1, manifest.data_id(kept, "val_share", val_share)
-    )
+    return Files(root, paths, labels[used], splits, int(labels[train].max()) + 1, _data_id(kept, val_share))
+
+
+def _data_id(rows: list[Row], val_share: float) -> str:
+    return manifest.data_id((row for row in rows if row.is_image), "val_share", val_share)
 
 
 def _num_held_out(labels: Ints, share: float) -> int:

@@ -67,7 +67,7 @@ def test_different_data_are_refused(sweep: Any, fill: Any) -> None:
     with pytest.raises(InputError, match=r"^digits: results were made from different data: ") as caught:
         tables.make(planned, ledger)
     assert "other (as in trial " in str(caught.value)
-    assert "data-digits (as in trial " in str(caught.value)
+    assert "e12a3fbdcab3941f (as in trial " in str(caught.value)
     assert not (ledger.root / "reports").exists()
 
 

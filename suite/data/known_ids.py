@@ -1,0 +1,106 @@
+"""The ``data_id`` of data sets as they are here now, without loading them: what results are compared with.
+
+A manifest of ten million cells takes seconds to read, so what was found is kept in a file beside the results. It holds
+for the very files it was made of, and for this code; it may be deleted at any time. Imports no torch where that helps.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+from suite.config import Dataset, ImageNetSettings, InputError
+from suite.data import resolve_data_dir
+from suite.records import source_code, write_text_atomic
+
+CACHE = "data_ids.json"  # in the results folder
+
+
+class KnownIds:
+    """The ``data_id`` of each data set, by its settings; None where it cannot be found here.
+
+    Args:
+        data_dir: where data sets lie, as for ``suite.data.load``.
+        cache: the file that keeps what was found; None: nothing is kept.
+
+    Attributes:
+        problems: of each data set that was asked for and cannot be read here: why.
+    """
+
+    def __init__(self, data_dir: Path | None, cache: Path | None = None) -> None:
+        self._folder, self._cache = resolve_data_dir(data_dir), cache
+        self._known: dict[str, str] | None = None
+        self.problems: dict[str, str] = {}
+
+    def __call__(self, settings: Dataset) -> str | None:
+        """What ``load(settings).data_id`` would be now."""
+        if isinstance(settings, ImageNetSettings) and settings.loader == "synthetic":
+            return None  # no data, nothing to compare
+        try:
+            found = self._find(settings)
+        except (InputError, OSError) as error:
+            self.problems[settings.name] = str(error)
+            return None
+        self.problems.pop(settings.name, None)
+        return found
+
+    def _find(self, settings: Dataset) -> str:
+        described, find = _source(settings, self._folder)
+        key = _key(*described)
+        if self._known is None:
+            self._known = _read(self._cache)
+        if key not in self._known:
+            self._known[key] = find()
+            self._keep()
+        return self._known[key]
+
+    def _keep(self) -> None:
+        if self._cache and self._known and self._cache.parent.is_dir():
+            with contextlib.suppress(OSError):  # a full or read-only disk costs time, no more
+                write_text_atomic(self._cache, json.dumps(self._known, indent=1))
+
+
+def _source(settings: Dataset, folder: Path) -> tuple[list[object], Callable[[], str]]:
+    """What a data_id depends on, with the state of each file, and how it is found."""
+    if isinstance(settings, ImageNetSettings):
+        from suite.data.imagenet import tree
+
+        file = tree.list_of(settings, folder)
+        return [settings.storage, settings.val_share, _state(file)], lambda: tree.read_data_id(settings, folder)
+
+    from suite.data import sources
+
+    def find() -> str:
+        from suite.data.arrays import data_id  # torch
+
+        source = sources.read(settings.name, folder)
+        num = settings.train_images
+        return data_id(source if num is None else sources.subsample_train(source, num))
+
+    # The files of CIFAR, and digits, cannot be others: their checksums are in the code that reads them.
+    states = [_state(file) for file in sources.unchecked_files(settings.name, folder)]
+    return [settings.name, settings.train_images, metadata.version("scikit-learn"), *states], find
+
+
+def _key(*described: object) -> str:
+    text = json.dumps([source_code.code_id(), *described])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _state(file: Path) -> tuple[str, ...]:
+    """What is another one when a file was changed, or replaced by one of the same size and date."""
+    try:
+        found = file.stat()
+    except OSError:
+        return (str(file),)
+    return str(file), *map(str, (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+
+
+def _read(cache: Path | None) -> dict[str, str]:
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(cache.read_text(encoding="utf-8")) if cache else None
+        if isinstance(found, dict) and all(isinstance(each, str) for each in found.values()):
+            return found
+    return {}
