@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from suite import cli, launch
+from suite import cli, data, launch
 from suite.config import InputError, Trial, sweep_file
 from suite.data.known_ids import KnownIds
 from suite.launch import inline
@@ -98,7 +98,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets; default: $SUITE_DATA, else data")
     parser.add_argument("--launcher", choices=launch.LAUNCHERS, help="default: inline for one process, else local")
     parser.add_argument("--take-over", action="store_true", help="take it from the process that runs it now")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.data_dir = data.resolve_data_dir(args.data_dir)  # a job runs in another folder
+    return args
 
 
 def _trial(args: argparse.Namespace) -> Trial:

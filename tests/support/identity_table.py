@@ -1,0 +1,149 @@
+"""Every setting of a trial: whether it can change numbers, and so belongs to the trial's id.
+
+Whoever adds a setting adds it here. What is in the id needs no reason; what is not says why a result counts
+whatever the setting is. ``tests/train/test_same_numbers.py`` trains with those of ``CANNOT``.
+"""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from suite.config import Settings, Trial
+
+DIGITS = {"dataset": {"name": "digits"}}
+MNIST = {"dataset": {"name": "mnist"}}
+CIFAR = {"dataset": {"name": "cifar10"}}
+WEIGHTS = {"method": {"name": "weights", "lr": 0.1}}
+ITERAND = {"method": {"name": "iterand", "lr": 0.1, "sparsity": 0.5}}
+PHOTOS = {"dataset": {"name": "imagenet"}}
+SHARDS = {"dataset": {"name": "imagenet", "storage": "tar"}}
+NOISE = {"dataset": {"name": "imagenet", "loader": "synthetic"}}
+ON_GPU = {"resources": {"gpus": 1.0}}
+RESNET = {"model": {"name": "resnet18"}}
+
+
+class Change(NamedTuple):
+    """Another value of a setting, of a trial that is otherwise as usual but for ``base``."""
+
+    path: str
+    value: Any
+    base: Mapping[str, Any] = MappingProxyType({})
+
+
+CHANGES: dict[str, Change] = {  # numbers, or what a record says of them
+    "MethodSettings.lr": Change("method.lr", 0.2),
+    "MethodSettings.momentum": Change("method.momentum", 0.5),
+    "MethodSettings.weight_decay": Change("method.weight_decay", 0.1),
+    "WeightsSettings.name": Change("method", ITERAND["method"]),
+    "WeightsSettings.distribution": Change("method.distribution", "kaiming_normal"),
+    "MaskedSettings.sparsity": Change("method.sparsity", 0.25, ITERAND),
+    "MaskedSettings.distribution": Change("method.distribution", "kaiming_normal", ITERAND),
+    "MaskedSettings.rank_by": Change("method.rank_by", "abs_scores", ITERAND),
+    "MaskedSettings.score_init": Change("method.score_init", "fan_in_uniform", ITERAND),
+    "MaskedSettings.max_score_grad_norm": Change("method.max_score_grad_norm", 1.0, ITERAND),
+    "MaskedSettings.pack_signs": Change("method.pack_signs", True, ITERAND),
+    "EdgePopupSettings.name": Change("method.name", "edge_popup", ITERAND),
+    "IteRandSettings.name": Change("method.name", "edge_popup", ITERAND),
+    "IteRandSettings.rerandomize_every": Change("method.rerandomize_every", 7, ITERAND),
+    "IteRandSettings.rerandomize_prob": Change("method.rerandomize_prob", 0.5, ITERAND),
+    "ModelSettings.width_mult": Change("model.width_mult", 0.5),
+    "ModelSettings.norm_affine": Change("model.norm_affine", True),
+    "ModelSettings.train_biases": Change("model.train_biases", False),
+    "ConvSettings.name": Change("model.name", "conv4"),
+    "ResNetSettings.name": Change("model.name", "resnet34", RESNET),
+    "ArraySettings.train_images": Change("dataset.train_images", 100),
+    "DigitsSettings.name": Change("dataset.name", "mnist"),
+    "GreyImageSettings.name": Change("dataset.name", "fashion_mnist", MNIST),
+    "GreyImageSettings.augment": Change("dataset.augment", "crop", MNIST),
+    "CifarSettings.name": Change("dataset.name", "cifar100", CIFAR),
+    "CifarSettings.augment": Change("dataset.augment", "none", CIFAR),
+    "ImageNetSettings.name": Change("dataset", "digits", PHOTOS),
+    "ImageNetSettings.loader": Change("dataset.loader", "torchvision", PHOTOS),
+    "ImageNetSettings.storage": Change("dataset.storage", "tar", PHOTOS),
+    "ImageNetSettings.image_size": Change("dataset.image_size", 192, PHOTOS),
+    "ImageNetSettings.resize": Change("dataset.resize", 288, PHOTOS),
+    "ImageNetSettings.val_share": Change("dataset.val_share", 0.5, PHOTOS),
+    "ImageNetSettings.output": Change("dataset.output", "fp16", PHOTOS),
+    "ImageNetSettings.shuffle_buffer": Change("dataset.shuffle_buffer", 64, SHARDS),
+    "ImageNetSettings.num_images": Change("dataset.num_images", 64, NOISE),
+    "DecoderSettings.hw_load": Change("dataset.decoder.hw_load", 0.5, PHOTOS),
+    "Schedule.warmup_epochs": Change("schedule.warmup_epochs", 1),
+    "Schedule.constant_epochs": Change("schedule.constant_epochs", 1),
+    "Schedule.constant_lr": Change("schedule.constant_lr", 0.5),
+    "Trial.seed": Change("seed", 8),
+    "Trial.epochs": Change("epochs", 5),
+    "Trial.evaluate_test": Change("evaluate_test", False),
+    "Trial.threads": Change("threads", 2),
+    "Trial.processes": Change("processes", 2),
+    "Trial.accumulation_steps": Change("accumulation_steps", 2),
+    "Trial.global_batch_size": Change("global_batch_size", 32),
+    "Trial.precision": Change("precision", "fp64"),
+    "Trial.compile": Change("compile", True),
+    "Trial.channels_last": Change("channels_last", True),
+    "Trial.tf32": Change("tf32", True),
+    "Trial.deterministic": Change("deterministic", False),
+    "Trial.sync_batch_norm": Change("sync_batch_norm", True, ON_GPU),
+}
+
+CANNOT: dict[str, tuple[Change, str]] = {  # change a number, in no trial
+    "Trial.keep_network": (Change("keep_network", False), "the network is written when all numbers are there"),
+    "Resources.cpus": (Change("resources.cpus", 2.0), "places in a queue, and threads that decode images"),
+    "CheckpointSettings.every_seconds": (Change("checkpoint.every_seconds", 0.0), "reads the state, changes none"),
+    "CheckpointSettings.max_time_share": (Change("checkpoint.max_time_share", 1.0), "reads the state, changes none"),
+    "CheckpointSettings.on_other_stream": (
+        Change("checkpoint.on_other_stream", "epoch"),
+        "to refuse, or to redo an epoch, which is a function of seed and number alone",
+    ),
+    "ImageNetSettings.stage": (Change("dataset.stage", "/scratch", SHARDS), "a copy, compared with checksums"),
+    "ImageNetSettings.max_excluded_share": (
+        Change("dataset.max_excluded_share", 0.5, PHOTOS),
+        "to refuse or not: which images are left out, the manifest says",
+    ),
+    "ImageNetSettings.loader_threads": (Change("dataset.loader_threads", 3, PHOTOS), "each image is decoded alone"),
+    "ImageNetSettings.prefetch": (Change("dataset.prefetch", 5, PHOTOS), "batches wait, in their order"),
+    "ImageNetSettings.mmap": (Change("dataset.mmap", True, PHOTOS), "another way to the same bytes"),
+    "DecoderSettings.width_hint": (Change("dataset.decoder.width_hint", 0, PHOTOS), "memory, reserved beforehand"),
+    "DecoderSettings.height_hint": (Change("dataset.decoder.height_hint", 0, PHOTOS), "memory, reserved beforehand"),
+    "DecoderSettings.device_padding": (Change("dataset.decoder.device_padding", 0, PHOTOS), "memory, as above"),
+    "DecoderSettings.host_padding": (Change("dataset.decoder.host_padding", 0, PHOTOS), "memory, as above"),
+}
+
+COMPARED: dict[str, tuple[Change, str]] = {  # can change numbers; a record says by itself what it was made with
+    "ImageNetSettings.root": (
+        Change("dataset.root", "other", PHOTOS),
+        "data_id: other images differ, a moved tree not",
+    ),
+    "ImageNetSettings.manifest": (Change("dataset.manifest", "other.csv", PHOTOS), "data_id, as of root"),
+    "Resources.gpus": (
+        Change("resources.gpus", 1.0),
+        "device: last bits, as of another model of processor; a trial is not resumed on the other kind, the plan says "
+        "that results of the other kind count, tables name the devices; 0.25 of a GPU is the whole one for the numbers",
+    ),
+}
+
+ONE_VALUE = {"DigitsSettings.augment"}  # nothing to choose
+OF_A_SWEEP = {"SchedulerSettings.name", "SchedulerSettings.grace_epochs", "SchedulerSettings.reduction_factor"}
+
+
+def leaves() -> Iterator[str]:
+    """Every setting of every class, where it is written down: ``Class.key``."""
+    classes = [Settings]
+    for cls in classes:
+        classes += [other for other in cls.__subclasses__() if other.__module__ == Trial.__module__]
+    blocks = {"dataset", "model", "method", "schedule", "resources", "checkpoint", "decoder"}
+    for cls in classes:
+        yield from (f"{cls.__name__}.{key}" for key in vars(cls).get("__annotations__", {}) if key not in blocks)
+
+
+def settings_of(base: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial of the usual settings, and those of ``base`` instead."""
+    usual = {**DIGITS, **WEIGHTS, "model": {"name": "conv2"}, "seed": 7, "epochs": 4, "global_batch_size": 64}
+    return Trial.model_validate({**usual, **base}).model_dump(mode="json")
+
+
+def changed(raw: dict[str, Any], change: Change) -> dict[str, Any]:
+    """The settings with another value at the path of the change."""
+    first, _, rest = change.path.partition(".")
+    if rest:
+        return {**raw, first: changed(raw[first], change._replace(path=rest))}
+    return {**raw, first: change.value}
