@@ -18,6 +18,7 @@ from suite.config.sweep_file import load_sweep
 from suite.data.imagenet import scan
 from suite.records import read_result
 from suite.sweep import __main__ as sweep_command
+from suite.sweep.plan import Plan
 from suite.train import __main__ as train_command
 
 Said = pytest.CaptureFixture[str]
@@ -188,3 +189,22 @@ def test_results_of_another_data_folder_are_made_anew_after_their_folder_is_move
     one, other = read_result(Path("away")), read_result(first)
     assert one and other and one.data_id != other.data_id and one.trial_id == other.trial_id
     assert plan("--set", "dataset.root=other") == 0 and plan() == 2
+
+
+def test_photos_that_change_between_plan_and_run(photos: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sweep(PHOTOS)
+    train_all()
+    write_sweep(PHOTOS, seeds=2)
+    [done] = Path("results/trials").iterdir()
+
+    def run(plan: Plan, *rest: object) -> None:
+        [trial] = plan.to_run.values()
+        rescan(photos / "one")
+        Path("trial.json").write_text(json.dumps(trial.model_dump(mode="json")))
+        assert cli.run(lambda: train_command.main(["trial.json"])) == 0
+
+    monkeypatch.setattr(sweep_command, "_run", run)  # Ray, with somebody who is quick
+    assert cli.run(lambda: sweep_command.main(["s.yaml"])) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"{done}: its result was made with other images of imagenet (data_id ")
+    assert not Path("results/reports/s/table.md").exists()

@@ -137,6 +137,24 @@ def test_a_result_of_another_trial_is_not_taken_for_this_ones(capsys: pytest.Cap
     assert "here: holds a result made with other settings" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("given", "variable", "wanted"), [("a", "b", "a"), (None, "b", "b"), (None, None, "data")])
+def test_a_launcher_is_given_a_data_folder_that_is_the_same_everywhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str | None, variable: str | None, wanted: str
+) -> None:
+    monkeypatch.delenv("SUITE_DATA", raising=False)
+    if variable:
+        monkeypatch.setenv("SUITE_DATA", variable)
+    found = []
+
+    def launch(*args: Any, data_dir: Path, **options: Any) -> None:
+        found.append(data_dir)
+        raise InputError("enough")
+
+    monkeypatch.setattr(command.launch, "get", lambda *args: launch)
+    assert run(write(trial_processes.trial_of("weights")), *(["--data-dir", given] if given else [])) == 2
+    assert found == [tmp_path / wanted]
+
+
 def test_what_a_killed_owner_did_not_clean_up_goes_at_the_next_call() -> None:
     file = write(trial_processes.trial_of("weights", epochs=1))
     assert run(file, "--folder", "here") == 0
