@@ -1,5 +1,6 @@
 """What a trial leaves (``files``, re-exported here), and what is known of ten thousand of them: ledger and index."""
 
+from suite.records.atomic import move, temporary_name, write_bytes_atomic, write_text_atomic
 from suite.records.files import (
     DENSE,
     FAILURE,
@@ -26,7 +27,6 @@ from suite.records.files import (
     last_log_line,
     line_text,
     listed,
-    move,
     newest_attempt,
     newest_checkpoint,
     non_finite_to_none,
@@ -34,11 +34,8 @@ from suite.records.files import (
     read_metrics,
     read_result,
     read_stopped,
-    temporary_name,
-    write_bytes_atomic,
     write_failure,
     write_stopped,
-    write_text_atomic,
 )
 
 __all__ = [

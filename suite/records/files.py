@@ -12,7 +12,6 @@ import json
 import math
 import os
 import re
-import secrets
 import socket
 import time
 import traceback
@@ -23,6 +22,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from suite.config import InputError
+from suite.records.atomic import write_text_atomic
 from suite.records.file_errors import TRANSIENT, retrying
 
 Record = TypeVar("Record", bound=BaseModel)
@@ -171,8 +171,8 @@ class Writer:
 
 def write_failure(folder: Path, trial_id: str, error: BaseException, attempt: int | None = None) -> None:
     """Leave why a trial raised, in a folder that exists, beside the records it made until then."""
-    trace = "".join(traceback.format_exception(error))
-    text = f"{type(error).__name__}: {error}"
+    trace = _writable("".join(traceback.format_exception(error)))
+    text = _writable(f"{type(error).__name__}: {error}")
     failure = Failure(trial_id=trial_id, error=text, traceback=trace, at=time.time(), attempt=attempt)
     write_text_atomic(folder / FAILURE, failure.model_dump_json(indent=1))
 
@@ -294,49 +294,14 @@ def listed(folder: Path) -> list[Path]:
         return []
 
 
-def write_text_atomic(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, into a folder that exists: temporary name, fsync, rename."""
-    write_bytes_atomic(path, text.encode())
-
-
-def write_bytes_atomic(path: Path, content: bytes) -> None:
-    """``write_text_atomic``, of bytes."""
-    temporary = path.with_name(temporary_name(path))
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        move(temporary, path)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk names none
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def temporary_name(path: Path) -> str:
-    """A name beside a path that no other process draws: process ids are equal in two containers."""
-    return f".{path.name}.{secrets.token_hex(8)}"
-
-
-def move(source: Path, target: Path) -> None:
-    """Rename a file; that a file system repeats the call after it was done (NFS) is no error.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
-    file = source.stat().st_ino
-    try:
-        source.replace(target)
-    except FileNotFoundError:
-        if not target.exists() or target.stat().st_ino != file:
-            raise
-
-
 def host_name() -> str:
     """The name of this machine, in characters that every file can hold."""
-    return os.fsencode(socket.gethostname()).decode(errors="backslashreplace")
+    return _writable(socket.gethostname())
+
+
+def _writable(text: str) -> str:
+    """Text as UTF-8 can hold it: the system's names may be in another encoding."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def line_text(line: EpochMetrics) -> str:

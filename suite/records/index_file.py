@@ -5,7 +5,7 @@ import os
 import zlib
 from pathlib import Path
 
-from suite.records.files import write_bytes_atomic
+from suite.records.atomic import write_bytes_atomic
 
 _ABOUT = b"final trials, made from trials/*/result.json: a cache, which may be deleted at any time"
 

@@ -8,8 +8,8 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 
+from suite.records.atomic import write_bytes_atomic
 from suite.records.code_id import code_id_of
-from suite.records.files import write_bytes_atomic
 
 _SUITE = Path(__file__).parents[1]
 _PACKAGES = ("suite", "analysis")

@@ -1,17 +1,20 @@
 """Settings: the id of a trial (of each key: ``test_identity``), and that they load nothing heavy."""
 
+import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from suite.config import DATASETS, METHODS, MODELS, ConvSettings, Trial, identity
+from suite.config import DATASETS, METHODS, MODELS, ConvSettings, Settings, Trial, identity
 from suite.config import trial as trial_module
 
 BLOCKS = {"dataset": DATASETS, "model": MODELS, "method": METHODS}
+Keys = tuple[str, ...]
 
 
 def settings(**blocks: dict[str, Any]) -> dict[str, Any]:
@@ -59,6 +62,23 @@ def test_trial_id_does_not_tell_defaults_spelling_or_order() -> None:
     assert trial_id(short) == trial_id(full)
     assert trial_id({**short, "model": {"name": "conv2", "width_mult": 1}}) == trial_id(short)
     assert trial_id({**short, "schedule": {}, "resources": {}}) == trial_id(short)
+
+
+def all_settings() -> list[Any]:
+    """Each setting of each block, by its path."""
+    cases = []
+    for kind, classes in BLOCKS.items():
+        for name, cls in classes.items():
+            raw = settings(**{kind: {"name": name}})
+            cases += [pytest.param(raw, (kind, key), id=f"{name}.{key}") for key in cls.model_fields if key != "name"]
+    for key, field in Trial.model_fields.items():
+        inner = field.annotation
+        if key in BLOCKS:
+            continue
+        keys = list(inner.model_fields) if isinstance(inner, type) and issubclass(inner, Settings) else []
+        paths = [(key, other) for other in keys] or [(key,)]
+        cases += [pytest.param(settings(), path, id=".".join(path)) for path in paths]
+    return cases
 
 
 def zero_at(raw: dict[str, Any], path: Keys, zero: float | int) -> dict[str, Any]:
