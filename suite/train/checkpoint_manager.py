@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.records import Attempt, EpochMetrics, provenance, source_code
+from suite.records import Attempt, EpochMetrics, host_name, provenance, source_code
 from suite.records.file_errors import retrying
 from suite.stopping import Stopped
 from suite.train import checkpoint
@@ -89,7 +88,7 @@ class CheckpointManager:
                 *(" and ".join(devices), progress.num_updates, " and ".join(before)),
             )
         epoch, step = _place(progress)
-        progress.attempts.append(Attempt(epoch=epoch, step=step, host=socket.gethostname(), devices=devices))
+        progress.attempts.append(Attempt(epoch=epoch, step=step, host=host_name(), devices=devices))
 
     def after_step(self, progress: Progress) -> None:
         """Save or stop here, if it is time; ranks ask each other so rarely that it costs nothing."""

@@ -1,5 +1,6 @@
-"""An owner that hung for long, and wakes when others have finished the trial, or begun it again."""
+"""Owners in odd places: late, when others have finished the trial or begun it again, and on hosts with odd names."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,27 @@ def test_one_that_raises_after_it_was_taken_over_says_so(
         inline.run(trial, folder, data_dir=None)
     assert list_names(folder) == ["attempt-2"]
     others[0].__exit__()
+
+
+def test_a_trial_runs_on_a_host_whose_name_is_no_utf_8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "n\udcff1")
+    trial, ledger = trial_processes.trial_of("edge_popup", epochs=1), Ledger(tmp_path)
+    with ledger.locked():
+        result = inline.run(trial, ledger.folder(trial.trial_id), data_dir=None)
+    assert result.host == result.attempts[0].host == "n\\xff1"
+    assert ledger.result(trial) == result
+
+
+def test_a_trial_that_fails_in_words_that_are_no_utf_8_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **options: Any) -> Result:
+        raise ValueError("caf\udce9")
+
+    monkeypatch.setattr(inline, "train", fail)
+    trial = trial_processes.trial_of("edge_popup", epochs=1)
+    with pytest.raises(ValueError, match="caf"):
+        inline.run(trial, tmp_path / "trial", data_dir=None)
+    failure = read_failure(tmp_path / "trial")
+    assert failure is not None
+    assert failure.error == "ValueError: caf\\xe9"
