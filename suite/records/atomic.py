@@ -2,6 +2,9 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedWriter
 from pathlib import Path
 
 
@@ -12,10 +15,21 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 def write_bytes_atomic(path: Path, content: bytes) -> None:
     """``write_text_atomic``, of bytes."""
+    with writing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BufferedWriter]:
+    """A file to write to, which gets its name once all of it is safe on disk; it never does where that raises.
+
+    Raises:
+        OSError: the disk is full, say; ``filename`` is set. What was there is untouched.
+    """
     temporary = path.with_name(temporary_name(path))
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         move(temporary, path)

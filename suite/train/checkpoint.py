@@ -19,7 +19,8 @@ from typing import Any
 import torch
 
 from suite.config import InputError
-from suite.records import listed, move, temporary_name
+from suite.records import listed
+from suite.records.atomic import writing
 from suite.records.file_errors import retrying
 
 _MAGIC = b"suite checkpoint 1\n"
@@ -78,19 +79,9 @@ def save(
         OSError: the disk is full, say. Earlier checkpoints are untouched.
     """
     path = folder / f"checkpoint-{step:010d}{_BORDER if epoch_boundary else ''}.pt"
-    temporary = path.with_name(temporary_name(path))
-    try:
-        with temporary.open("wb") as file:
-            _write(file, state, {**identity, "stream": dict(stream or {})})
-            file.flush()
-            os.fsync(file.fileno())
-            size = file.tell()
-        move(temporary, path)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk names none
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path) as file:
+        _write(file, state, {**identity, "stream": dict(stream or {})})
+        size = file.tell()
     _fsync_dir(folder)
     for old in _superfluous(_newest_first(folder)):
         old.unlink(missing_ok=True)

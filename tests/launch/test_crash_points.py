@@ -32,7 +32,7 @@ POINTS: dict[str, Death] = {
     "last epoch written": ("suite.records.files", "Writer.epoch", 2, ""),
     "first checkpoint in writing": ("suite.train.checkpoint", "_write", 1, ""),
     "a checkpoint in writing": ("suite.train.checkpoint", "_write", 30, ""),
-    "a checkpoint named": ("suite.train.checkpoint", "move", 12, ".pt"),
+    "a checkpoint named": ("suite.records.atomic", "move", 12, ".pt"),
     "a checkpoint saved": ("suite.train.checkpoint", "save", 25, ""),
     "result written": ("suite.records.files", "Writer.finish", 1, ""),
     "published": ("suite.launch.attempts", "Path.rename", 1, "published"),
