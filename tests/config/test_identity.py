@@ -49,7 +49,7 @@ def test_what_cannot_or_is_compared_by_itself_is_not(key: str) -> None:
     assert trial_id(NOT_IN_ID[key], other=True) == trial_id(NOT_IN_ID[key], other=False)
 
 
-@pytest.mark.parametrize("key", OF_A_SWEEP)
+@pytest.mark.parametrize("key", sorted(OF_A_SWEEP))
 def test_what_belongs_to_a_sweep_is_no_setting_of_a_trial(key: str) -> None:
     assert key.startswith("SchedulerSettings.") and "scheduler" not in Trial.model_fields
 
