@@ -6,7 +6,6 @@ for a short while where its cluster says that its job is over.
 """
 
 import contextlib
-import errno
 import secrets
 import threading
 import time
@@ -26,7 +25,6 @@ LEASE_TIMEOUT_SECONDS = 60.0  # how long an owner elsewhere may be silent, and o
 HEARTBEAT_SECONDS = 5.0
 _SILENT_BEATS = 3  # of an owner whose job is said to be over
 _RETRY_SECONDS = 0.02
-_GONE = (errno.ENOENT, errno.ESTALE)
 
 
 class Busy(InputError):
@@ -106,7 +104,7 @@ class Lease:
     def check_error(self, error: BaseException) -> None:
         """Raise TakenOver where an error says that our folder is gone."""
         name = getattr(error, "filename", None)
-        gone = isinstance(error, OSError) and error.errno in _GONE
+        gone = isinstance(error, FileNotFoundError)  # a stale handle may pass
         self._lost = self._lost or (gone and str(name).startswith(str(self.folder)))
         self.check()
 
@@ -146,8 +144,10 @@ class Lease:
             try:
                 (self.folder / HEARTBEAT).write_text(str(count))
                 self._lost = self._lost or self._is_followed()
-            except OSError as error:  # a full disk: the next beat may find room
-                self._lost = self._lost or error.errno in _GONE
+            except FileNotFoundError:
+                self._lost = True
+            except OSError:
+                continue  # a full disk: the next beat may find room
             if self._lost:
                 return
 

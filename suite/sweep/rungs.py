@@ -40,7 +40,7 @@ class RungRecords:
         """The rungs of a sweep's trials, by trial_id.
 
         A trial that is to run counts where it was judged; its other epochs are judged once it reports them. One that
-        is not to run and was never judged, as another sweep left it, counts at all rungs that it reached.
+        is not to run counts at all rungs that it reached.
 
         Raises:
             InputError: a record is garbled.
@@ -65,9 +65,8 @@ class RungRecords:
         if runs:
             return rungs
         stopped = read_stopped(folder)
-        if stopped is not None and stopped.scheduler == ours:  # the driver may have died before it wrote the last rung
-            return self._reached(folder, stopped.epochs) | rungs
-        return rungs or self._reached(folder)
+        epochs = stopped.epochs if stopped is not None and stopped.scheduler == ours else None
+        return self._reached(folder, epochs) | rungs  # nobody may have judged the last ones: the driver was away
 
     def _reached(self, folder: Path, epochs: int | None = None) -> Rungs:
         """The rungs that a trial reached in its first ``epochs``."""

@@ -49,6 +49,7 @@ def run_locally(trial: Trial, results: Path) -> tuple[dict[str, Any], list[dict[
 def records(trial: Trial, results: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What must be equal in two runs of a trial."""
     result, lines = records_of(Ledger(results).folder(trial.trial_id))
+    result["attempts"] = [{**attempt, "host": ""} for attempt in result["attempts"]]
     return {key: value for key, value in without_volatile_fields(result).items() if key not in _ELSEWHERE}, lines
 
 
