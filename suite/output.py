@@ -1,6 +1,7 @@
-"""Standard output and error that outlive what they lead to: a terminal that closes, a reader that ends, a full disk.
+"""Standard output and error that keep working when their target goes away.
 
-What a command does is worth more than what it prints.
+That is a terminal that closes, a reader that ends, or a full disk. What a command does is worth more than what it
+prints.
 """
 
 import io
@@ -15,7 +16,7 @@ STDOUT = "standard output"  # the file that errors of writing there name
 
 
 class Output(io.FileIO):
-    """An open descriptor that takes whole texts.
+    """A stream on an open descriptor; each write writes everything.
 
     Args:
         descriptor: stays open.
@@ -28,7 +29,7 @@ class Output(io.FileIO):
         self.lost: OSError | None = None  # why something was not written
 
     def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
-        """Write all of it, or drop the rest."""
+        """Write everything; if that fails, drop the rest or raise (see ``drops``)."""
         try:
             self._write_all(memoryview(data))
         except OSError as error:
@@ -88,7 +89,7 @@ def _wrapped(stream: TextIO | None, drops: bool) -> TextIO:
 
 
 def _fill_closed_descriptors() -> None:
-    """Open 0, 1 and 2 where a caller closed them: else the next file takes the number, and what libraries print."""
+    """Open descriptors 0, 1 and 2 if a caller closed them: else the next file receives what libraries print."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

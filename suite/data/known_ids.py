@@ -1,7 +1,7 @@
-"""The ``data_id`` of data sets as they are here now, without loading them: what results are compared with.
+"""The ``data_id`` of data sets as they are here now, to compare results with.
 
-A manifest of ten million cells takes seconds to read, so what was found is kept in a file beside the results. It holds
-for the very files it was made of, and for this code; it may be deleted at any time. Imports no torch where that helps.
+ImageNet's comes from its manifest; other data sets are read once. The ids are cached beside the results, by the state
+of their files and by ``code_id``. The cache may be deleted at any time.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ class KnownIds:
         cache: the file that keeps what was found; None: nothing is kept.
 
     Attributes:
-        problems: of each data set that was asked for and cannot be read here: why.
+        problems: by name, why a data set cannot be read here.
     """
 
     def __init__(self, data_dir: Path | None, cache: Path | None = None) -> None:
@@ -90,7 +90,7 @@ def _key(*described: object) -> str:
 
 
 def _state(file: Path) -> tuple[str, ...]:
-    """What is another one when a file was changed, or replaced by one of the same size and date."""
+    """A file's state; it differs after any change, even a replacement with the same size and date."""
     try:
         found = file.stat()
     except OSError:

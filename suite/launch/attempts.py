@@ -1,16 +1,17 @@
 """The folders of attempts at a trial, and the two renames that decide who may publish.
 
-An attempt writes only inside its own folder, ``attempt-N``. It publishes by renaming that folder to ``published``; who
-takes a trial over renames the folder of every earlier attempt away. Only one rename of a folder succeeds, on every file
-system and whatever a machine has cached: a name is looked up where the file system is kept, not where it is cached. An
-attempt that lost keeps a folder that nobody reads.
+An attempt writes its epochs, checkpoints and result only inside its own folder, ``attempt-N``. It publishes by renaming
+that folder to ``published``. A take-over renames the folder of every earlier attempt away. Of two renames of one folder
+only one succeeds, wherever the file system makes a rename atomic. Cached names do not matter: the server looks the name
+up. The folder of an attempt that lost is emptied and removed; what is still written there does not count.
 
-A call that a network file system repeats after it was done (NFS) fails because the name is gone. What is there then
-says by its token whose it is.
+NFS may repeat a rename that was already done; the repeat fails because the old name is gone. The token in the target's
+``owner.json`` then tells whether the rename was ours.
 """
 
 import contextlib
 import errno
+import json
 import secrets
 import shutil
 from pathlib import Path
@@ -29,17 +30,19 @@ from suite.records import (
     listed,
     move,
     newest_attempt,
+    saved_in,
     write_text_atomic,
 )
 
 OWNER, PUBLISHED = "owner.json", "published"
 _PUBLISHED_FILES = (METRICS, TICKET, DENSE, RESULT)  # in this order: a trial with a result is complete
-_FRESH, _RETIRED = ".attempt-", ".over-"
-_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+_FRESH, _RETIRED = ".attempt-", ".over-"  # records.saved_in knows these, too
+_LOOKS = 3  # at a folder, of which the first may be out of date
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
 
 
 def create(trial_folder: Path, number: int, token: str) -> bool:
-    """Make ``attempt-number`` with its owner in it, in one step; False where there is or was a later one.
+    """Make ``attempt-number`` with its owner in it, in one step; False if an attempt of this or a later number exists.
 
     Raises:
         OSError: the disk is full, say; nothing is left then.
@@ -69,42 +72,69 @@ def inherit(attempt: Path) -> None:
             _rename_away(path)
     if newest_attempt(trial_folder) != attempt:  # what is left is for a later one
         return
-    left = [path for path in listed(trial_folder) if path.name.startswith(_RETIRED)]
-    for path in sorted(left, key=_retired_number):  # the latest metrics come last
-        for file in listed(path):
-            if file.name == METRICS or is_checkpoint(file):
-                with contextlib.suppress(FileNotFoundError):
-                    move(file, attempt / file.name)
+    left = [path for path in saved_in(trial_folder) if not is_attempt(path)]
+    for path in reversed(left):  # the latest metrics come last
+        if not _emptied(path, attempt):
+            return
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _emptied(path: Path, attempt: Path) -> bool:
+    """Move what was saved in a folder; False where the attempt is gone, or a look at the folder may be out of date."""
+    for _ in range(_LOOKS):
+        saved = [file for file in listed(path) if file.name == METRICS or is_checkpoint(file)]
+        if not saved:
+            return True
+        if not all(_moved(file, attempt / file.name) for file in saved):
+            return False
+    return False
 
 
 def publish(attempt: Path, token: str) -> bool:
     """Make what an attempt holds the records of its trial; False where it may not any more.
 
-    It holds them all, safe on disk. Should we die on the way, ``complete`` moves the rest.
+    It holds them all, synced. ``complete`` then moves them up.
     """
     trial_folder = attempt.parent
     complete(trial_folder)  # what another one has begun
-    if (trial_folder / RESULT).exists():
+    if _is_there(trial_folder / RESULT) or not is_held(attempt, token):
         return False
-    ours = _rename(attempt, trial_folder / PUBLISHED, token)
-    complete(trial_folder)
-    return ours
+    return _rename(attempt, trial_folder / PUBLISHED, token)
 
 
 def complete(trial_folder: Path) -> None:
     """Move what is left of a published attempt up into the folder of its trial. Any process may, at any time."""
     published = trial_folder / PUBLISHED
-    if (published / RESULT).exists():
-        for name in _PUBLISHED_FILES:
-            with contextlib.suppress(FileNotFoundError):  # there is none, or another process has moved it
-                move(published / name, trial_folder / name)
-    if not published.exists():
+    if not _is_there(trial_folder / RESULT):
+        for path in listed(trial_folder):  # one who cleaned up here died before it saw what this was
+            if path.name.startswith(f"{_RETIRED}0-") and _is_there(path / RESULT):
+                _rename(path, published, "")
+        if _is_there(published / RESULT):
+            _move_up(published)
+    if not _is_there(published):
         return
     rest = _rename_away(published)  # its result has moved up: nobody needs the rest
-    if (rest / RESULT).exists():  # it was another one, published this moment
+    if not _is_there(trial_folder / RESULT) and _is_there(rest / RESULT):  # another one, published this moment
         _rename(rest, published, "")
+        complete(trial_folder)
     shutil.rmtree(rest, ignore_errors=True)
+
+
+def _move_up(published: Path) -> None:
+    trial_folder = published.parent
+    if not _keeps_network(published / RESULT):
+        for name in (TICKET, DENSE):  # of an earlier result, which was moved away
+            (trial_folder / name).unlink(missing_ok=True)
+    for name in _PUBLISHED_FILES:
+        with contextlib.suppress(FileNotFoundError):  # there is none, or another process has moved it
+            move(published / name, trial_folder / name)
+
+
+def _keeps_network(result: Path) -> bool:
+    try:
+        return bool(json.loads(result.read_text(encoding="utf-8"))["stored"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # moved this moment; or of an earlier version
+        return True
 
 
 def retire(attempt: Path) -> None:
@@ -113,13 +143,15 @@ def retire(attempt: Path) -> None:
 
 
 def remove_attempts(trial_folder: Path) -> None:
-    """Remove what attempts at a final trial leave behind."""
-    complete(trial_folder)
+    """Remove what attempts at a final trial leave behind, as far as that can be removed."""
+    with contextlib.suppress(OSError):  # the trial is final: on a read-only disk, say, the rest stays
+        complete(trial_folder)
     for path in listed(trial_folder):
         if not (trial_folder / RESULT).exists():  # moved away while we hung: somebody may run the trial again
             return
         if is_attempt(path) and path.is_dir():
-            retire(path)
+            with contextlib.suppress(OSError):
+                retire(path)
         elif path.name.startswith((_FRESH, _RETIRED)) and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
 
@@ -128,6 +160,12 @@ def owner_of(attempt: Path) -> Owner | None:
     """The owner of an attempt; None where the file is missing or garbled."""
     owner = _owner_in(attempt)
     return owner if owner and owner.attempt == attempt_number(attempt) else None
+
+
+def is_held(attempt: Path, token: str) -> bool:
+    """No other token than ``token`` is in an attempt: one that was moved away, and begun again, has the same number."""
+    owner = _owner_in(attempt)
+    return owner is None or owner.token == token
 
 
 def _owner_in(folder: Path) -> Owner | None:
@@ -141,13 +179,12 @@ def _rename(folder: Path, target: Path, token: str) -> bool:
     """Rename a folder with the owner ``token``; False where it is gone, or the target is there already."""
     try:
         folder.rename(target)  # fails where there is a folder of that name, since it holds a file
-    except FileNotFoundError:
-        owner = _owner_in(target)  # ours where the call was done, and repeated
-        return owner is not None and owner.token == token
     except OSError as error:
-        if error.errno in _TAKEN or (target / OWNER).exists():  # SFTP has no error of its own for it
-            return False
-        raise
+        if (owner := _owner_in(target)) is not None:  # ours where the call was done, whatever was answered
+            return owner.token == token
+        if error.errno not in _TAKEN:
+            raise
+        return False
     return True
 
 
@@ -160,8 +197,22 @@ def _rename_away(folder: Path) -> Path:
     return retired
 
 
-def _retired_number(path: Path) -> int:
-    return int(path.name.removeprefix(_RETIRED).partition("-")[0])
+def _moved(source: Path, target: Path) -> bool:
+    """Move a file; False where the folder of the target is gone. One that another process has moved is no matter."""
+    try:
+        move(source, target)
+    except FileNotFoundError:
+        return not _is_there(source)
+    return True
+
+
+def _is_there(path: Path) -> bool:
+    """As ``Path.exists``, which hides errors of the file system since Python 3.14."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _attempts(trial_folder: Path) -> list[Path]:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from suite import output
 from suite.config import InputError, Trial
+from suite.launch.lease import TakenOver
 from suite.records import newest_checkpoint, write_failure, write_text_atomic
 from suite.slurm import controller
 from suite.slurm.record import MAX_FRUITLESS_ALLOCATIONS, count_allocation
-from suite.stopping import Stopped, StopRequest
+from suite.stopping import EXIT_TAKEN_OVER, Stopped, StopRequest
 
 _INPUT = "input-problems.txt"
 _RETRY_SECONDS, _MOST_RETRIES = 5.0, 20
@@ -40,6 +41,9 @@ def run_trial(settings: str, folder: str, data_dir: str | None) -> None:
         except Stopped as stopped:
             print(stopped, flush=True)
             requeue(stopped.signum or early.signum, early)
+        except TakenOver as lost:
+            print(lost, flush=True)
+            sys.exit(EXIT_TAKEN_OVER)
         except InputError as error:
             _tell_problems(error)
             raise

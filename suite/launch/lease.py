@@ -17,6 +17,7 @@ from suite.launch import attempts
 from suite.launch.attempts import OWNER, owner_of, remove_attempts
 from suite.launch.owner import Owner
 from suite.records import FAILURE, RESULT, attempt_number, move, newest_attempt, write_text_atomic
+from suite.records.file_errors import retrying
 from suite.slurm import controller
 from suite.stopping import Stopped
 
@@ -36,12 +37,12 @@ class TakenOver(Exception):
 
 
 class Lease:
-    """A trial's folder, held by this process. ``folder`` is where it writes, ``number`` counts the attempts."""
+    """A trial's folder, held by this process. ``folder`` is where it writes, ``number`` is the attempt's number."""
 
     def __init__(self, trial_folder: Path, number: int, token: str) -> None:
         self.trial_folder, self.number, self._token = trial_folder, number, token
         self.folder = trial_folder / f"attempt-{number}"
-        self._stop_event, self._lost = threading.Event(), False
+        self._stop_event, self._lost, self._published = threading.Event(), False, False
         self._beating = threading.Thread(target=self._beat, daemon=True)
         self._beating.start()
 
@@ -74,16 +75,23 @@ class Lease:
                 _wait_for_end(held, timeout, should_stop)
             number = 1 if held is None else attempt_number(held) + 1
             if newest_attempt(trial_folder) == held and attempts.create(trial_folder, number, token):
-                attempts.inherit(trial_folder / f"attempt-{number}")
-                attempts.complete(trial_folder)  # of one that published before we could take it over
-                return cls(trial_folder, number, token)
+                return cls(trial_folder, number, token)._begin()
             time.sleep(_RETRY_SECONDS)  # another was quicker, or what we see is out of date
+
+    def _begin(self) -> "Lease":
+        try:
+            attempts.inherit(self.folder)
+            attempts.complete(self.trial_folder)  # of one that published before we could take it over
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
 
     def __enter__(self) -> "Lease":
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Where the trial is final, what attempts needed goes; else it stays for the next one to resume from."""
+        """Remove all attempts if the trial is final; else release it, so that the next attempt can resume."""
         self._stop_event.set()
         self._beating.join()
         if (self.trial_folder / RESULT).exists():
@@ -97,45 +105,49 @@ class Lease:
             raise TakenOver(f"{self.trial_folder}: another process has taken this trial over: this attempt ends")
 
     def check_now(self) -> None:
-        """``check``, and look now: what another machine did may not be seen here yet."""
-        self._lost = self._lost or self._is_followed()
+        """Look for a newer attempt now, then ``check``. A cached listing may not show it yet."""
+        self._lost = self._lost or (self._is_followed() and not self._published)
         self.check()
 
     def check_error(self, error: BaseException) -> None:
         """Raise TakenOver where an error says that our folder is gone."""
         name = getattr(error, "filename", None)
         gone = isinstance(error, FileNotFoundError)  # a stale handle may pass
-        self._lost = self._lost or (gone and str(name).startswith(str(self.folder)))
+        self._lost = self._lost or (gone and not self._published and str(name).startswith(str(self.folder)))
         self.check()
 
     def publish(self) -> None:
         """Make what the attempt holds the records of the trial, which is final then.
 
         Raises:
-            TakenOver: the trial is somebody else's now; what he has is not touched.
+            TakenOver: the trial belongs to another attempt now, whose files are untouched.
         """
         self._stop_event.set()  # it beats in a folder that is renamed next
         self._beating.join()
-        self._lost = self._lost or not attempts.publish(self.folder, self._token)
+        self._published = attempts.publish(self.folder, self._token)
+        self._lost = self._lost or not self._published
+        retrying(lambda: attempts.complete(self.trial_folder), self.trial_folder)
         self.check()
 
     def publish_failure(self) -> None:
         """Move why the attempt failed up into the trial's folder.
 
         Raises:
-            TakenOver: as in ``publish``; a failure that comes up all the same does not count.
+            TakenOver: as in ``publish``. A failure moved up after that is ignored: its attempt is not the newest.
         """
         self.check_now()
         move(self.folder / FAILURE, self.trial_folder / FAILURE)
 
     def _is_followed(self) -> bool:
         newest = newest_attempt(self.trial_folder)
-        return not self.folder.exists() or (newest is not None and attempt_number(newest) > self.number)
+        later = newest is not None and attempt_number(newest) > self.number
+        return later or not self.folder.exists() or not attempts.is_held(self.folder, self._token)
 
     def _release(self) -> None:
         owner = Owner.here(self.number, self._token).model_copy(update={"released": True})
         with contextlib.suppress(OSError):  # taken over, or a full disk: then our end says the same
-            write_text_atomic(self.folder / OWNER, owner.model_dump_json())
+            if attempts.is_held(self.folder, self._token):
+                write_text_atomic(self.folder / OWNER, owner.model_dump_json())
 
     def _beat(self) -> None:
         count = 0

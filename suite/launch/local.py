@@ -21,7 +21,16 @@ from suite.launch import logging_to
 from suite.launch.attempts import remove_attempts
 from suite.launch.lease import TakenOver
 from suite.launch.metrics_follower import MetricsFollower
-from suite.records import EpochMetrics, Result, newest_checkpoint, read_failure, read_result, write_failure
+from suite.records import (
+    EpochMetrics,
+    Result,
+    attempt_number,
+    newest_attempt,
+    newest_checkpoint,
+    read_failure,
+    read_result,
+    write_failure,
+)
 from suite.stopping import EXIT_TAKEN_OVER, EXIT_UNFINISHED, Stopped, StopRequest
 
 MOST_RESTARTS = 3  # in a row, without a newer checkpoint
@@ -56,20 +65,20 @@ def run(
     followed, fruitless = MetricsFollower(folder, on_epoch, _LOOK_SECONDS), 0
     with StopRequest(should_stop) as stop, logging_to(folder):
         while True:
-            before = newest_checkpoint(folder)
+            before, number = newest_checkpoint(folder), _next_attempt(folder)
             with tempfile.TemporaryDirectory(prefix="suite-ranks-") as scratch, _Ranks(Path(scratch)) as ranks:
                 ranks.start(trial, folder, data_dir, take_over)
                 ranks.wait(stop, followed)
             if (result := read_result(folder)) is not None:
                 remove_attempts(folder)  # rank 0 may have been killed just before it did
                 return result
-            ranks.raise_rank_errors(trial, folder)
+            ranks.raise_rank_errors(trial, folder, number)
             if stop.requested:
                 raise Stopped(ranks.last_words())
             fruitless = 0 if newest_checkpoint(folder) > before else fruitless + 1
             if fruitless > MOST_RESTARTS:
                 what = f"{ranks.why}; given up after {MOST_RESTARTS} restarts without a newer checkpoint"
-                raise _failed(trial, folder, what)
+                raise _failed(trial, folder, what, number)
             log.warning("%s: starting again from the newest checkpoint", ranks.why)
             take_over = False
 
@@ -128,7 +137,7 @@ class _Ranks:
         ]
         print(*self._rank_outputs, sep="", end="", file=sys.stderr)
 
-    def raise_rank_errors(self, trial: Trial, folder: Path) -> None:
+    def raise_rank_errors(self, trial: Trial, folder: Path, number: int) -> None:
         """Raise where the attempt was taken over, or the trial itself or its input is at fault."""
         codes = [process.returncode for process in self._processes]
         if EXIT_TAKEN_OVER in codes:
@@ -137,7 +146,8 @@ class _Ranks:
             raise InputError(*self._rank_outputs[codes.index(_BAD_INPUT)].splitlines()[-_MAX_ERROR_LINES:])
         if 1 in codes:
             failure = read_failure(folder)
-            raise RuntimeError(failure.error) if failure else _failed(trial, folder, self._rank_outputs[codes.index(1)])
+            said = self._rank_outputs[codes.index(1)]
+            raise RuntimeError(failure.error) if failure else _failed(trial, folder, said, number)
 
     def last_words(self) -> str:
         """What rank 0 said as it stopped: it knows from where the trial resumes."""
@@ -168,10 +178,15 @@ def _once(text: str) -> str:
     return "".join(line for line, _ in groupby(text.splitlines(keepends=True)))
 
 
-def _failed(trial: Trial, folder: Path, what: str) -> RuntimeError:
-    """The error of a trial, kept in its folder."""
+def _next_attempt(folder: Path) -> int:
+    newest = newest_attempt(folder)
+    return attempt_number(newest) + 1 if newest else 1
+
+
+def _failed(trial: Trial, folder: Path, what: str, number: int) -> RuntimeError:
+    """The error of attempt ``number`` at a trial, kept in its folder: it does not count where another has followed."""
     error = RuntimeError(what.strip()[-2000:])
-    write_failure(folder, trial.trial_id, error)
+    write_failure(folder, trial.trial_id, error, number)
     return error
 
 

@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict
 from suite.records import host_name
 
 _TOKEN_BYTES = 8
-_TEMPORARY = Path("/tmp")  # noqa: S108 - what is read there must be ours, and decides no more than how long we wait
+_TEMPORARY = Path("/tmp")  # noqa: S108 - what is read there must be ours
 
 
 class Owner(BaseModel):
-    """The process of an attempt: ``released`` once it has left. ``job`` is its SLURM job, in its run ``restarts``.
+    """The process that runs an attempt. ``released`` is set once it has left.
+
+    ``job`` is its SLURM job, and ``restarts`` how often that job was restarted.
 
     ``token`` tells an attempt from every other one, whatever their numbers and processes are.
     """
@@ -48,7 +50,7 @@ class Owner(BaseModel):
 
     @property
     def is_earlier_run_of_our_job(self) -> bool:
-        """By its name: SLURM begins a job again only once its run before has ended."""
+        """The owner ran in an earlier start of our job: SLURM restarts a job only after its previous run has ended."""
         ours = _job()
         return self.in_our_cluster and self.job == ours["job"] and self.restarts != ours["restarts"]
 

@@ -34,6 +34,7 @@ from suite.records.files import (
     read_metrics,
     read_result,
     read_stopped,
+    saved_in,
     write_failure,
     write_stopped,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "read_metrics",
     "read_result",
     "read_stopped",
+    "saved_in",
     "temporary_name",
     "write_bytes_atomic",
     "write_failure",

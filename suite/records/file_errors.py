@@ -38,7 +38,7 @@ def retrying(action: Callable[[], T], path: Path, waits: Sequence[float] = _WAIT
 
 
 def is_of_files(error: OSError, folder: Path | None = None) -> bool:
-    """Whether storage is to blame: by the kind of the error, or since it concerns a file under ``folder``."""
+    """Whether the error is one of storage: its errno says so, or its file is under ``folder``."""
     own = folder is not None and isinstance(error.filename, str) and folder in Path(error.filename).parents
     return own or error.errno in _OF_FILES
 

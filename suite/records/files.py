@@ -31,6 +31,7 @@ TICKET, DENSE = "network.ticket", "network.safetensors"
 RESULT, METRICS, FAILURE, STOPPED, LOG = "result.json", "metrics.jsonl", "failure.json", "stopped.json", "log.txt"
 SMALL_TEST = 5000  # images: where intervals count images as a sample, too
 _ATTEMPT = re.compile(r"attempt-(\d+)")
+_SAVED = re.compile(r"(?:attempt-|\.over-)(\d+)")  # also of one that another has followed
 
 
 class Stored(BaseModel):
@@ -239,8 +240,8 @@ def read_metrics(folder: Path) -> list[dict[str, float | None]]:
         InputError: a line is garbled.
     """
     path = folder / METRICS
-    if not (folder / RESULT).exists() and (attempt := newest_attempt(folder)):
-        path = attempt / METRICS
+    if not (folder / RESULT).exists() and (saved := saved_in(folder)):
+        path = next((each / METRICS for each in saved if (each / METRICS).exists()), saved[0] / METRICS)
     try:
         text = retrying(lambda: path.read_text(encoding="utf-8", errors="replace"), path)
     except (FileNotFoundError, NotADirectoryError):
@@ -277,8 +278,14 @@ def attempt_number(attempt: Path) -> int:
 
 def newest_checkpoint(folder: Path) -> str:
     """The name of a trial's newest checkpoint, "" where it has none; names of later ones compare as greater."""
-    attempts = filter(is_attempt, listed(folder))  # one that begins moves them out of the one before
-    return max((path.name for each in attempts for path in listed(each) if is_checkpoint(path)), default="")
+    found = (path.name for each in saved_in(folder) for path in listed(each) if is_checkpoint(path))
+    return max(found, default="")
+
+
+def saved_in(folder: Path) -> list[Path]:
+    """The folders of what attempts have saved, the newest first: one that begins moves it out of those before it."""
+    found = [path for path in listed(folder) if _SAVED.match(path.name)]
+    return sorted(found, key=lambda path: (int(_SAVED.match(path.name)[1]), is_attempt(path)), reverse=True)  # type: ignore[index]
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -32,10 +32,10 @@ class Index:
         self._file, self._trials = IndexFile(root / INDEX), root / "trials"
 
     def lookup(self, trial_ids: Iterable[str]) -> tuple[dict[str, Summary], set[str], dict[str, str]]:
-        """Which trials are final; only those whose result is not known yet are opened.
+        """Which trials are final. It opens only results that are not in the index.
 
         Returns:
-            By trial_id the final ones; those that have a folder and are not; by trial_id what is wrong with a record.
+            By trial_id the final ones; those that have a folder but no result; by trial_id what is wrong with a record.
         """
         return self._look(self._names().intersection(trial_ids))
 

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import yaml
@@ -261,9 +261,10 @@ def _tidy(plan: Plan, ledger: Ledger) -> None:
         if state in ("done", "diverged") and any(
             path.is_dir() or path.name in _LEFT for path in records.listed(folder)
         ):
-            attempts.remove_attempts(folder)
-            forget_job(folder)
-            (folder / records.STOPPED).unlink(missing_ok=True)
+            with suppress(OSError):  # of another user, say: the trial is done all the same
+                attempts.remove_attempts(folder)
+                forget_job(folder)
+                (folder / records.STOPPED).unlink(missing_ok=True)
 
 
 def _report(sweep: Sweep, ledger: Ledger) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The rungs of asha, kept with the trials: a search that was interrupted judges as if it had not been.
+"""The rungs of asha, kept with the trials: an interrupted search makes the decisions of an uninterrupted one.
 
 ``judged.json`` in a trial's folder holds what the scheduler compared: the ``val/top1`` at each rung the trial came to.
 """
@@ -49,7 +49,7 @@ class RungRecords:
         return {trial_id: rungs for trial_id, rungs in self._known.items() if rungs}
 
     def record(self, trial_id: str, epochs: int, top1: float) -> None:
-        """Keep that a trial was judged after so many epochs, where it had come to a new rung."""
+        """Record a trial's metric after ``epochs``, if it has reached a new rung."""
         known, rung = self._known.setdefault(trial_id, {}), self._rung(epochs)
         if rung == 0 or rung in known or not math.isfinite(top1):
             return

@@ -8,7 +8,7 @@ from torch import nn
 from suite import data
 from suite.config import InputError, Trial
 from suite.data.interface import Data, SplitName
-from suite.records import newest_attempt
+from suite.records import saved_in
 from suite.train import checkpoint
 from suite.train.distributed import SINGLE_PROCESS
 from suite.train.evaluate import Evaluation, evaluate
@@ -38,8 +38,7 @@ def from_checkpoint(trial: Trial, folder: Path, data_dir: Path | None) -> Run:
     Raises:
         InputError: there is none.
     """
-    attempt = newest_attempt(folder)
-    state = checkpoint.load_newest(attempt) if attempt else None
+    state = next(filter(None, map(checkpoint.load_newest, saved_in(folder))), None)
     if state is None:
         raise InputError(f"{folder}: has neither a network nor a whole checkpoint: run its sweep first")
     cpu = torch.device("cpu")
