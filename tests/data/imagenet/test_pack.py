@@ -4,6 +4,7 @@ import csv
 import fcntl
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -160,7 +161,7 @@ def test_the_seed_alone_says_the_order(source: Path, tmp_path: Path) -> None:
 
 
 def temporaries(folder: Path) -> list[str]:
-    return [name for name in list_names(folder) if name.startswith(".") and name.rpartition(".")[2].isdigit()]
+    return [name for name in list_names(folder) if re.fullmatch(r"\..*\.[0-9a-f]{16}", name)]
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:

@@ -18,7 +18,7 @@ from support.stale_names import StaleNames, build_passthrough, mounted
 from support.trial_processes import wait_for
 
 from suite.launch.lease import Busy, TakenOver
-from suite.records import newest_checkpoint, read_metrics, read_result
+from suite.records import newest_attempt, newest_checkpoint, read_metrics, read_result
 
 EPOCHS = 6
 STEPS = 20 * EPOCHS  # 1,257 images in batches of 64
@@ -78,7 +78,7 @@ def test_an_old_owner_that_sees_stale_names_does_no_harm(
 ) -> None:
     chance, ends = random.Random(str(places[1] == places[2])), []
     for count in range(max(3, request.config.getoption("--hits"))):
-        ends.append(play(places, f"trial-{count}", chance))
+        ends.append(play(places, f"trial-{count}", chance, pauses=count == 0 or chance.random() < 0.5))
         assert set(ends[-1]) <= {FINAL, TAKEN_OVER}, (count, ends[-1])
         assert FINAL in ends[-1], (count, ends[-1])
         assert_whole(places[0] / f"trial-{count}", quiet)
@@ -86,17 +86,19 @@ def test_an_old_owner_that_sees_stale_names_does_no_harm(
     assert (TAKEN_OVER, FINAL) in ends
 
 
-def play(places: Places, name: str, chance: random.Random) -> tuple[int, int]:
-    """One owner is taken over at a random moment, often after a pause, or in the midst of its last words."""
+def play(places: Places, name: str, chance: random.Random, *, pauses: bool) -> tuple[int, int]:
+    """One owner is taken over at a random moment; one that pauses wakes while the other trains, or thereafter."""
     real, one, two = places
     first = start(one / name, caching=one if one == two else None)
-    step = min(chance.randrange(int(1.2 * STEPS)), STEPS - 1)
+    step = 1 if name == "trial-0" else min(chance.randrange(int(1.2 * STEPS)), STEPS - 1)
     wait_for(lambda: steps_of(real / name, first) >= step, every=0.002)
-    if paused := chance.random() < 0.5:
+    held = newest_attempt(real / name)
+    if pauses:
         trial_processes.signal_processes([first.pid], signal.SIGSTOP)
     second = start(two / name, take_over=True)
-    if paused:
-        time.sleep(chance.uniform(0, 1.5))
+    if pauses:
+        wait_for(lambda: newest_attempt(real / name) != held or second.exitcode is not None)
+        time.sleep(chance.uniform(0, 0.5))
         trial_processes.signal_processes([first.pid], signal.SIGCONT)
     for process in (first, second):
         process.join(120)
