@@ -82,7 +82,7 @@ def no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def rounds(request: pytest.FixtureRequest) -> int:
-    return max(12, int(request.config.getoption("--hits")))
+    return max(6, int(request.config.getoption("--hits")))
 
 
 @pytest.mark.parametrize("size", [2, 4])
