@@ -141,8 +141,14 @@ def test_a_result_that_cannot_be_read_is_neither_missing_nor_garbled(
     folder.mkdir(parents=True)
     Writer(folder).finish(fake_result(trial))
     monkeypatch.setattr(file_errors.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(Path, "open", Failing(errno.EIO, times=1000))
+    (entry,) = Ledger(tmp_path).lookup({trial.trial_id: trial}).values()
+    assert (entry.summary, entry.problem) == (
+        None,
+        f"{folder / 'result.json'}: cannot be read: {os.strerror(errno.EIO)}",
+    )
     monkeypatch.setattr(Path, "read_text", Failing(errno.EIO, times=1000))
-    assert cli.run(lambda: len(Ledger(tmp_path).lookup({trial.trial_id: trial}))) == 1
+    assert cli.run(lambda: int(Ledger(tmp_path).result(trial) is None)) == 1
     said = f"{folder / 'result.json'}: {os.strerror(errno.EIO)}: nothing that was done is lost; mend it and repeat\n"
     assert capsys.readouterr().err.endswith(said)
 
