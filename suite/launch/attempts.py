@@ -122,19 +122,21 @@ def complete(trial_folder: Path) -> None:
 
 def _move_up(published: Path) -> None:
     trial_folder = published.parent
-    if not _keeps_network(published / RESULT):
-        for name in (TICKET, DENSE):  # of an earlier result, which was moved away
-            (trial_folder / name).unlink(missing_ok=True)
+    for name in _networks_of_others(published / RESULT):  # of an earlier result, which was moved away
+        (trial_folder / name).unlink(missing_ok=True)
     for name in _PUBLISHED_FILES:
         with contextlib.suppress(FileNotFoundError):  # there is none, or another process has moved it
             move(published / name, trial_folder / name)
 
 
-def _keeps_network(result: Path) -> bool:
+def _networks_of_others(result: Path) -> tuple[str, ...]:
+    """The network files that a result has nothing to do with."""
     try:
-        return bool(json.loads(result.read_text(encoding="utf-8"))["stored"])
+        stored = json.loads(result.read_text(encoding="utf-8"))["stored"]
+        forms = {each["form"] for each in stored}
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # moved this moment; or of an earlier version
-        return True
+        return ()
+    return (TICKET, DENSE) if not forms else (DENSE,) if "ticket" in forms else (TICKET,)
 
 
 def retire(attempt: Path) -> None:

@@ -226,7 +226,7 @@ def test_a_death_between_the_files_of_a_result(
 
 @pytest.mark.parametrize("method", EACH)
 @pytest.mark.parametrize("at", ["network", RESULT])
-def test_nothing_is_kept_where_it_is_no_longer_wanted(
+def test_a_result_that_was_published_counts_with_its_network_whatever_is_wanted_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, at: str
 ) -> None:
     trial, folder = tiny(method), folder_in(tmp_path)
@@ -235,8 +235,11 @@ def test_nothing_is_kept_where_it_is_no_longer_wanted(
     without = trial.model_copy(update={"keep_network": False})
     assert without.trial_id == trial.trial_id
     result = inline.run(without, folder, data_dir=None)
-    assert result.stored == [] == networks(folder)
+    assert result.stored
+    assert len(networks(folder)) == 1
     assert trial_processes.unexpected_files(folder) == []
+    (folder / RESULT).unlink()
+    assert inline.run(without, folder, data_dir=None).stored == [] == networks(folder)
 
 
 @pytest.mark.parametrize("method", EACH)
