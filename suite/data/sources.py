@@ -265,7 +265,7 @@ def _corrupt(name: str, file: Path, reason: str) -> InputError:
 
 
 def _readable(name: str, file: Path, read: Callable[[], T]) -> T:
-    """What ``read`` returns. A file that cannot be read is no corrupt one: nobody is told to delete it."""
+    """What ``read`` returns. A file that cannot be read is not called corrupt: nobody should delete it."""
     try:
         return retrying(read, file)
     except OSError as error:

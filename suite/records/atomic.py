@@ -24,7 +24,7 @@ def writing(path: Path) -> Iterator[BufferedWriter]:
     """A file to write to, which gets its name once all of it is safe on disk; it never does where that raises.
 
     Raises:
-        OSError: the disk is full, say; ``filename`` is set. What was there is untouched.
+        OSError: the disk is full, say; ``filename`` is set. The former file is untouched.
     """
     temporary = path.with_name(temporary_name(path))
     try:

@@ -50,7 +50,7 @@ def describe(error: OSError) -> str:
 
 
 def unfinished(error: OSError) -> InputError:
-    """What a user is told where such an error ends a trial, which is not marked as failed."""
+    """The message for a user when such an error ends a trial, which is not marked as failed."""
     return InputError(f"{describe(error)}: the trial is unfinished: {_remedy(error)}, and the same command resumes it")
 
 

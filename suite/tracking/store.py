@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from suite import scratch
-from suite.records import temporary_name
+from suite.records import atomic
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"  # MLflow's own
 DATABASE = "mlflow.db"
@@ -102,14 +102,8 @@ def _copy_back(source: Path, target: Path) -> None:
         store.backup(whole)
     for left in target.parent.glob(f".{target.name}.*"):  # by a process that was killed: the lock is ours
         left.unlink(missing_ok=True)
-    beside = target.with_name(temporary_name(target))
-    try:
-        shutil.copyfile(temporary, beside)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    with temporary.open("rb") as content, atomic.writing(target) as file:
+        shutil.copyfileobj(content, file)
 
 
 def _lock_of(results: Path, uri: str | None) -> Path:

@@ -113,7 +113,7 @@ def test_fronts_are_of_the_same_data(sweep: Any, fill: Any, drawn: list[Figure])
 
 
 def test_other_settings_of_the_same_images_are_compared(sweep: Any, fill: Any) -> None:
-    """The augmentation changes no image on the disk, so a control of it stands beside what it controls for."""
+    """Augmentation changes no image on the disk, so its control is compared with the series that it controls for."""
     _, files = tables.make(planned := sweep(text=AUGMENT), fill(planned))
     latex = (files[0].parent / "differences.tex").read_text().replace("\\_", "_")
     assert "weights augment=crop - weights augment=protocol" in latex

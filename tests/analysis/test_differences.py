@@ -1,4 +1,4 @@
-"""Differences between methods: paired by seed, which is told, and which series are compared where there are many."""
+"""Differences between methods: paired by seeds that a note names; which series are compared if there are many."""
 
 from pathlib import Path
 from typing import Any

@@ -115,7 +115,7 @@ def test_a_result_that_comes_back_is_believed_again(ledger: Ledger, settled: Non
 def test_a_result_that_changes_while_it_is_read(
     ledger: Ledger, settled: None, monkeypatch: pytest.MonkeyPatch, change: str, when: str
 ) -> None:
-    """Between opening the file, looking at its state and reading it: what was read is not taken for what is there."""
+    """The file changes between open, fstat and read: the index does not take the old content for the new file."""
     path = ledger.folder(TRIAL.trial_id) / "result.json"
     path.parent.mkdir(parents=True)
     path.write_text(text_of(0.125))
