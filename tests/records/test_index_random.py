@@ -232,4 +232,4 @@ def test_a_random_history(
         step = history.step()
         check(history.ledger, step)
         final += 2 * len(fresh(history.ledger))
-    assert 50 < len(opened) < 0.8 * final  # the index was used: else nothing is shown
+    assert len(opened) > 50 and final - len(opened) > 30  # the index was used, and was not: else nothing is shown
