@@ -1,7 +1,8 @@
-"""The records of sweeps in one file, to keep beside what was written of them: ``python -m analysis.export FILE.yaml``.
+"""The records of sweeps in one file: ``python -m analysis.export FILE.yaml``.
 
-JSON lines, compressed: of each final trial its result, whole, and its epochs. ``python -m analysis.report --records``
-makes the page from such a file alone. Networks are not in it; what they take in bytes is.
+It is kept beside what was written of them. JSON lines, compressed: of each final trial its result, whole, and its
+epochs. ``python -m analysis.report --records`` makes the page from such a file alone. Networks are not in it; what they
+take in bytes is.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""One page of sweeps, ``python -m analysis.report FILE.yaml...``: tables, figures, provenance, how to repeat each.
+"""One page of tables, figures and provenance: ``python -m analysis.report FILE.yaml...``, with how to repeat each.
 
 The page is one HTML file that needs nothing else, and becomes an artifact of each sweep's report in MLflow.
 """

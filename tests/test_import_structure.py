@@ -27,6 +27,7 @@ ROOMS = {  # whom each may import besides itself; suite.data means suite.data.*,
     "suite.terminal": {"suite.config", "suite.records"},
     "suite.data": {"suite.config", "suite.records", "suite.methods", "suite.stopping"},  # methods: random streams
     "suite.tickets": {"suite.config", "suite.records", "suite.methods", "suite.models"},
+    "suite.api": {"suite.records", "suite.tickets"},
     "suite.train": {
         "suite.config",
         "suite.records",

@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""What the README and docs/api.md show works as it stands there."""
 
 import re
 from pathlib import Path
@@ -6,14 +6,24 @@ from pathlib import Path
 import pytest
 import torch
 
+import suite
 from suite.config.sweep_file import load_sweep
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (Path(__file__).parents[1] / "README.md").read_text(), re.DOTALL)
+def blocks(language: str, file: str = "README.md") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (Path(__file__).parents[1] / file).read_text(), re.DOTALL)
 
 
-def test_the_optimizer_alone() -> None:
+def test_the_python_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names, code = blocks("python", "docs/api.md")
+    exec(names, scope := {})
+    assert set(suite.__all__) == scope.keys() - {"__builtins__"}
+    exec(code, {})  # it asserts that the loaded network says the same
+
+
+def test_the_optimizer_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (code,) = blocks("python")
     assert len([line for line in code.splitlines() if line and not line.startswith("import torch")]) <= 12
     exec(code, scope := {})

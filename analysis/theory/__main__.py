@@ -1,4 +1,7 @@
-"""``python -m analysis.theory``: the theorem's widths and thresholds, what experiments need, and figures of both."""
+"""The theorem in numbers and figures: ``python -m analysis.theory``.
+
+Its widths and thresholds, and what experiments need.
+"""
 
 import argparse
 import sys

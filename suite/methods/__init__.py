@@ -24,12 +24,27 @@ keys and defaults as the constructor, in ``suite/config/trial.py``.
 """
 
 import importlib
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 from torch.optim import Optimizer
 
 from suite import config
+
+if TYPE_CHECKING:
+    from suite.methods.edge_popup import EdgePopup
+    from suite.methods.iterand import IteRand
+    from suite.methods.weights import Weights
+
+__all__ = ["EdgePopup", "IteRand", "Weights", "get", "names", "prunable"]
+_DEFINED_IN = {"EdgePopup": "edge_popup", "IteRand": "iterand", "Weights": "weights"}
+
+
+def __getattr__(name: str) -> Any:
+    """A public optimizer, imported when it is first used."""
+    if name not in _DEFINED_IN:
+        raise AttributeError(f"module 'suite.methods' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"suite.methods.{_DEFINED_IN[name]}"), name)
 
 
 def names() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""``python -m suite.tickets info|verify|eval|export``: what is in a stored network, is it right, how good is it.
+"""Look into stored networks, and check them: ``python -m suite.tickets info|verify|eval|export``.
 
 A network is named by its file, by the folder of its trial, or by a folder of results: all in it. Exit status: 0; 1 a
 network is not what its record says, or cannot be evaluated; 2 a mistake in the input.

@@ -1,4 +1,4 @@
-"""Write the images of a scanned tree into tar shards: ``python -m suite.data.imagenet.pack SRC DST --shard-mb 256``.
+"""Write a scanned tree into tar shards: ``python -m suite.data.imagenet.pack SRC DST --shard-mb 256``.
 
 Images of ``train`` are shuffled once, those held out for validation and the test set keep their order. Killed, or out
 of space, it goes on at the shard where it was; at the end every image is read back and compared.

@@ -1,4 +1,4 @@
-"""Decode every image of a tree once, and write the manifest: ``python -m suite.data.imagenet.scan ROOT``.
+"""Decode each image once, and write the manifest: ``python -m suite.data.imagenet.scan ROOT``.
 
 The tree is ``ROOT/train/CLASS/*`` and ``ROOT/val/CLASS/*``. Killed, it goes on where it was; a later call looks at new
 and changed files only.

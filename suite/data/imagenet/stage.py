@@ -1,4 +1,4 @@
-"""Copy tar shards to a node's own disk, once per node: ``python -m suite.data.imagenet.stage ROOT SCRATCH``."""
+"""Copy tar shards to a node's own disk: ``python -m suite.data.imagenet.stage ROOT SCRATCH``, once per node."""
 
 import argparse
 import logging

@@ -1,0 +1,50 @@
+"""The commands of the suite, a line each: ``python -m suite``."""
+
+import argparse
+import ast
+import sys
+from pathlib import Path
+
+import suite
+from suite import cli
+
+COMMANDS = {
+    "Run": ("suite.sweep", "suite.train"),
+    "Look": ("suite.status", "suite.ui", "suite.tracking", "suite.tickets"),
+    "Analyze": (
+        "analysis.tables",
+        "analysis.figures",
+        "analysis.report",
+        "analysis.tuned",
+        "analysis.gate",
+        "analysis.export",
+        "analysis.theory",
+    ),
+    "ImageNet": ("suite.data.imagenet.scan", "suite.data.imagenet.pack", "suite.data.imagenet.stage"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the commands, or the version."""
+    parser = argparse.ArgumentParser(prog="python -m suite", description="List the commands of the suite.")
+    parser.add_argument("--version", action="version", version=f"random-pruning-suite {suite.__version__}")
+    parser.parse_args(argv)
+    print(f"random-pruning-suite {suite.__version__}: python -m COMMAND, with --help for its arguments")
+    width = max(len(name) for names in COMMANDS.values() for name in names)
+    for heading, names in COMMANDS.items():
+        print(f"\n{heading}")
+        for name in names:
+            print(f"  {name:{width}}  {summary_of(name)}")
+    return 0
+
+
+def summary_of(command: str) -> str:
+    """What a command does: the first sentence of its docstring, without importing it."""
+    home = Path(suite.__file__).parents[1].joinpath(*command.split("."))
+    file = home / "__main__.py" if home.is_dir() else home.with_suffix(".py")
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return text.partition(": ``python")[0]
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, prints=True))
