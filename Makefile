@@ -1,4 +1,5 @@
-# make sweep: the default study, from nothing to table and figure.   make test: every test this machine can run.
+# make sweep: the default study, from nothing to table and figure.
+# make test: every part of the suite, in minutes.   make test-all: every test this machine can run, the slow ones too.
 # make gate: has a change of code changed results? The default study against kept trials of other seeds.
 # make test-slurm: those that need a SLURM cluster, on one that they start.
 # make test-long: many more faults; it says which, and how they went.
@@ -6,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: sweep gate test test-slurm test-long check clean
+.PHONY: sweep gate test test-slow test-all test-slurm test-long check clean
 
 sweep: .venv/installed
 	$(BIN)/python -m suite.sweep sweeps/width_vs_acc.yaml
@@ -14,8 +15,15 @@ sweep: .venv/installed
 gate: .venv/installed
 	$(BIN)/python -m analysis.gate sweeps/width_vs_acc.yaml
 
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: .venv/installed-test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+
+test-slow: .venv/installed-test
+	$(PYTEST) -m slow
+
+test-all: test test-slow
 
 test-slurm: .venv/installed-test
 	$(BIN)/python -m pytest tests/slurm/cluster

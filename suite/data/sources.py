@@ -5,6 +5,7 @@ only for CIFAR (through torchvision) and for downloads.
 """
 
 import gzip
+import importlib.util
 import math
 import struct
 import warnings
@@ -52,6 +53,7 @@ class _Kind(NamedTuple):
 _IDX = {"mnist": _Kind("MNIST"), "fashion_mnist": _Kind("FashionMNIST")}
 _CIFAR = {"cifar10": _Kind("CIFAR10"), "cifar100": _Kind("CIFAR100", 100)}
 NAMES = ("digits", *_IDX, *_CIFAR)
+_DIGITS_SPLITS = Path(__file__).with_name("digits_splits.txt")  # a sign an image, as `hold_out` divides them
 
 
 def read(name: str, folder: Path) -> RawDataset:
@@ -147,19 +149,23 @@ def _with_test_set(name: str, train: tuple[Bytes, Ints], test: tuple[Bytes, Ints
     return RawDataset(images, labels, splits, (_IDX | _CIFAR)[name].num_classes)
 
 
-# Digits: shipped with scikit-learn
+# Digits: the file that scikit-learn ships. To import scikit-learn would take longer than a small trial.
 
 
 def _read_digits(name: str, folder: Path) -> RawDataset:
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    table = np.loadtxt(_digits_file(), dtype=np.uint8, delimiter=",")  # 1,797 rows: 64 values from 0 to 16, a class
+    images = np.ascontiguousarray(table[:, :-1]).reshape(-1, 8, 8)[:, None]  # torch chooses kernels by strides, too
+    labels = table[:, -1].astype(np.int64)
+    signs = np.array(list("".join(_DIGITS_SPLITS.read_text(encoding="utf-8").split())))
+    splits = {name: np.flatnonzero(signs == sign) for name, sign in (("train", "."), ("val", "v"), ("test", "t"))}
+    return RawDataset(images, labels, splits, 10)
 
-    digits = load_digits()
-    images = digits.images.astype(np.uint8)[:, None]  # 1,797 images of 8x8, values 0 to 16
-    labels = digits.target.astype(np.int64)
-    num = len(labels)
-    rest, test = hold_out(np.arange(num), labels, math.ceil(num / 5))
-    train, val = hold_out(rest, labels, math.ceil(num / 10))
-    return RawDataset(images, labels, {"train": train, "val": val, "test": test}, 10)
+
+def _digits_file() -> Path:
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise InputError("digits: scikit-learn is not installed, which ships them: pip install scikit-learn")
+    return Path(package.origin).with_name("datasets") / "data" / "digits.csv.gz"
 
 
 # MNIST and Fashion-MNIST: IDX files (http://yann.lecun.com/exdb/mnist), plain or gzip

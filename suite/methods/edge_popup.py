@@ -114,10 +114,14 @@ class EdgePopup(Optimizer):
                 return group
         raise ValueError(f"parameter of shape {tuple(param.shape)}: not in a masked group of this optimizer")
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator] # compiled code calls it as it is: nothing to gain
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One update of every group; parameters without a gradient are passed over."""
+        if torch.compiler.is_compiling():  # compiled code calls it as it is; as a decorator this would import dynamo
+            return torch.compiler.disable(self._step)(closure)  # type: ignore[no-any-return, no-untyped-call]
+        return self._step(closure)
+
+    @torch.no_grad()
+    def _step(self, closure: Callable[[], float] | None) -> float | None:
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -1,5 +1,7 @@
 """Weight optimization: SGD on the weights, the dense baseline."""
 
+import inspect
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -47,6 +49,12 @@ class Weights(SGD):
         for group in self.param_groups:
             self._draw(group, first)
             first += len(group["params"])
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update, as SGD's, but for torch's own wrapper: that imports dynamo, which takes more than a second."""
+        loss: float | None = inspect.unwrap(SGD.step)(self, closure)
+        return loss
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group as SGD does, and draw its weights."""

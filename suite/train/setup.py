@@ -1,6 +1,8 @@
 """What a trial trains, drawn from its seed; nothing is inherited from the process."""
 
+import inspect
 import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from suite import methods, models
 from suite.config import InputError, Trial
@@ -74,8 +77,12 @@ def configure_torch(trial: Trial, rank_info: RankInfo | None = None) -> torch.de
     torch.backends.cudnn.allow_tf32 = trial.tf32
     torch.backends.cudnn.benchmark = not trial.deterministic
     torch.backends.cudnn.deterministic = trial.deterministic
-    torch.use_deterministic_algorithms(trial.deterministic and trial.resources.gpus > 0, warn_only=True)
-    if trial.compile:
+    deterministic = trial.deterministic and trial.resources.gpus > 0
+    if deterministic or torch.are_deterministic_algorithms_enabled():  # the call imports torch's compiler: seconds
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    if not trial.compile:
+        _keep_compiler_out()
+    else:
         torch._dynamo.reset()  # what earlier trials of this process compiled
         torch._dynamo.config.recompile_limit = _MOST_SHAPES
     if trial.resources.gpus == 0:
@@ -85,6 +92,14 @@ def configure_torch(trial: Trial, rank_info: RankInfo | None = None) -> torch.de
     if not torch.cuda.is_available():
         raise InputError(f"resources.gpus: {trial.resources.gpus}: torch {torch.__version__} sees no GPU here; set 0")
     return torch.device("cuda", _device_number(rank_info or RankInfo()))
+
+
+def _keep_compiler_out() -> None:
+    """Let optimizers run as they are: torch would import its compiler, for more than a second, to leave them alone."""
+    if "torch._dynamo" not in sys.modules:
+        for method in (Optimizer.add_param_group, Optimizer.zero_grad, Optimizer.state_dict, Optimizer.load_state_dict):
+            plain = inspect.unwrap(method)
+            vars(plain).setdefault("__dynamo_disable", plain)  # where torch keeps the form that is not compiled
 
 
 def _device_number(rank_info: RankInfo) -> int:

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
+from sklearn.datasets import load_digits
 from support.data_files import idx_bytes, torchvision_class, write_cifar, write_idx
 from support.failing_files import fail_to_open
 
@@ -58,6 +60,25 @@ def test_digits_are_split_once_and_for_all() -> None:
     assert (np.abs(np.bincount(source.labels[source.splits["test"]]) - expected) <= 1).all()
     digest = hashlib.sha256(np.concatenate([source.splits[name] for name in ("train", "val", "test")]).tobytes())
     assert digest.hexdigest()[:16] == "fbe6724802217b51"
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    """Which reads the same file, and divided the images once."""
+    source, theirs = sources.read("digits", Path("nowhere")), load_digits()
+    images = theirs.images.astype(np.uint8)[:, None]
+    assert np.array_equal(source.images, images) and np.array_equal(source.labels, theirs.target)
+    assert source.images.dtype == np.uint8 and source.labels.dtype == np.int64
+    assert source.images.strides == images.strides  # torch takes them for channels_last, or not
+    rest, test = sources.hold_out(np.arange(1797), source.labels, 360)
+    train, val = sources.hold_out(rest, source.labels, 180)
+    for name, expected in (("train", train), ("val", val), ("test", test)):
+        assert np.array_equal(source.splits[name], expected) and source.splits[name].dtype == np.int64
+
+
+def test_digits_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="digits: scikit-learn is not installed"):
+        sources.read("digits", Path("nowhere"))
 
 
 # Readers

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from suite import config, methods
 
 NAMES = methods.names()
+OF_THE_PAPER = ("weights", "edge_popup", "iterand")
 MASKED = [name for name in NAMES if methods.get(name).masked]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 STATE = {"theta", "scores", "momentum_buffer"}
@@ -21,8 +22,14 @@ BY_SUFFIX = {"_every": 2, "_prob": 0.5}  # so that periodic work happens within 
 INTERRUPTIONS = [0, 1, 2, 3, 5]
 NUM_STEPS = 7
 
-each_method = pytest.mark.parametrize("name", NAMES)
-each_masked = pytest.mark.parametrize("name", MASKED)
+
+def _cases(names: Iterable[str]) -> list[Any]:
+    """Methods beyond the paper's three are for ``make test-all``."""
+    return [pytest.param(name, marks=[] if name in OF_THE_PAPER else pytest.mark.slow) for name in names]
+
+
+each_method = pytest.mark.parametrize("name", _cases(NAMES))
+each_masked = pytest.mark.parametrize("name", _cases(MASKED))
 
 
 def settings_of(name: str) -> dict[str, Any]:

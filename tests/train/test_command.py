@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,18 @@ def test_it_prints_what_a_sweep_would_record(capsys: pytest.CaptureFixture[str],
     (tmp_path / "other").mkdir()
     inline.run(trial, tmp_path / "other", data_dir=None)
     assert trial_processes.records_of(tmp_path / "other") == (recorded, epochs)
+
+
+@pytest.mark.parametrize("method", ["weights", "iterand"])
+def test_a_trial_loads_only_what_it_uses(tmp_path: Path, method: str) -> None:
+    """scikit-learn and torch's compiler take longer to import than this trial to run."""
+    file = write(trial_processes.trial_of(method, epochs=1))
+    code = (
+        "import sys; from suite.train import __main__ as command; assert command.main(sys.argv[1:]) == 0\n"
+        "sys.exit(', '.join({'sklearn', 'scipy', 'pandas', 'torch._dynamo', 'torch._inductor'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, check=False)
+    assert "done: results" in done.stderr and done.stderr.splitlines()[-1] == ""
 
 
 def test_what_is_done_is_printed_and_not_run_again(
