@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.method_mutants import MUTANTS, PYTHON, Mutant, copy_code
 
+pytestmark = pytest.mark.slow
 SWEEP = "sweeps/width_vs_acc.yaml"
 
 
