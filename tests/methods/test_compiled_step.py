@@ -30,7 +30,7 @@ def a_training(slow: SimpleNamespace, name: str, *, compiled: str = "") -> tuple
     return [float(taken(number)) for number in range(6)], net
 
 
-@pytest.mark.parametrize("name", ["edge_popup", "iterand"])
+@pytest.mark.parametrize("name", ["edge_popup", pytest.param("iterand", marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch asks it of its own tensors
 def test_a_compiled_step_is_the_eager_step(slow: SimpleNamespace, name: str) -> None:
     torch._dynamo.reset()
@@ -40,6 +40,7 @@ def test_a_compiled_step_is_the_eager_step(slow: SimpleNamespace, name: str) -> 
     assert all(slow.equal_bits(a, b) for a, b in zip(net.parameters(), eager.parameters(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["edge_popup", "iterand"])
 def test_the_model_has_no_graph_break(slow: SimpleNamespace, name: str) -> None:
     _, net = a_training(slow, name)

@@ -20,7 +20,7 @@ class Passes:
     num_ranked: int = 0
 
 
-@pytest.fixture(params=["compiled", "by_blocks"])
+@pytest.fixture(params=[pytest.param("compiled", marks=pytest.mark.slow), "by_blocks"])
 def step_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Passes]:
     """Each pass in turn; at the end, that it was the one used (``expects_compiled`` says whether it can be)."""
     seen = Passes(request.param, expects_compiled=request.param == "compiled")

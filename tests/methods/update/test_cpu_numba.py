@@ -59,6 +59,7 @@ def test_where_numba_cannot_compile(fresh: pytest.MonkeyPatch, caplog: pytest.Lo
     assert "no such processor" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [3, 4, 0], ids=["score", "buffer", "param"])
 def test_where_numba_rounds_otherwise(fresh: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, which: int) -> None:
     """In the last bit of one number of a layer."""
@@ -110,6 +111,7 @@ def test_signs_do_not_hide_a_mixture() -> None:
     assert cpu_numba.step_for([(param, grad.bfloat16(), signs, score, buffer)], SGD, cpu.by_blocks) is None
 
 
+@pytest.mark.slow
 def test_layers_with_and_without_signs_are_not_compiled_together() -> None:
     plain = layers(*[torch.float32] * 5)
     [(param, grad, theta, score, buffer)] = plain
@@ -132,6 +134,7 @@ print("numba" in sys.modules)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("inputs", "loads"), [(20, False), (512, True)])
 def test_small_steps_never_load_numba(repository: Path, inputs: int, loads: bool) -> None:
     command = [sys.executable, "-c", SMALL, str(inputs)]

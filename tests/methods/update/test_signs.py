@@ -90,7 +90,9 @@ def is_packed(optimizer: Any) -> bool:
 @each_method
 @pytest.mark.parametrize("rank_by", RANKINGS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("worth", [0, 1 << 60], ids=["compiled", "by_blocks"])
+@pytest.mark.parametrize(
+    "worth", [pytest.param(0, marks=pytest.mark.slow, id="compiled"), pytest.param(1 << 60, id="by_blocks")]
+)
 def test_training_is_the_same(
     monkeypatch: pytest.MonkeyPatch, worth: int, dtype: torch.dtype, rank_by: str, name: str
 ) -> None:

@@ -18,6 +18,7 @@ INF, NAN = math.inf, math.nan
 ENDLESS = pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered:RuntimeWarning")  # numpy's inf - inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank_by", RANKINGS)
 def test_twenty_steps(form: Any, rank_by: str) -> None:
     """The first step searches where there are enough weights to prune one; later ones find the rank in its band."""
@@ -41,6 +42,7 @@ def test_calm_training_searches_once(form: Any) -> None:
     assert searched == [True, False, False, False, False, False]
 
 
+@pytest.mark.slow
 def test_millions_of_weights(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A place has digits of its index beyond 2^16 and 2^21; large blocks, since the interpreter is slow."""
     monkeypatch.setattr(form, "BLOCK", 16_384)
@@ -55,6 +57,7 @@ def test_millions_of_weights(form: Any, monkeypatch: pytest.MonkeyPatch) -> None
     assert twins.searched() == [True]
 
 
+@pytest.mark.slow
 def test_with_all_the_helpers_of_a_gpu(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(form, "PROGRAMS_PER_PHASE", PROGRAMS_PER_PHASE)
     twins = PairedLayers(form, [(5000,)])
@@ -62,6 +65,7 @@ def test_with_all_the_helpers_of_a_gpu(form: Any, monkeypatch: pytest.MonkeyPatc
     assert twins.searched() == [True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank_by", RANKINGS)
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.999])
 def test_sparsities(form: Any, sparsity: float, rank_by: str) -> None:

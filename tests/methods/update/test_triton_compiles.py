@@ -18,6 +18,7 @@ from suite.methods import update
 from suite.methods.update import plain, select_backend
 
 pytest.importorskip("triton")
+pytestmark = pytest.mark.slow
 INTERPRETED_NOT = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
 UPDATE = dict.fromkeys(["RATE_IS_TENSOR", "ABSOLUTE", "SCALED", "DECAYS", "HAS_MOMENTUM", "PACKED", "WIDE"], False)
 PER_THREAD = 2048 // (8 * 32)  # weights of one thread
