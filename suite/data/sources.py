@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -53,7 +54,7 @@ class _Kind(NamedTuple):
 _IDX = {"mnist": _Kind("MNIST"), "fashion_mnist": _Kind("FashionMNIST")}
 _CIFAR = {"cifar10": _Kind("CIFAR10"), "cifar100": _Kind("CIFAR100", 100)}
 NAMES = ("digits", *_IDX, *_CIFAR)
-_DIGITS_SPLITS = Path(__file__).with_name("digits_splits.txt")  # a sign an image, as `hold_out` divides them
+_DIGITS_SPLITS = "digits_splits.txt"  # a sign an image, as `hold_out` divides them
 
 
 def read(name: str, folder: Path) -> RawDataset:
@@ -156,7 +157,8 @@ def _read_digits(name: str, folder: Path) -> RawDataset:
     table = np.loadtxt(_digits_file(), dtype=np.uint8, delimiter=",")  # 1,797 rows: 64 values from 0 to 16, a class
     images = np.ascontiguousarray(table[:, :-1]).reshape(-1, 8, 8)[:, None]  # torch chooses kernels by strides, too
     labels = table[:, -1].astype(np.int64)
-    signs = np.array(list("".join(_DIGITS_SPLITS.read_text(encoding="utf-8").split())))
+    text = resources.files("suite.data").joinpath(_DIGITS_SPLITS).read_text(encoding="utf-8")  # in a job: of a zip
+    signs = np.array(list("".join(text.split())))
     splits = {name: np.flatnonzero(signs == sign) for name, sign in (("train", "."), ("val", "v"), ("test", "t"))}
     return RawDataset(images, labels, splits, 10)
 

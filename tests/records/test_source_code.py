@@ -161,3 +161,9 @@ def test_modules_that_a_sweep_loads_come_from_the_archive(tmp_path: Path, decoy:
         f" and not m.__file__.startswith({str(archive)!r})])"
     )
     assert python(archive, decoy, "-c", code) == "[]"
+
+
+def test_data_that_the_code_brings_is_read_from_the_archive(tmp_path: Path, decoy: Path) -> None:
+    archive = source_code.freeze(tmp_path)
+    code = "from pathlib import Path; from suite.data import sources; print(len(sources.read('digits', Path()).labels))"
+    assert python(archive, decoy, "-c", code) == "1797"
