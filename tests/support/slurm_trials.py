@@ -1,5 +1,9 @@
-"""Trials as jobs of the test cluster: followed in a thread, as a driver does, and compared with the local launcher."""
+"""Trials as jobs of the test cluster: followed in a thread, as a driver does, and compared with quiet runs."""
 
+import json
+import os
+import re
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -16,6 +20,7 @@ from support.trial_processes import (
 )
 
 from suite.config import Trial
+from suite.launch import inline
 from suite.records import Result
 from suite.records.ledger import Ledger
 from suite.slurm.profile import Profile, load_profile
@@ -24,7 +29,8 @@ from suite.slurm.site import Site
 from suite.slurm.watch import QueuePoller
 
 _ELSEWHERE = {"host", "git_commit"}  # of a record: it was made on another node; somebody may commit between two runs
-_EPOCHS = 150  # some 8 s of work
+_QUEUE_SECONDS = 0.3  # between two queries; a driver waits far longer
+TRIAL = trial_of("iterand", epochs=10)  # 200 steps, saved after each
 
 
 def profile(**changes: Any) -> Profile:
@@ -33,16 +39,12 @@ def profile(**changes: Any) -> Profile:
     return Profile.model_validate({**settings, **changes})
 
 
-def long_trial(**changes: Any) -> Trial:
-    """Some seconds of work, saved every second."""
-    return trial_of(
-        "iterand", **{"epochs": _EPOCHS, "checkpoint": {"every_seconds": 1, "max_time_share": 1}, **changes}
-    )
-
-
-def run_locally(trial: Trial, results: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The records of a trial that the local launcher ran in peace."""
-    assert start(trial, results, "--launcher", "local").wait(200) == 0
+def run_quietly(trial: Trial, results: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The records of a trial that nothing disturbed: in this process, or in several by the local launcher."""
+    if trial.processes == 1:
+        inline.run(trial, Ledger(results).folder(trial.trial_id), data_dir=None)
+    else:
+        assert start(trial, results, "--launcher", "local").wait(200) == 0
     return records(trial, results)
 
 
@@ -67,7 +69,7 @@ class Following:
         self.error: BaseException | None = None
         self._stop = threading.Event()
         site = Site.prepare("test", settings, results, self.scratch)
-        self._watch = QueuePoller(site.queue, 1.0)
+        self._watch = QueuePoller(site.queue, _QUEUE_SECONDS)
 
         def follow() -> None:
             try:
@@ -107,9 +109,19 @@ class Following:
 
     def wait_saved(self) -> str:
         """The id of the trial's job, once it has saved something."""
-        wait_for(lambda: newest_checkpoint(self.folder) or not self._thread.is_alive(), 60, every=0.05)
+        wait_for(lambda: newest_checkpoint(self.folder) or not self._thread.is_alive(), 120)
         assert self._thread.is_alive(), self.error
         return self.wait_job()
+
+    def wait_paused(self) -> str:
+        """The id of the trial's job, once it has saved something; its process stands still, so it cannot end."""
+        job = self.wait_saved()
+        self._paused = pause(self.folder)
+        return job
+
+    def resume(self) -> None:
+        """Let the process that stands still go on."""
+        os.kill(self._paused, signal.SIGCONT)
 
     def wait_job(self) -> str:
         """The id of the trial's job, once it is submitted."""
@@ -117,6 +129,26 @@ class Following:
         record = read_job(self.folder)
         assert record is not None and record.id is not None
         return record.id
+
+
+def pause(folder: Path) -> int:
+    """Stop the process that owns a trial, whatever its node calls it; returns its id.
+
+    SLURM sends CONT before TERM: nothing else has to wake it where its job is preempted or cancelled.
+    """
+    [owner] = [json.loads(path.read_text())["pid"] for path in folder.glob("attempt-*/owner.json")]
+    there = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if str(folder) in _read(path)]
+    [pid] = [pid for pid in there if re.search(rf"NSpid:.*\t{owner}\n", _read(Path(f"/proc/{pid}/status")))]
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+def _read(path: Path) -> str:
+    """What the kernel says of a process; nothing of one that has just ended."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def job_output(folder: Path) -> str:

@@ -7,6 +7,8 @@ import pytest
 from support.slurm_cluster import Cluster
 from support.trial_processes import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_job_runs_and_can_submit_another(cluster: Cluster, tmp_path: Path) -> None:
     before = cluster.num_submitted()

@@ -11,6 +11,8 @@ from support.slurm_cluster import Cluster
 from support.slurm_trials import Following, profile
 from support.trial_processes import trial_of, unexpected_files
 
+pytestmark = pytest.mark.slow
+
 TRIAL = trial_of("weights", processes=2, epochs=1)
 
 

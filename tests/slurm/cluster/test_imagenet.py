@@ -1,17 +1,15 @@
 """The mission whole: a sweep of photos through DALI on two nodes, a trial preempted inside an epoch, rows compared."""
 
 import json
-import os
 import re
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
 import yaml
 from support.photos import write_tree
 from support.slurm_cluster import Cluster
-from support.slurm_trials import records
+from support.slurm_trials import pause, records
 from support.sweep_processes import result_mtimes, run_sweep, start_sweep
 from support.trial_processes import ROOT, newest_checkpoint, unexpected_files, wait_for, without_volatile_fields
 
@@ -19,6 +17,8 @@ from suite.config.sweep_file import load_sweep
 from suite.data.imagenet import scan
 from suite.records.ledger import Ledger
 from suite.tracking.store import store_uri
+
+pytestmark = pytest.mark.slow
 
 PHOTOS = {"train": 40, "val": 8}
 STEPS = 51  # an epoch: 204 images in batches of 4
@@ -48,7 +48,7 @@ def preempt_inside_an_epoch(cluster: Cluster, folder: Path) -> str:
         Its finished epochs.
     """
     wait_for(lambda: 2 < step_of(folder) % STEPS < STEPS - 2, 120)
-    os.kill(first_task(folder), signal.SIGSTOP)  # SLURM sends CONT before TERM
+    pause(folder)
     urgent = cluster.submit("sleep 4", partition="high", nodes=4, exclusive=True)
     cluster.wait_running(urgent)
     [newest] = folder.glob(f"attempt-*/{newest_checkpoint(folder)}")
@@ -58,22 +58,6 @@ def preempt_inside_an_epoch(cluster: Cluster, folder: Path) -> str:
     cluster.wait_over(urgent)
     assert step_of(folder) % STEPS
     return lines
-
-
-def first_task(folder: Path) -> int:
-    """The process that owns a trial; a node has process ids of its own."""
-    [owner] = [json.loads(path.read_text())["pid"] for path in folder.glob("attempt-*/owner.json")]
-    there = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if str(folder) in read(path)]
-    [pid] = [pid for pid in there if re.search(rf"NSpid:.*\t{owner}\n", read(Path(f"/proc/{pid}/status")))]
-    return pid
-
-
-def read(path: Path) -> str:
-    """What the kernel says of a process; nothing of one that has just ended."""
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
 
 
 def step_of(folder: Path) -> int:

@@ -4,73 +4,33 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.slurm_cluster import Cluster
-from support.slurm_trials import Following, long_trial, profile, records, run_locally, scancel, scontrol
-from support.trial_processes import newest_checkpoint, start, unexpected_files, wait_for
+from support.slurm_trials import TRIAL, Following, profile, records, scancel, scontrol
+from support.trial_processes import newest_checkpoint, start, trial_of, wait_for
 
 from suite.config import InputError
 from suite.records import read_failure
-from suite.slurm import controller
 from suite.slurm.record import read_job, write_job
 from suite.stopping import Stopped
 
-TRIAL = long_trial()
-
-
-@pytest.fixture(scope="module")
-def quiet(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The records of the trial, made by the local launcher."""
-    return run_locally(TRIAL, tmp_path_factory.mktemp("quiet"))
-
-
-@pytest.fixture
-def check_done(cluster: Cluster, tmp_path: Path, quiet: Any) -> Callable[..., None]:
-    """That the trial ended as it should, with so many jobs since the test began."""
-    before = cluster.num_submitted()
-
-    def check(following: Following, *, jobs: int = 1, restarts: int | None = None) -> None:
-        assert following.wait().status == "done"
-        assert records(TRIAL, tmp_path) == quiet
-        assert unexpected_files(following.folder) == []
-        assert cluster.num_submitted() - before == jobs
-        last = max((job["id"] for job in cluster.jobs() if job["name"] == f"test.{TRIAL.trial_id}"), key=int)
-        job = cluster.wait_over(last)
-        assert job["state"] == "COMPLETED"
-        assert restarts is None or job["restarts"] >= restarts > 0 or job["restarts"] == restarts == 0
-
-    return check
-
-
-def test_a_quiet_job(cluster: Cluster, tmp_path: Path, check_done: Callable[..., None]) -> None:
-    with Following(TRIAL, tmp_path, profile()) as following:
-        job = cluster.wait_running(following.wait_job())
-        assert job["name"] == f"test.{TRIAL.trial_id}"
-        assert job["comment"].startswith(f"{TRIAL.trial_id} ")
-        check_done(following, restarts=0)
-
-
-def test_preempted_by_a_higher_partition(cluster: Cluster, tmp_path: Path, check_done: Callable[..., None]) -> None:
-    with Following(TRIAL, tmp_path, profile()) as following:
-        following.wait_saved()
-        urgent = cluster.submit("sleep 3", partition="high", nodes=4, exclusive=True)
-        cluster.wait_over(urgent)
-        check_done(following, jobs=2, restarts=1)
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.long
 def test_preempted_without_a_warning(tmp_path: Path, check_done: Callable[..., None]) -> None:
     """TERM alone, as clusters send it without preempt_send_user_signal: a job that leaves then is over for SLURM."""
     with Following(TRIAL, tmp_path, profile()) as following:
-        scancel("--signal=TERM", following.wait_saved())
+        scancel("--signal=TERM", following.wait_paused())
+        following.resume()
         check_done(following, restarts=1)
 
 
 @pytest.mark.long
 def test_longer_than_the_time_limit(cluster: Cluster, tmp_path: Path) -> None:
-    trial = long_trial(epochs=900)  # SLURM looks every 30 s whether the warning is due, here 8 s after the start
+    # SLURM looks every 30 s whether the warning is due, here 8 s after the start
+    trial = trial_of("iterand", epochs=900, checkpoint={"every_seconds": 1, "max_time_share": 1})
     quiet = start(trial, tmp_path / "here", "--launcher", "local")
     with Following(trial, tmp_path / "there", profile(timeout_min=1, signal_seconds=52)) as following:
         job = following.wait_job()
@@ -83,13 +43,13 @@ def test_longer_than_the_time_limit(cluster: Cluster, tmp_path: Path) -> None:
 @pytest.mark.long
 def test_requeued_by_somebody(tmp_path: Path, check_done: Callable[..., None]) -> None:
     with Following(TRIAL, tmp_path, profile()) as following:
-        scontrol("requeue", following.wait_saved())
+        scontrol("requeue", following.wait_paused())
         check_done(following, restarts=1)
 
 
 def test_a_power_cut(cluster: Cluster, tmp_path: Path, check_done: Callable[..., None]) -> None:
     with Following(TRIAL, tmp_path, profile()) as following:
-        [node] = cluster.job(following.wait_saved())["nodes"]
+        [node] = cluster.job(following.wait_paused())["nodes"]
         cluster.kill_node(int(node.removeprefix("node")))
         check_done(following, restarts=1)
 
@@ -98,14 +58,14 @@ def test_a_power_cut(cluster: Cluster, tmp_path: Path, check_done: Callable[...,
 def test_its_processes_killed(tmp_path: Path, check_done: Callable[..., None]) -> None:
     """As the kernel does where memory runs out."""
     with Following(TRIAL, tmp_path, profile()) as following:
-        scancel("--signal=KILL", f"{following.wait_saved()}.0")
+        scancel("--signal=KILL", f"{following.wait_paused()}.0")
         check_done(following, jobs=2)
     assert "submitting it again" in (following.folder / "log.txt").read_text()
 
 
 def test_cancelled_by_the_user(tmp_path: Path, check_done: Callable[..., None]) -> None:
     with Following(TRIAL, tmp_path, profile()) as following:
-        job = following.wait_saved()
+        job = following.wait_paused()
         scancel(job)
         with pytest.raises(Stopped, match=rf"job {job}: CANCELLED; its log: {following.folder}/job-\w+: .*again"):
             following.wait()
@@ -116,7 +76,7 @@ def test_cancelled_by_the_user(tmp_path: Path, check_done: Callable[..., None]) 
 
 def test_stopped_by_a_scheduler(cluster: Cluster, tmp_path: Path, check_done: Callable[..., None]) -> None:
     with Following(TRIAL, tmp_path, profile()) as following:
-        job = following.wait_saved()
+        job = following.wait_paused()
         following.stop()
         assert cluster.wait_over(job)["state"] == "CANCELLED"
         with pytest.raises(Stopped, match=f"job {job} was cancelled"):
@@ -133,25 +93,28 @@ def test_a_driver_that_goes_away(cluster: Cluster, tmp_path: Path, check_done: C
     with Following(TRIAL, tmp_path, profile()) as following:
         job = following.wait_job()
         if state == "RUNNING":
-            following.wait_saved()
+            following.wait_paused()
     with pytest.raises(Stopped, match=f"job {job} goes on"):
         following.wait()
     assert cluster.job(job)["state"] == state
-    if state == "PENDING":
-        scancel(blocker)
     with Following(TRIAL, tmp_path, profile()) as again:
         assert again.wait_job() == job
-        check_done(again, jobs=1 + (state == "PENDING"))
+        if state == "PENDING":
+            scancel(blocker)
+        else:
+            following.resume()
+        check_done(again, jobs=1 + (state == "PENDING"), restarts=0)
 
 
 def test_a_driver_killed_before_it_knew_the_id(tmp_path: Path, check_done: Callable[..., None]) -> None:
     with Following(TRIAL, tmp_path, profile()) as following:
-        job = following.wait_saved()
+        job = following.wait_paused()
     record = read_job(following.folder)
     assert record is not None
     write_job(following.folder, record.model_copy(update={"id": None}))
     with Following(TRIAL, tmp_path, profile()) as again:
         assert again.wait_job() == job
+        following.resume()
         check_done(again)
 
 
@@ -172,22 +135,16 @@ def test_an_answer_of_sbatch_that_is_lost(
 
 
 def test_a_controller_that_is_away(cluster: Cluster, tmp_path: Path, check_done: Callable[..., None]) -> None:
+    """Its job ends meanwhile; nothing is submitted while the queue is not known."""
     with Following(TRIAL, tmp_path, profile()) as following:
-        following.wait_saved()
+        following.wait_paused()
         cluster.stop_controller()
-        assert controller.my_jobs() is None
-        wait_for(lambda: (following.folder / "result.json").exists(), 60)
+        with pytest.raises(InputError, match="does not answer: nothing was submitted"):
+            Following(TRIAL, tmp_path / "other", profile()).__enter__()
+        following.resume()
+        wait_for((following.folder / "result.json").exists, 60)
         cluster.start_controller()
         check_done(following)
-
-
-def test_nothing_is_submitted_while_the_queue_is_not_known(cluster: Cluster, tmp_path: Path) -> None:
-    before = cluster.num_submitted()
-    cluster.stop_controller()
-    with pytest.raises(InputError, match="does not answer: nothing was submitted"):
-        Following(TRIAL, tmp_path, profile()).__enter__()
-    cluster.start_controller()
-    assert cluster.num_submitted() == before
 
 
 def test_jobs_that_lead_nowhere(cluster: Cluster, tmp_path: Path, check_done: Callable[..., None]) -> None:
@@ -220,7 +177,7 @@ def test_allocations_that_lead_nowhere(cluster: Cluster, tmp_path: Path, check_d
 
 
 def test_gpus_as_slurm_gave_them(cluster: Cluster, tmp_path: Path) -> None:
-    trial = long_trial(processes=2, resources={"gpus": 2})
+    trial = trial_of("iterand", processes=2, resources={"gpus": 2})
     seen = tmp_path / "seen"
     setup = [*profile().setup, f'echo "$CUDA_VISIBLE_DEVICES" > {seen}']
     occupied = cluster.submit("sleep 60", nodes=4, gpus_per_node=2)  # so that ours are not the first ones

@@ -12,6 +12,8 @@ from support.trial_processes import ROOT, wait_for
 
 from suite.slurm import controller
 
+pytestmark = pytest.mark.slow
+
 NOBODY = 65534
 HETEROGENEOUS = "#SBATCH --ntasks=1\n#SBATCH hetjob\n#SBATCH --ntasks=1\n"
 

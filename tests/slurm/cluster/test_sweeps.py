@@ -21,6 +21,8 @@ from suite.config.sweep_file import load_sweep
 from suite.records.ledger import Ledger
 from suite.slurm.record import read_job
 
+pytestmark = pytest.mark.slow
+
 SLURM = ("--launcher", "slurm", "--profile", "profile.yaml")
 
 
