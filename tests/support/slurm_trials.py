@@ -1,19 +1,21 @@
 """Trials as jobs of the test cluster: followed in a thread, as a driver does, and compared with quiet runs."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from support.ranks import fresh_rendezvous, on_ranks
 from support.trial_processes import (
     ROOT,
     newest_checkpoint,
     records_of,
-    start,
     trial_of,
     wait_for,
     without_volatile_fields,
@@ -29,6 +31,7 @@ from suite.slurm.site import Site
 from suite.slurm.watch import QueuePoller
 
 _ELSEWHERE = {"host", "git_commit"}  # of a record: it was made on another node; somebody may commit between two runs
+Records = tuple[dict[str, Any], list[dict[str, Any]]]
 _QUEUE_SECONDS = 0.3  # between two queries; a driver waits far longer
 TRIAL = trial_of("iterand", epochs=10)  # 200 steps, saved after each
 
@@ -39,16 +42,25 @@ def profile(**changes: Any) -> Profile:
     return Profile.model_validate({**settings, **changes})
 
 
-def run_quietly(trial: Trial, results: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The records of a trial that nothing disturbed: in this process, or in several by the local launcher."""
-    if trial.processes == 1:
-        inline.run(trial, Ledger(results).folder(trial.trial_id), data_dir=None)
+def run_quietly(trials: Sequence[Trial], results: Path) -> list[Records]:
+    """The records of trials that nothing disturbs; those of several processes all have equally many."""
+    processes, texts = trials[0].processes, [trial.model_dump_json() for trial in trials]
+    if processes == 1:
+        run_one_by_one(texts, str(results))
     else:
-        assert start(trial, results, "--launcher", "local").wait(200) == 0
-    return records(trial, results)
+        results.mkdir()
+        on_ranks(processes, run_one_by_one, results, trials=texts, results=str(results))
+    return [records(trial, results) for trial in trials]
 
 
-def records(trial: Trial, results: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def run_one_by_one(trials: list[str], results: str) -> None:
+    """Run trials in this process, or this rank's part of each."""
+    for trial in map(Trial.model_validate_json, trials):
+        with fresh_rendezvous() if trial.processes > 1 else contextlib.nullcontext():
+            inline.run(trial, Ledger(Path(results)).folder(trial.trial_id), data_dir=None)
+
+
+def records(trial: Trial, results: Path) -> Records:
     """What must be equal in two runs of a trial."""
     result, lines = records_of(Ledger(results).folder(trial.trial_id))
     result["attempts"] = [{**attempt, "host": ""} for attempt in result["attempts"]]

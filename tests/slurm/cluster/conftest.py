@@ -40,7 +40,7 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The records of TRIAL where nothing happens to it."""
-    return run_quietly(TRIAL, tmp_path_factory.mktemp("quiet"))
+    return run_quietly([TRIAL], tmp_path_factory.mktemp("quiet"))[0]
 
 
 @pytest.fixture

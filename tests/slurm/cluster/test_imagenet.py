@@ -20,8 +20,8 @@ from suite.tracking.store import store_uri
 
 pytestmark = pytest.mark.slow
 
-PHOTOS = {"train": 40, "val": 8}
-STEPS = 51  # an epoch: 204 images in batches of 4
+PHOTOS = {"train": 20, "val": 4}
+STEPS = 26  # an epoch: 102 images in batches of 4
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def preempt_inside_an_epoch(cluster: Cluster, folder: Path) -> str:
     """
     wait_for(lambda: 2 < step_of(folder) % STEPS < STEPS - 2, 120)
     pause(folder)
-    urgent = cluster.submit("sleep 4", partition="high", nodes=4, exclusive=True)
+    urgent = cluster.submit("sleep 1", partition="high", nodes=4, exclusive=True)
     cluster.wait_running(urgent)
     [newest] = folder.glob(f"attempt-*/{newest_checkpoint(folder)}")
     stream = json.loads(newest.read_bytes().split(b"\n", 2)[1])["stream"]
