@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from suite import machine
 from suite.config import InputError, Trial
 from suite.records import LOG, EpochMetrics, Result
 from suite.slurm import request
@@ -41,20 +42,29 @@ def get(name: str | None, trial: Trial, site: Site | None = None) -> Launcher:
         InputError: as ``check``.
     """
     check(name, trial, site.profile if site else None)
-    name = name or ("inline" if trial.processes == 1 else "local")
+    name = name or _default(trial)
     run: Any = importlib.import_module(f"suite.launch.{name}").run  # only inline needs torch
     launcher: Launcher = partial(run, site=site) if name == "slurm" else run
     return launcher
 
 
 def check(name: str | None, trial: Trial, profile: Profile | None = None) -> None:
-    """Raise InputError where the launcher cannot run as many processes as the trial has."""
+    """Raise InputError where the launcher cannot run as many processes as the trial has, or not on this system."""
+    name = name or _default(trial)
     if name == "inline" and trial.processes > 1:
         raise InputError(f"--launcher inline: runs 1 process, the trial has processes: {trial.processes}; use local")
+    if name == "local":
+        machine.require_linux(
+            f"--launcher local: processes: {trial.processes}", "trials of one process run inline everywhere"
+        )
     if name == "slurm":
         if profile is None:
             raise InputError("--launcher slurm: runs the trials of a sweep: python -m suite.sweep with --profile")
         request.check_fits(trial, profile)
+
+
+def _default(trial: Trial) -> str:
+    return "inline" if trial.processes == 1 else "local"
 
 
 class _TrialLog(logging.Handler):

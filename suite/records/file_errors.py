@@ -10,8 +10,9 @@ from typing import TypeVar
 from suite.config import InputError
 
 T = TypeVar("T")
+_EREMOTEIO = getattr(errno, "EREMOTEIO", errno.EIO)  # Linux alone has it
 TRANSIENT = frozenset(
-    (errno.EIO, errno.ESTALE, errno.EINTR, errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.ENOTCONN, errno.EREMOTEIO)
+    (errno.EIO, errno.ESTALE, errno.EINTR, errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.ENOTCONN, _EREMOTEIO)
 )
 _NO_SPACE, _NO_RIGHT = (errno.ENOSPC, errno.EDQUOT), (errno.EROFS, errno.EACCES, errno.EPERM)
 _TOO_MANY = (errno.EMFILE, errno.ENFILE)

@@ -2,6 +2,7 @@
 
 import platform
 import resource
+import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -70,4 +71,5 @@ def peak_memory_mb(device: torch.device) -> float:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM"))
     except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -15,6 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from suite import machine
 from suite.config import InputError
 
 _COMMANDS = ("sbatch", "squeue", "scancel", "scontrol")
@@ -66,6 +67,7 @@ class _Entry(NamedTuple):
 
 def check_slurm_available() -> None:
     """Raise InputError where this machine has no SLURM."""
+    machine.require_linux("--launcher slurm", "run it on a login node of a SLURM cluster")
     missing = [name for name in _COMMANDS if shutil.which(name) is None]
     if missing:
         raise InputError(

@@ -48,8 +48,11 @@ def _run_all(args: argparse.Namespace) -> int:
     sweeps = [(sweep, Ledger(args.results, sweep.scheduler, args.data_ids)) for sweep in cli.load_several(args)]
     profiles = [_profile(args, sweep, ledger) for sweep, ledger in sweeps]  # all mistakes before the first trial
     if len(sweeps) > 1 and not args.dry_run:  # what the last one misses is told before the first one runs
-        for sweep, ledger in sweeps:
-            _prepare_data(make_plan(sweep, ledger, retry_failed=args.retry_failed), args)
+        for (sweep, ledger), profile in zip(sweeps, profiles, strict=True):
+            plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
+            for trial in plan.to_run.values():
+                launch.check(args.launcher, trial, profile)
+            _prepare_data(plan, args)
     status = 0
     for (sweep, ledger), profile in zip(sweeps, profiles, strict=True):
         status = max(status, _sweep(sweep, ledger, args, profile))

@@ -5,7 +5,6 @@ method alone. An epoch costs the median of theirs.
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -15,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from suite import machine
 from suite.config import InputError, Trial
 from suite.records import Summary
 from suite.records.index import Index
@@ -118,7 +118,7 @@ def estimate(trials: Iterable[Trial], known: Mapping[str, CostModel], at_once: i
 
 def _fit_here(trial: Trial) -> int:
     """How many trials like this run at once on this machine."""
-    by_cpus = len(os.sched_getaffinity(0)) / trial.num_cpus
+    by_cpus = machine.num_cpus() / trial.num_cpus
     gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) or 1
     part = trial.resources.gpus
     if part:  # what is left of two GPUs makes no third place

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from suite import launch, scratch, stopping
+from suite import launch, machine, scratch, stopping
 from suite.config import InputError, Trial
 from suite.launch import lease
 from suite.launch.sweep_job import RAY_ADDRESS
@@ -277,7 +277,7 @@ def _cluster(ray: Any) -> Iterator[Path]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         own = {
-            "num_cpus": len(os.sched_getaffinity(0)),
+            "num_cpus": machine.num_cpus(),
             "include_dashboard": False,
             "object_store_memory": _OBJECT_STORE_BYTES,
             "_temp_dir": str(folder / "ray"),  # Ray opens it to everybody: the folder above stays ours

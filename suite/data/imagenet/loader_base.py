@@ -10,9 +10,9 @@ from torch import Tensor
 
 from suite.config import ImageNetSettings
 from suite.data.arrays import batch_order, rank_batch_slices
-from suite.data.imagenet.probe import num_cpus
 from suite.data.interface import SplitName
 from suite.data.sources import Ints
+from suite.machine import num_cpus
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, as every code has them
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # of random resized crops: share of the image, width / height

@@ -34,6 +34,7 @@ def make(
         return FolderData(
             files, settings, device=device, channels_last=channels_last, workers=threads, should_stop=should_stop
         )
+    tree.require_dali()
     from suite.data.imagenet.dali_loader import DaliData
 
     source = _source(settings, data, should_stop)

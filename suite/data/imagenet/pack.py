@@ -29,9 +29,9 @@ from suite import cli
 from suite.config import ImageNetSettings, InputError
 from suite.data.imagenet import manifest, shards, tree
 from suite.data.imagenet.manifest import Row
-from suite.data.imagenet.probe import num_cpus
 from suite.data.imagenet.shards import LABEL_DIGITS, Index, Member, Shard
 from suite.data.interface import SplitName
+from suite.machine import num_cpus
 from suite.records import temporary_name, write_bytes_atomic, write_text_atomic
 
 _DEFAULTS = ImageNetSettings.model_fields

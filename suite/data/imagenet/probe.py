@@ -5,7 +5,6 @@ pixels. TIFF is left out: DALI refuses some, and its library and Pillow's in one
 """
 
 import io
-import os
 import warnings
 import zlib
 from pathlib import Path
@@ -76,8 +75,3 @@ def _decode(content: bytes) -> tuple[str, str]:
             if image.format in _FORMATS:
                 image.load()
             return image.format or "?", image.mode
-
-
-def num_cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -24,7 +24,8 @@ from suite import cli
 from suite.config import InputError
 from suite.data.imagenet import manifest
 from suite.data.imagenet.manifest import Row
-from suite.data.imagenet.probe import examine, num_cpus
+from suite.data.imagenet.probe import examine
+from suite.machine import num_cpus
 
 TREES = ("train", "val")
 EMPTY = "empty class folder"

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from suite import machine
 from suite.config import ImageNetSettings, InputError
 from suite.data.imagenet import manifest, shards
 from suite.data.imagenet.manifest import FILENAME_ERRORS, Row
@@ -64,10 +65,17 @@ def list_of(settings: ImageNetSettings, data: Path) -> Path:
     return manifest.path_of(root, data / Path(settings.manifest).expanduser() if settings.manifest else None)
 
 
+def require_dali() -> None:
+    """Raise InputError where there is no NVIDIA DALI."""
+    machine.require_linux("dataset.loader: dali", "use loader: torchvision")
+    if not (find_spec("nvidia") and find_spec("nvidia.dali")):
+        raise InputError(NO_DALI)
+
+
 def check(settings: ImageNetSettings, data: Path) -> None:
     """Raise the InputError that a trial would raise, before there is one."""
-    if settings.loader == "dali" and not (find_spec("nvidia") and find_spec("nvidia.dali")):
-        raise InputError(NO_DALI)
+    if settings.loader == "dali":
+        require_dali()
     if settings.storage == "tar":
         read_shards(settings, data)
     elif settings.loader != "synthetic":
