@@ -1,1 +1,24 @@
 """From records to tables and figures. Reads the files of the trials; needs no server."""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def _foreign_suite() -> str | None:
+    """What is wrong with the package ``suite`` that is imported here; ``suite.own_code`` looks the other way."""
+    spec, own = find_spec("suite"), Path(__file__).parents[1] / "suite"
+    if spec is None:
+        return f"{own}: missing: install the suite whole"
+    found = Path(spec.origin or next(iter(spec.submodule_search_locations or ())))
+    place = found.parent if spec.submodule_search_locations and spec.origin else found
+    return (
+        None if place == own else f"{place}: shadows the package 'suite' ({own}): run from another folder, or rename it"
+    )
+
+
+if _wrong := _foreign_suite():
+    if sys.argv[0] != "-m":  # what it is while `python -m` looks for a command here
+        raise ImportError(_wrong)
+    print(_wrong, file=sys.stderr)
+    sys.exit(2)

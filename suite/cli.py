@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from suite import output
+from suite import output, own_code
 from suite.config import InputError
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.records import file_errors
@@ -80,6 +80,8 @@ def run(main: Callable[[], int], *, prints: bool = False) -> int:
 
 def _run(main: Callable[[], int]) -> int:
     try:
+        own_code.check()
+        own_code.leave_callers_folder()
         status = main()
         sys.stdout.flush()
         return status

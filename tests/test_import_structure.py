@@ -18,13 +18,14 @@ ROOMS = {  # whom each may import besides itself; suite.data means suite.data.*,
     "suite.config": set(),
     "suite.models": set(),
     "suite.machine": {"suite.config"},
+    "suite.own_code": {"suite.config"},
     "suite.stopping": set(),
     "suite.output": set(),
     "suite.scratch": set(),
     "suite.records": {"suite.config"},
     "suite.methods": {"suite.config", "suite.records"},
     "suite.slurm": {"suite.config", "suite.records", "suite.machine"},
-    "suite.cli": {"suite.config", "suite.records", "suite.output"},
+    "suite.cli": {"suite.config", "suite.records", "suite.output", "suite.own_code"},
     "suite.terminal": {"suite.config", "suite.records"},
     "suite.data": {  # methods: random streams
         "suite.config",
@@ -52,6 +53,7 @@ ROOMS = {  # whom each may import besides itself; suite.data means suite.data.*,
         "suite.stopping",
         "suite.output",
         "suite.machine",
+        "suite.own_code",
     },
     "suite.sweep": {
         "suite.config",
@@ -63,8 +65,9 @@ ROOMS = {  # whom each may import besides itself; suite.data means suite.data.*,
         "suite.output",
         "suite.terminal",
         "suite.machine",
+        "suite.own_code",
     },
-    "suite.tracking": {"suite.config", "suite.records", "suite.scratch"},
+    "suite.tracking": {"suite.config", "suite.records", "suite.scratch", "suite.own_code"},
     "analysis.statistics": {"suite.config"},
     "analysis.theory": {"suite.config"},
     "analysis.parts": {"suite.config", "suite.records", "analysis.statistics"},
@@ -102,6 +105,12 @@ MODULES = {module_of(file): file for file in FILES}
 def is_command(module: str) -> bool:
     of_analysis = module.startswith("analysis.") and module.count(".") == 1 and module not in ROOMS
     return module in COMMANDS or module.endswith(".__main__") or of_analysis
+
+
+def _is_started(module: str) -> bool:
+    """``python -m`` runs it; what has moved only prints its new name."""
+    text = MODULES[module].read_text(encoding="utf-8")
+    return '__name__ == "__main__"' in text and "raise SystemExit" not in text
 
 
 def room_of(module: str) -> str | None:
@@ -268,6 +277,13 @@ def test_a_missing_dependency_tells_how_to_install_it(missing: str, call: str, c
     assert done.returncode == 2, done.stderr
     assert done.stderr.strip().endswith(f"install it with: {cure}")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("module", [module for module in sorted(MODULES) if _is_started(module)])
+def test_a_command_is_started_by_what_looks_whose_code_there_is(module: str) -> None:
+    """``cli.run`` asks ``own_code``."""
+    guard = parse(MODULES[module]).body[-1]
+    assert ast.unparse(guard).endswith(("sys.exit(cli.run(main))", "sys.exit(cli.run(main, prints=True))"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 
+from suite import own_code
 from suite.config import InputError, Trial
 from suite.launch import logging_to
 from suite.launch.attempts import remove_attempts
@@ -204,12 +205,11 @@ def _start(command: list[str], said: Path, environment: dict[str, str]) -> subpr
 
 def _environment(rank: int, processes: int, meeting: Path) -> dict[str, str]:
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
-    root = str(Path(__file__).parents[2])  # where this very suite is imported from
     return {
         **os.environ,
         **{name: str(value) for name, value in place.items()},
         "SUITE_RENDEZVOUS": str(meeting),
         "GLOO_SOCKET_IFNAME": _LOOPBACK,
         "NCCL_SOCKET_IFNAME": _LOOPBACK,
-        "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
+        **own_code.environment(),
     }

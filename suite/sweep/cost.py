@@ -5,6 +5,7 @@ method alone. An epoch costs the median of theirs.
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -14,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from suite import machine
+from suite import machine, own_code
 from suite.config import InputError, Trial
 from suite.records import Summary
 from suite.records.index import Index
@@ -140,7 +141,8 @@ def calibrate(trials: Iterable[Trial], known: Mapping[str, CostModel], data_dir:
         raise InputError(f"processes: {several[0]}: --calibrate measures trials of one process; run one with --only")
     command = [sys.executable, "-m", "suite.train.calibrate", *([str(data_dir)] if data_dir else [])]
     settings = json.dumps([trial.model_dump(mode="json") for trial in new.values()])
-    done = subprocess.run(command, input=settings, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **own_code.environment()}
+    done = subprocess.run(command, env=environment, input=settings, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(*(done.stderr.strip().splitlines()[-1:] or ["--calibrate: ended without a word"]))
     measured = [json.loads(line) for line in done.stdout.splitlines()]

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from suite import launch, machine, scratch, stopping
+from suite import launch, machine, own_code, scratch, stopping
 from suite.config import InputError, Trial
 from suite.launch import lease
 from suite.launch.sweep_job import RAY_ADDRESS
@@ -285,8 +285,14 @@ def _cluster(ray: Any) -> Iterator[Path]:
         there = os.environ.get(RAY_ADDRESS)  # of the job that we are in
         rest = {} if there else own
         try:
-            with _hidden_from_children(signal.SIGHUP):
-                ray.init(address=there or "local", log_to_driver=False, logging_level="CRITICAL", **rest)
+            with _hidden_from_children(signal.SIGHUP), own_code.inherited():
+                ray.init(
+                    address=there or "local",
+                    log_to_driver=False,
+                    logging_level="CRITICAL",
+                    job_config=ray.job_config.JobConfig(_client_job=True),  # else workers import from our folder first
+                    **rest,
+                )
         except Exception as error:  # of many kinds, as one of its servers dies
             raise ray_monitor.RayStartError(" ".join(str(error).split())[:200]) from None
         if threading.current_thread() is threading.main_thread():  # Ray's own answer to TERM is a stack trace

@@ -1,11 +1,13 @@
 """Publishing while a sweep runs, by a process of its own: no store can delay a trial."""
 
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from suite import own_code
 from suite.config.sweep_file import Sweep
 from suite.records.ledger import Ledger
 
@@ -32,6 +34,7 @@ def _publish(label: str, ledger: Ledger, over: threading.Event) -> None:
     command = [sys.executable, "-m", "suite.tracking", "publish", str(ledger.root), "--sweep", label]
     process = subprocess.Popen(
         [*command, "--every", str(EVERY_SECONDS)],
+        env={**os.environ, **own_code.environment()},
         stdin=subprocess.PIPE,  # ends with us, however that comes about
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,  # what goes wrong is told at the end, when all is published once more

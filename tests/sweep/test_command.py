@@ -24,6 +24,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use
 
 def test_a_sweep_from_yaml_to_table_figure_and_mlflow(tmp_path: Path) -> None:
     file = write_sweep(tmp_path / "tiny.yaml")
+    for name in ("config", "matplotlib", "mlflow", "sklearn", "tabulate"):  # of the caller's, which nobody imports
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('the wrong code')")
     code, output = run_sweep(file, cwd=tmp_path)
     assert code == 0, output
     first = result_mtimes(tmp_path)

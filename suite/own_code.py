@@ -1,0 +1,66 @@
+"""Where the code that runs comes from: this very suite, here and in the processes that start from here.
+
+``python -m`` puts the caller's folder first, so what lies there is imported instead of anything of the same name.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+from suite.config import InputError
+
+ROOT = Path(__file__).parents[1]  # a checkout, a folder of installed packages, or the archive of a job
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+def check() -> None:
+    """Find the package ``analysis``, which commands import late, without importing it.
+
+    Raises:
+        InputError: it is not the one that lies beside this ``suite``.
+    """
+    spec, own = find_spec("analysis"), ROOT / "analysis"
+    if spec is None:
+        raise InputError(f"{own}: missing: install the suite whole")
+    found = Path(spec.origin or next(iter(spec.submodule_search_locations or ())))
+    place = found.parent if spec.submodule_search_locations and spec.origin else found
+    if os.path.realpath(place) != os.path.realpath(own):
+        raise InputError(f"{place}: shadows the suite's own package 'analysis' ({own}): {_cure(place)}")
+
+
+def _cure(place: Path) -> str:
+    with suppress(OSError):
+        if place.parent == Path.cwd():
+            return "run from another folder, or rename it"
+    return "take it out of PYTHONPATH or of the environment"
+
+
+def leave_callers_folder() -> None:
+    """Import nothing more from the folder where ``python -m`` was called, unless this suite itself lies there."""
+    with suppress(OSError):  # the folder is gone
+        if not sys.flags.safe_path and sys.path[0] in ("", os.getcwd()) and not ROOT.samefile(sys.path[0] or "."):
+            del sys.path[0]
+
+
+def environment() -> dict[str, str]:
+    """The variables with which a new Python imports this very suite, whatever lies in the folder where it starts."""
+    given = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    own = [] if ROOT.name in _INSTALLED else [str(ROOT)]  # found there anyway, and after the standard library
+    return {"PYTHONPATH": os.pathsep.join(dict.fromkeys([*own, *given])), "PYTHONSAFEPATH": "1"}
+
+
+@contextmanager
+def inherited() -> Iterator[None]:
+    """Processes that start while this is entered have the variables of ``environment``."""
+    changed = environment()
+    before = {name: os.environ[name] for name in changed if name in os.environ}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for name in changed:
+            os.environ.pop(name, None)
+        os.environ.update(before)
