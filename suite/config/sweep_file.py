@@ -194,12 +194,12 @@ def find_trial(trial_id: str, folder: Path) -> Trial:
 
 
 def _read(path: Path) -> tuple[Path, str]:
-    if not path.exists() and (_SHIPPED / path.name).exists():
-        path = _SHIPPED / path.name
+    shipped = {file.name: file for file in _SHIPPED.rglob("*.yaml")}
+    path = path if path.exists() else shipped.get(path.name, path)
     try:
         return path, path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        there = sorted({p.name for folder in (path.parent, _SHIPPED) for p in folder.glob("*.yaml")})
+        there = sorted({*shipped, *(file.name for file in path.parent.glob("*.yaml"))})
         raise InputError(f"{path}: no such file; there are: {', '.join(there) or 'no .yaml files'}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text: {error}") from None

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from support.sweep_files import AXES, GOOD, GRID, RANGE, TWICE, Load, Problems, only, values
 
-from suite.config import Trial, identity, sweep_file
+from suite.config import InputError, Trial, identity, sweep_file
 from suite.config.sweep_file import load_sweep
 
 
@@ -137,12 +137,16 @@ def test_the_resolved_trials_are_the_same_sweep(load: Load) -> None:
 
 def test_a_shipped_sweep_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own.yaml").write_text(GOOD)
-    (tmp_path / "shipped").mkdir()
-    for name in ("own", "other"):
+    (tmp_path / "shipped" / "study").mkdir(parents=True)
+    for name in ("own", "other", "study/third"):
         (tmp_path / "shipped" / f"{name}.yaml").write_text(GOOD.replace("name: t", "name: shipped"))
     monkeypatch.setattr(sweep_file, "_SHIPPED", tmp_path / "shipped")
     assert load_sweep(tmp_path / "own.yaml").name == "t"
     assert load_sweep(tmp_path / "sweeps" / "other.yaml").path == tmp_path / "shipped" / "other.yaml"
+    for asked in ("third.yaml", "sweeps/study/third.yaml"):
+        assert load_sweep(tmp_path / asked).path == tmp_path / "shipped" / "study" / "third.yaml"
+    with pytest.raises(InputError, match=r"no such file; there are: other.yaml, own.yaml, third.yaml$"):
+        load_sweep(tmp_path / "none.yaml")
 
 
 def test_the_default_sweep(repository: Path) -> None:
