@@ -4,16 +4,15 @@ The points are those between which a crash could lose or double something. Each 
 that has torch loaded already: so a death costs a tenth of a second.
 """
 
-import importlib
-import multiprocessing
+import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import trial_processes
+from support.forked import fork_server
 
 from suite import methods
 from suite.config import Trial
@@ -45,45 +44,16 @@ POINTS: dict[str, Death] = {
 }
 
 
-def run(trial: dict[str, Any], folder: Path, deaths: list[Death]) -> None:
-    """In a process of its own: run the trial, dying at the first of ``deaths``."""
-    from suite.config import Trial
-    from suite.launch import inline
-
-    for death in deaths:
-        die_after(*death)
-    inline.run(Trial.model_validate(trial), folder, data_dir=None)
-
-
-def die_after(module: str, name: str, count: int, ending: str) -> None:
-    """Make the process die after ``count`` calls; instead of the first, where that is 0."""
-    owner: Any = importlib.import_module(module)
-    *outer, last = name.split(".")
-    for part in outer:
-        owner = getattr(owner, part)
-    original: Callable[..., Any] = getattr(owner, last)
-    calls = 0
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += str(args[-1] if args else "").endswith(ending)
-        value = original(*args, **kwargs) if count else None
-        if calls >= count:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return value
-
-    setattr(owner, last, staticmethod(counted) if isinstance(vars(owner).get(last), classmethod) else counted)
-
-
-def run_apart(trial: Trial, folder: Path, *deaths: Death) -> int | None:
-    """Exit status of ``run`` in a process of its own: -9 where it died."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch._dynamo", "sklearn.datasets", "suite.train.loop", "suite.launch.inline"])
-    process = context.Process(target=run, args=(trial.model_dump(mode="json"), folder, list(deaths)))
-    process.start()
-    process.join(240)  # in seconds: the machine may be busy
-    process.kill()
-    return process.exitcode
+def run_apart(trial: Trial, folder: Path, *deaths: Death) -> int:
+    """Exit status of the trial in a process of its own: -9 where it died."""
+    folder.mkdir(exist_ok=True)
+    arguments = ["support.dying_trial", trial.model_dump_json(), str(folder), json.dumps(deaths)]
+    with open(os.devnull, "r+b") as null:
+        process = fork_server().start(arguments, dict(os.environ), folder.parent, [null, null, 2])
+    try:
+        return process.wait(240)  # in seconds: the machine may be busy
+    finally:
+        process.kill()
 
 
 @pytest.fixture(scope="module")

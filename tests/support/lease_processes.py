@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from support.trial_processes import ROOT, wait_for
+from support.forked import PYTHON_PATH, ROOT, ForkedProcess, fork_server
+from support.trial_processes import wait_for
 
 from suite.launch.lease import Owner
 
-OBEY = Path(__file__).with_name("lease_child.py")
 BEAT = 0.05
 
 
@@ -25,24 +25,27 @@ class Process:
     """Another process, which does with leases as it is told."""
 
     def __init__(self, *, beat: float = BEAT, prefix: tuple[str, ...] = ()) -> None:
-        self.popen = subprocess.Popen(
-            [*prefix, sys.executable, OBEY, str(beat)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        """``prefix``: a command that runs Python; without one the process is forked."""
+        (their_input, our_output), (our_input, their_output) = os.pipe(), os.pipe()
+        self._input, self._output = os.fdopen(our_input), os.fdopen(our_output, "w")
+        arguments, environment = ["support.lease_child", str(beat)], {**os.environ, "PYTHONPATH": PYTHON_PATH}
+        self.popen: subprocess.Popen[bytes] | ForkedProcess
+        if prefix:
+            command = [*prefix, sys.executable, "-m", *arguments]
+            self.popen = subprocess.Popen(command, env=environment, stdin=their_input, stdout=their_output)
+        else:
+            self.popen = fork_server().start(arguments, environment, ROOT, [their_input, their_output, 2])
+        os.close(their_input)
+        os.close(their_output)
         self.pid = self.popen.pid
 
     def begin(self, *words: object) -> None:
         """Tell it what to do."""
-        assert self.popen.stdin
-        print(*words, file=self.popen.stdin, flush=True)
+        print(*words, file=self._output, flush=True)
 
     def answer(self) -> str:
-        """What came of it."""
-        assert self.popen.stdout
-        return self.popen.stdout.readline().strip()
+        """What came of it; nothing from one that is dead."""
+        return self._input.readline().strip()
 
     def __call__(self, *words: object) -> str:
         self.begin(*words)
@@ -52,6 +55,13 @@ class Process:
         """End it as the kernel does when memory runs out."""
         self.popen.kill()
         self.popen.wait()
+
+    def close(self) -> None:
+        """Kill it, and close what led to it."""
+        self.kill()
+        self._input.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._output.close()
 
     def stop(self) -> None:
         """SIGSTOP, and wait until it stands."""

@@ -11,16 +11,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from support import trial_processes
+from support.forked import PYTHON_PATH, ROOT, ForkedProcess, fork_server
 
 from suite.config import Trial
 from suite.train import distributed
 from suite.train.distributed import Group
 
-ROOT = Path(__file__).parents[2]
 LOOPBACK = {"linux": "lo"}.get(sys.platform, "lo0")
 CPU = torch.device("cpu")
 STARTERS = ("RANK", "LOCAL_", "WORLD_SIZE", "MASTER_", "SLURM_", "TORCHELASTIC_", "SUITE_", "GROUP_", "ROLE_")
@@ -31,6 +31,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 VOLATILE_FIELDS = trial_processes.VOLATILE_FIELDS | {"git_commit"}  # somebody may commit between two runs
 _meetings = itertools.count()
+Process = subprocess.Popen[bytes] | ForkedProcess
 
 
 def settings_of(method: str, **changes: Any) -> dict[str, Any]:
@@ -57,8 +58,7 @@ def without_times(record: dict[str, Any]) -> dict[str, Any]:
 def environment(**more: object) -> dict[str, str]:
     """That of this process without what starters of processes leave in it, and with more."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(STARTERS)}
-    path = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
-    return {**kept, "PYTHONPATH": path, **{name: str(value) for name, value in more.items()}}
+    return {**kept, "PYTHONPATH": PYTHON_PATH, **{name: str(value) for name, value in more.items()}}
 
 
 def on_ranks(world_size: int, function: Callable[..., Any], scratch: Path, **arguments: Any) -> list[Any]:
@@ -74,22 +74,32 @@ def on_ranks(world_size: int, function: Callable[..., Any], scratch: Path, **arg
         for rank in range(world_size)
     ]
     module = ".".join(Path(inspect.getfile(function)).relative_to(ROOT / "tests").with_suffix("").parts)
-    target = [module, function.__name__, json.dumps(arguments)]
-    run_together([[__file__, *target, str(path)] for path in found], places, scratch)
+    target = ["support.ranks", module, function.__name__, json.dumps(arguments)]
+
+    def start(rank: int, null: IO[bytes], said: IO[bytes]) -> ForkedProcess:
+        return fork_server().start([*target, str(found[rank])], places[rank], ROOT, [null, said, said])
+
+    _run_together(start, world_size, scratch)
     return [torch.load(path, weights_only=True) for path in found]
 
 
-def run_together(
-    commands: Sequence[Sequence[str]], environments: Sequence[dict[str, str]], folder: Path, *, timeout: float = 120
-) -> None:
+def run_together(commands: Sequence[Sequence[str]], environments: Sequence[dict[str, str]], folder: Path) -> None:
     """Run Python once with each command, all at a time. Where one fails, the others are not waited for."""
-    said = [(folder / f"said-{number}.txt").open("w+") for number in range(len(commands))]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, *command], env=env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out
-        )
-        for command, env, out in zip(commands, environments, said, strict=True)
-    ]
+
+    def start(number: int, null: IO[bytes], said: IO[bytes]) -> subprocess.Popen[bytes]:
+        command = [sys.executable, *commands[number]]
+        return subprocess.Popen(command, env=environments[number], cwd=ROOT, stdin=null, stdout=said, stderr=said)
+
+    _run_together(start, len(commands), folder)
+
+
+def _run_together(start: Callable[..., Process], count: int, folder: Path, *, timeout: float = 120) -> None:
+    paths = [folder / f"said-{number}.txt" for number in range(count)]
+    processes = []
+    with open(os.devnull, "rb") as null:
+        for number, path in enumerate(paths):
+            with path.open("wb") as said:
+                processes.append(start(number, null, said))
     end = time.monotonic() + timeout
     try:
         while any(process.poll() is None for process in processes):
@@ -102,10 +112,8 @@ def run_together(
         for process in processes:
             process.kill()
             process.wait()
-    words = [Path(out.name).read_text() for out in said]
-    for out in said:
-        out.close()
-    assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(words)
+    words = "\n".join(path.read_text() for path in paths)
+    assert [process.returncode for process in processes] == [0] * count, words
 
 
 @contextmanager
@@ -135,5 +143,4 @@ def _main(module: str, name: str, arguments: str, path: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.modules["ranks"] = sys.modules["__main__"]  # the test module means this one
     _main(*sys.argv[1:])

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from support.forked import ROOT, ForkedProcess, ForkServer, fork_server
+
 from suite.config import Trial
 from suite.records import DENSE, TICKET, newest_attempt, read_metrics, read_result
 from suite.records.ledger import Ledger
 
-ROOT = Path(__file__).parents[2]
 # Times, rates and memory: what the records of two equal runs may differ in.
 VOLATILE_FIELDS = {"seconds", "started_at", "peak_memory_mb", "timestamp", "images_per_second", "wait_share"}
 METHODS: dict[str, dict[str, Any]] = {
@@ -44,15 +45,26 @@ def start(
     trial: Trial, results: Path, *flags: str, stdout: int = subprocess.DEVNULL, session: bool = False
 ) -> subprocess.Popen[bytes]:
     """``python -m suite.train``, as a user would: its records go into ``results``."""
-    config = results / f"{trial.trial_id}.json"
-    config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text(json.dumps(trial.model_dump(mode="json")))
-    command = [sys.executable, "-m", "suite.train", str(config), "--results", str(results), *flags]
+    command = [sys.executable, "-m", *_arguments(trial, results, *flags)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with (results / "said.txt").open("a") as said:
         return subprocess.Popen(
             command, env=environment, stdout=stdout, stderr=said, cwd=results, start_new_session=session
         )
+
+
+def fork(trial: Trial, results: Path, *flags: str, server: ForkServer | None = None) -> ForkedProcess:
+    """As ``start``, but forked from a process that has the suite loaded: it trains two seconds earlier."""
+    arguments = _arguments(trial, results, *flags)
+    with open(os.devnull, "r+b") as null, (results / "said.txt").open("ab") as said:
+        return (server or fork_server()).start(arguments, dict(os.environ), results, [null, null, said])
+
+
+def _arguments(trial: Trial, results: Path, *flags: str) -> list[str]:
+    config = results / f"{trial.trial_id}.json"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(json.dumps(trial.model_dump(mode="json")))
+    return ["suite.train", str(config), "--results", str(results), *flags]
 
 
 def folder_of(trial: Trial, results: Path) -> Path:

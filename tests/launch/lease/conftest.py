@@ -1,6 +1,5 @@
 """What the tests of leases share: a trial's folder, and other processes."""
 
-import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,7 @@ def start() -> Iterator[Callable[..., Process]]:
 
     yield start
     for process in processes:
-        process.kill()
-        for pipe in (process.popen.stdin, process.popen.stdout):
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()  # type: ignore[union-attr]
+        process.close()
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +36,4 @@ def crowd() -> Iterator[list[Process]]:
     assert [process.answer() for process in processes] == ["ready"] * 8
     yield processes
     for process in processes:
-        process.kill()
-        process.popen.stdin.close()  # type: ignore[union-attr]
-        process.popen.stdout.close()  # type: ignore[union-attr]
+        process.close()

@@ -3,7 +3,8 @@
 ``--hits 100`` plays a hundred rounds of each kind.
 """
 
-import multiprocessing
+import json
+import os
 import random
 import signal
 import time
@@ -14,47 +15,30 @@ from typing import Any
 
 import pytest
 from support import trial_processes
-from support.stale_names import StaleNames, build_passthrough, mounted
+from support.forked import ROOT, ForkedProcess, fork_server
+from support.stale_names import build_passthrough, mounted
 from support.trial_processes import wait_for
 
-from suite.launch.lease import Busy, TakenOver
 from suite.records import newest_attempt, newest_checkpoint, read_metrics, read_result
+from suite.stopping import EXIT_TAKEN_OVER
 
 EPOCHS = 6
 STEPS = 20 * EPOCHS  # 1,257 images in batches of 64
-FINAL, TAKEN_OVER, BUSY = 0, 76, 2
+FINAL, TAKEN_OVER = 0, EXIT_TAKEN_OVER
 Places = tuple[Path, Path, Path]  # the folder of results on its own disk, and as each owner sees it
 
 
-def run(trial: dict[str, Any], folder: Path, take_over: bool, caching: Path | None) -> None:
-    """In a process of its own: run a trial, and leave with a status that says how it went."""
-    from suite.config import Trial
-    from suite.launch import inline
-
-    if caching:
-        StaleNames(caching).patch()
-    try:
-        inline.run(Trial.model_validate(trial), folder, data_dir=None, take_over=take_over)
-    except TakenOver:
-        raise SystemExit(TAKEN_OVER) from None
-    except Busy:
-        raise SystemExit(BUSY) from None
-
-
-def start(folder: Path, *, take_over: bool = False, caching: Path | None = None) -> Any:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch._dynamo", "sklearn.datasets", "suite.train.loop", "suite.launch.inline"])
-    trial = trial_processes.trial_of("iterand", epochs=EPOCHS).model_dump(mode="json")
-    process = context.Process(target=run, args=(trial, folder, take_over, caching))
-    process.start()
-    return process
+def start(folder: Path, *, take_over: bool = False, caching: Path | None = None) -> ForkedProcess:
+    trial = trial_processes.trial_of("iterand", epochs=EPOCHS)
+    arguments = ["support.stale_trial", trial.model_dump_json(), str(folder), json.dumps(take_over), str(caching or "")]
+    with open(os.devnull, "r+b") as null:
+        return fork_server().start(arguments, dict(os.environ), ROOT, [null, null, 2])
 
 
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("quiet") / "trial"
-    process = start(folder)
-    process.join(120)
+    assert start(folder).wait(120) == FINAL
     return trial_processes.records_of(folder)
 
 
@@ -97,12 +81,10 @@ def play(places: Places, name: str, chance: random.Random, *, pauses: bool) -> t
         trial_processes.signal_processes([first.pid], signal.SIGSTOP)
     second = start(two / name, take_over=True)
     if pauses:
-        wait_for(lambda: newest_attempt(real / name) != held or second.exitcode is not None)
+        wait_for(lambda: newest_attempt(real / name) != held or second.poll() is not None)
         time.sleep(chance.uniform(0, 0.5))
         trial_processes.signal_processes([first.pid], signal.SIGCONT)
-    for process in (first, second):
-        process.join(120)
-    return first.exitcode, second.exitcode
+    return first.wait(120), second.wait(120)
 
 
 def assert_whole(folder: Path, quiet: Any) -> None:
@@ -111,9 +93,9 @@ def assert_whole(folder: Path, quiet: Any) -> None:
     assert not trial_processes.unexpected_files(folder)
 
 
-def steps_of(folder: Path, process: Any) -> int:
+def steps_of(folder: Path, process: ForkedProcess) -> int:
     """Steps that are saved; a million at the end of the process."""
-    if process.exitcode is not None or read_result(folder) is not None:
+    if process.poll() is not None or read_result(folder) is not None:
         return 10**6
     name = newest_checkpoint(folder)
     return int(name.split("-")[1].split(".")[0]) if name else -1

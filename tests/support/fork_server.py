@@ -1,0 +1,78 @@
+"""A process that has torch and the suite loaded, and forks others that run a module each (see forked.py)."""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+from typing import Any
+
+from suite import methods
+from suite.records import source_code
+
+LOADED = (
+    "pytest",
+    "safetensors.torch",
+    "suite.cli",
+    "suite.data.known_ids",
+    "suite.launch.local",
+    "suite.tickets",
+    *(f"suite.methods.{name}" for name in methods.names()),
+)
+
+
+def serve(connection: socket.socket) -> dict[str, Any]:
+    """Fork for each request, until nobody can make one; in the process that is to do it, return the request."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a keeper ended
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        text, fds, *_ = socket.recv_fds(connection, 1 << 20, 4)
+        if not text:
+            os._exit(0)
+        if not os.fork():
+            connection.close()
+            return keep(json.loads(text), *fds)
+        for fd in fds:
+            os.close(fd)
+
+
+def keep(request: dict[str, Any], status: int, *standard: int) -> dict[str, Any]:
+    """Fork, write the pid and, in the end, the exit status of the new process; there return with the request."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if pid := os.fork():
+        for fd in standard:
+            os.close(fd)
+        with contextlib.suppress(BrokenPipeError):  # nobody asks any more
+            os.write(status, f"{pid}\n".encode())
+            os.write(status, f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
+        os._exit(0)
+    os.close(status)
+    for number, fd in enumerate(standard):
+        os.dup2(fd, number)
+        os.close(fd)
+    return request
+
+
+def become(arguments: list[str], environment: dict[str, str], folder: str, session: bool) -> None:
+    """Be the process that ``python -m`` makes of these arguments."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if session:
+        os.setsid()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = arguments
+    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    for name in LOADED:
+        importlib.import_module(name)
+    source_code.code_id(), source_code.git_commit()  # each process would find them out for itself
+    assert os.listdir("/proc/self/task") == [str(os.getpid())], "a process with threads must not fork"
+    gc.freeze()
+    become(**serve(socket.socket(fileno=int(sys.argv[1]))))
