@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.trial_processes import folder_of, newest_checkpoint, start, trial_of, wait_for
+from support.trial_processes import folder_of, fork, newest_checkpoint, start, trial_of, wait_for
 
 from suite.config import Trial
 from suite.launch import inline
@@ -36,7 +36,7 @@ def result_of(folder: Path) -> Result:
 @needs_other_instructions
 def test_another_process_with_other_instructions_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first one runs without the vector instructions that the second one has."""
-    longer = trial(epochs=100)
+    longer = trial(epochs=20)
     with monkeypatch.context() as patch:
         patch.setenv("ATEN_CPU_CAPABILITY", "default")
         first = start(longer, tmp_path)
@@ -44,7 +44,7 @@ def test_another_process_with_other_instructions_resumes(tmp_path: Path, monkeyp
         wait_for(lambda: newest_checkpoint(folder) > "checkpoint-0000000030")
         first.send_signal(signal.SIGTERM)
         assert first.wait(timeout=60) == 75
-    assert start(longer, tmp_path).wait(timeout=300) == 0
+    assert fork(longer, tmp_path).wait(timeout=300) == 0
     result = result_of(folder)
     begun, resumed = result.attempts
     assert (begun.epoch, begun.step, begun.devices) == (0, 0, [OTHER])

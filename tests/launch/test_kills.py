@@ -105,7 +105,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Trial], Any]:
     def records(trial: Trial) -> Any:
         if trial.trial_id not in found:
             results = tmp_path_factory.mktemp("quiet")
-            assert trial_processes.start(trial, results).wait(120) == 0
+            assert trial_processes.fork(trial, results).wait(120) == 0
             found[trial.trial_id] = trial_processes.records_of(trial_processes.folder_of(trial, results))
         return found[trial.trial_id]
 
@@ -137,13 +137,13 @@ def test_a_trial_that_two_owners_claim_has_one_result(quiet: Callable[[Trial], A
     """The first is stopped by SIGSTOP, taken over, and goes on when the second is done or in the midst of it."""
     trial = trial_of("iterand", 1)
     folder = trial_processes.folder_of(trial, tmp_path)
-    first = trial_processes.start(trial, tmp_path)
+    first = trial_processes.fork(trial, tmp_path)
     try:
         trial_processes.wait_for(lambda: trial_processes.newest_checkpoint(folder))
         first.send_signal(signal.SIGSTOP)
         attempt = newest_attempt(folder)
         assert attempt is not None
-        second = trial_processes.start(trial, tmp_path, "--take-over")
+        second = trial_processes.fork(trial, tmp_path, "--take-over")
         try:
             trial_processes.wait_for(lambda: newest_attempt(folder) != attempt)
             first.send_signal(signal.SIGCONT)
@@ -166,11 +166,11 @@ def written(folder: Path) -> dict[str, int]:
 def test_an_owner_that_wakes_when_all_is_over_touches_no_record(quiet: Callable[[Trial], Any], tmp_path: Path) -> None:
     trial = trial_of("iterand", 1)
     folder = trial_processes.folder_of(trial, tmp_path)
-    first = trial_processes.start(trial, tmp_path)
+    first = trial_processes.fork(trial, tmp_path)
     try:
         trial_processes.wait_for(lambda: trial_processes.newest_checkpoint(folder))
         first.send_signal(signal.SIGSTOP)
-        assert trial_processes.start(trial, tmp_path, "--take-over").wait(60) == 0
+        assert trial_processes.fork(trial, tmp_path, "--take-over").wait(60) == 0
         before = written(folder)
         first.send_signal(signal.SIGCONT)
         assert first.wait(trial_processes.LONGEST_SECONDS) == EXIT_TAKEN_OVER
@@ -184,10 +184,10 @@ def test_an_owner_that_wakes_when_all_is_over_touches_no_record(quiet: Callable[
 def test_a_trial_that_somebody_runs_is_not_run_twice(tmp_path: Path) -> None:
     """The second caller waits for the first; then there is nothing left to do."""
     trial = trial_of("weights", 1)
-    first = trial_processes.start(trial, tmp_path)
+    first = trial_processes.fork(trial, tmp_path)
     try:
         trial_processes.wait_for(lambda: newest_attempt(trial_processes.folder_of(trial, tmp_path)))
-        assert trial_processes.start(trial, tmp_path).wait(60) == 0
+        assert trial_processes.fork(trial, tmp_path).wait(60) == 0
         assert first.wait(trial_processes.LONGEST_SECONDS) == 0  # both leave at once
     finally:
         first.kill()

@@ -4,16 +4,15 @@ import errno
 import functools
 import os
 import re
+import signal
 import stat
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.checkpoint_states import IDENTITY, save, state_of, step_read
 from support.disks import fill, list_names
-from support.trial_processes import ROOT
+from support.forked import fork_server
 
 from suite.train import checkpoint
 
@@ -83,48 +82,16 @@ def test_a_full_disk_and_a_checkpoint_that_torch_writes_at_once(disk: Callable[[
     assert step_read(folder) == 1
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import torch
-from suite.train import checkpoint
-torch.set_num_threads(1)
-fsync = os.fsync
-def save(folder, when):
-    def die(descriptor):
-        fsync(descriptor)
-        os.kill(os.getpid(), signal.SIGKILL)
-    if when != "before the name":
-        signal.setitimer(signal.ITIMER_REAL, float(when))  # nobody catches its signal
-    for step in range(1, 100_000):
-        if (step, when) == (4, "before the name"):
-            os.fsync = die
-        tensors = [torch.full((20000,), float(step)), torch.full((3, 20000), step)]
-        checkpoint.save(folder, {"step": step, "tensors": tensors}, step=step, identity=eval(sys.argv[1]))
-        print(step, file=told, flush=True)
-for folder, when in zip(sys.argv[2::2], sys.argv[3::2]):
-    with open(folder + ".told", "w") as told:
-        pid = os.fork()
-        if not pid:
-            save(Path(folder), when)
-    os.waitpid(pid, 0)
-    print(pid)
-"""
-
-
 def test_a_process_that_is_killed_while_it_saves(tmp_path: Path) -> None:
     """At one chosen moment, and at many that nobody chose."""
     moments = {tmp_path / "first": "before the name", **{tmp_path / str(i): 0.01 + i / 200 for i in range(12)}}
     for folder in moments:
         folder.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, repr(IDENTITY), *(str(word) for pair in moments.items() for word in pair)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    assert done.stdout
+    for folder, when in moments.items():
+        arguments = ["support.killed_saver", str(folder), str(when)]
+        with open(os.devnull, "rb") as null, folder.with_suffix(".told").open("wb") as told:
+            process = fork_server().start(arguments, dict(os.environ), tmp_path, [null, told, 2])
+        assert process.wait(60) in (-signal.SIGKILL, -signal.SIGALRM)
     left = list_names(tmp_path / "first")
     assert re.fullmatch(r"\.checkpoint-0000000004\.pt\.[0-9a-f]{16}", left[0])
     assert left[1:] == ["checkpoint-0000000002.pt", "checkpoint-0000000003.pt"]
