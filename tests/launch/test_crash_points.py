@@ -4,9 +4,11 @@ The points are those between which a crash could lose or double something. Each 
 that has torch loaded already: so a death costs a tenth of a second.
 """
 
+import functools
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,10 @@ POINTS: dict[str, Death] = {
 }
 
 
+FAST = ("a checkpoint named", "result published")
+Quiet = Callable[[str], Any]
+
+
 def run_apart(trial: Trial, folder: Path, *deaths: Death) -> int:
     """Exit status of the trial in a process of its own: -9 where it died."""
     folder.mkdir(exist_ok=True)
@@ -57,34 +63,39 @@ def run_apart(trial: Trial, folder: Path, *deaths: Death) -> int:
 
 
 @pytest.fixture(scope="module")
-def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The records of each method, undisturbed."""
-    found = {}
-    for method in methods.names():
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Quiet:
+    """The records of a method, undisturbed."""
+
+    @functools.cache
+    def records(method: str) -> Any:
         folder = tmp_path_factory.mktemp(method)
         assert run_apart(trial_processes.trial_of(method), folder) == 0
-        found[method] = trial_processes.records_of(folder)
-    return found
+        return trial_processes.records_of(folder)
+
+    return records
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_a_trial_that_dies_at_a_point_ends_as_if_it_had_not(quiet: dict[str, Any], tmp_path: Path, point: str) -> None:
+@pytest.mark.parametrize(
+    "point", [pytest.param(each, marks=() if each in FAST else pytest.mark.slow) for each in POINTS]
+)
+def test_a_trial_that_dies_at_a_point_ends_as_if_it_had_not(quiet: Quiet, tmp_path: Path, point: str) -> None:
     method = methods.names()[list(POINTS).index(point) % len(methods.names())]
     trial, folder = trial_processes.trial_of(method), tmp_path / "trial"
     assert run_apart(trial, folder, POINTS[point]) == -signal.SIGKILL
     assert run_apart(trial, folder) == 0
-    assert trial_processes.records_of(folder) == quiet[method]
+    assert trial_processes.records_of(folder) == quiet(method)
     assert trial_processes.unexpected_files(folder) == []
 
 
+@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("method", methods.names())
-def test_a_trial_that_dies_again_and_again(quiet: dict[str, Any], tmp_path: Path, method: str) -> None:
+def test_a_trial_that_dies_again_and_again(quiet: Quiet, tmp_path: Path, method: str) -> None:
     trial, folder = trial_processes.trial_of(method), tmp_path / "trial"
     deaths = 0
     while run_apart(trial, folder, ("suite.train.loop", "train_step", 7, "")):
         deaths += 1
         assert deaths < 10
     assert deaths == 6  # each goes 6 steps further: the 7th dies unsaved
-    assert trial_processes.records_of(folder) == quiet[method]
+    assert trial_processes.records_of(folder) == quiet(method)
     assert trial_processes.unexpected_files(folder) == []

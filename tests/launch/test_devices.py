@@ -33,6 +33,7 @@ def result_of(folder: Path) -> Result:
     return found
 
 
+@pytest.mark.slow
 @needs_other_instructions
 def test_another_process_with_other_instructions_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first one runs without the vector instructions that the second one has."""

@@ -76,6 +76,7 @@ def command(server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("call", "number"), [("open", errno.ESTALE), ("read", errno.EIO)])
 def test_a_checkpoint_that_is_read_at_the_second_try(
     tmp_path: Path, command: Command, library: Path, quiet: Path, call: str, number: int
@@ -112,11 +113,11 @@ def test_a_checkpoint_that_cannot_be_read_stays(tmp_path: Path, command: Command
 @pytest.mark.parametrize(
     ("call", "name", "number", "times"),
     [
-        ("open", "metrics.jsonl", errno.ESTALE, 1),
-        ("fsync", "metrics.jsonl", errno.EIO, 1),
         ("write", "metrics.jsonl", errno.EIO, 3),  # first half a line, then half a file, twice
-        ("write", "result.json", errno.EIO, 1),
-        ("fsync", "network.ticket", errno.EIO, 1),
+        pytest.param("open", "metrics.jsonl", errno.ESTALE, 1, marks=pytest.mark.slow),
+        pytest.param("fsync", "metrics.jsonl", errno.EIO, 1, marks=pytest.mark.slow),
+        pytest.param("write", "result.json", errno.EIO, 1, marks=pytest.mark.slow),
+        pytest.param("fsync", "network.ticket", errno.EIO, 1, marks=pytest.mark.slow),
     ],
 )
 def test_records_that_are_written_at_the_second_try(
@@ -138,6 +139,7 @@ def test_records_that_are_written_at_the_second_try(
     assert unexpected_files(folder) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.EIO, errno.EDQUOT])
 def test_records_that_cannot_be_written_leave_the_trial_unfinished(
     tmp_path: Path, command: Command, library: Path, quiet: Path, number: int
@@ -154,6 +156,7 @@ def test_records_that_cannot_be_written_leave_the_trial_unfinished(
     assert records_of(folder) == records_of(quiet)
 
 
+@pytest.mark.slow
 def test_a_result_that_cannot_be_read(tmp_path: Path, command: Command, library: Path) -> None:
     folder = folder_of(trial(), tmp_path)
     result = inline.run(trial(), folder, data_dir=None)
@@ -164,6 +167,7 @@ def test_a_result_that_cannot_be_read(tmp_path: Path, command: Command, library:
     assert read_result(folder) == result and not (folder / FAILURE).exists()
 
 
+@pytest.mark.slow
 def test_a_rank_that_cannot_read_its_images(tmp_path: Path, command: Command, library: Path) -> None:
     """Rank 0, which writes the records, hears of it from a broken connection alone."""
     failing = failing_files.environment(library, "open", "digits.csv.gz", errno.EIO) | {"FAILING_RANK": "1"}
@@ -174,6 +178,7 @@ def test_a_rank_that_cannot_read_its_images(tmp_path: Path, command: Command, li
     assert f"digits.csv.gz: {os.strerror(errno.EIO)}: the trial is unfinished: wait until" in said.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_log_that_cannot_be_written_stops_no_trial(
     tmp_path: Path, command: Command, library: Path, quiet: Path
 ) -> None:

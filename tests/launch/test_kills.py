@@ -112,6 +112,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Trial], Any]:
     return records
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("method", methods.names())
@@ -163,6 +164,7 @@ def written(folder: Path) -> dict[str, int]:
     return {name: (folder / name).stat().st_mtime_ns for name in ("metrics.jsonl", "result.json")}
 
 
+@pytest.mark.slow
 def test_an_owner_that_wakes_when_all_is_over_touches_no_record(quiet: Callable[[Trial], Any], tmp_path: Path) -> None:
     trial = trial_of("iterand", 1)
     folder = trial_processes.folder_of(trial, tmp_path)
@@ -181,6 +183,7 @@ def test_an_owner_that_wakes_when_all_is_over_touches_no_record(quiet: Callable[
     assert trial_processes.records_of(folder) == quiet(trial)
 
 
+@pytest.mark.slow
 def test_a_trial_that_somebody_runs_is_not_run_twice(tmp_path: Path) -> None:
     """The second caller waits for the first; then there is nothing left to do."""
     trial = trial_of("weights", 1)

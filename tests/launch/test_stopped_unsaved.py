@@ -15,6 +15,7 @@ from suite.stopping import Stopped
 LOST = r"stopped at step \d+; not saved \(No space left on device\): the same command resumes from the first epoch"
 
 
+@pytest.mark.slow
 def test_ranks_that_stop_on_a_full_disk(disk: Callable[[int], Path], capfd: pytest.CaptureFixture[str]) -> None:
     """All ranks say what rank 0 knows, and so does the process that started them."""
     folder = disk(400) / "x"

@@ -1,6 +1,6 @@
 """What ranks do in the tests of exactness, and one process to compare: they run the same functions.
 
-``run_two_rank_jobs`` and ``run_four_rank_jobs`` are what ``ranks.on_ranks`` calls.
+``run_jobs``, ``run_two_rank_jobs`` and ``run_four_rank_jobs`` are what ``ranks.on_ranks`` calls.
 """
 
 import gc
@@ -83,12 +83,18 @@ def record(settings: dict[str, Any], num_steps: int, group: Group = SINGLE_PROCE
     return found
 
 
-def run_two_rank_jobs(jobs: dict[str, tuple[dict[str, Any], int]], folder: str) -> dict[str, Any]:
-    """``record`` of each job as one of several ranks, the statistics of a norm, and one trial from end to end."""
+def run_jobs(jobs: dict[str, tuple[dict[str, Any], int]]) -> dict[str, Any]:
+    """``record`` of each job as one of several ranks."""
     found: dict[str, Any] = {}
     for name, (settings, num_steps) in jobs.items():
         with join_group() as group:
             found[name] = record(settings, num_steps, group)
+    return found
+
+
+def run_two_rank_jobs(jobs: dict[str, tuple[dict[str, Any], int]], folder: str) -> dict[str, Any]:
+    """``run_jobs``, the statistics of a norm, and one trial from end to end."""
+    found = run_jobs(jobs)
     with join_group() as group:
         found["norms"] = norms(group)
     with fresh_rendezvous():
@@ -113,8 +119,8 @@ def norms(group: Group) -> list[dict[str, Tensor]]:
     return found
 
 
+FP64_JOBS = {f"fp64 {method}": (settings_of(method, processes=2, **EXACT), 50) for method in METHODS}
 JOBS: dict[str, tuple[dict[str, Any], int]] = {
-    **{f"fp64 {method}": (settings_of(method, processes=2, **EXACT), 50) for method in METHODS},
     **{f"fp32 {method}": (settings_of(method, processes=2, model=WIDER), 100) for method in MASKED},
     **{
         f"{parts} parts": (settings_of("iterand", processes=2, accumulation_steps=parts, **EXACT), 25)

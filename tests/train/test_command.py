@@ -59,7 +59,7 @@ def test_it_prints_what_a_sweep_would_record(capsys: pytest.CaptureFixture[str],
     assert trial_processes.records_of(tmp_path / "other") == (recorded, epochs)
 
 
-@pytest.mark.parametrize("method", ["weights", "iterand"])
+@pytest.mark.parametrize("method", [pytest.param("weights", marks=pytest.mark.slow), "iterand"])
 def test_a_trial_loads_only_what_it_uses(tmp_path: Path, method: str) -> None:
     """scikit-learn and torch's compiler take longer to import than this trial to run."""
     file = write(trial_processes.trial_of(method, epochs=1))
@@ -92,7 +92,7 @@ def test_a_result_file_is_a_config(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_folder_of_ones_own_is_all_that_is_written_to(tmp_path: Path, processes: int) -> None:
     """Files above it that have names of ours are somebody else's."""
     trial = trial_processes.trial_of("weights", epochs=1, processes=processes)
@@ -232,6 +232,7 @@ def test_ranks_that_always_die_are_given_up(tmp_path: Path, monkeypatch: pytest.
     assert failure is not None and "given up after 3 restarts" in failure.error
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_the_input_of_ranks(tmp_path: Path) -> None:
     """Told as it is and not tried again; a failure of an earlier attempt is not taken for it, and gone."""
     trial = trial_processes.trial_of("weights", processes=2, dataset={"name": "cifar10"})
@@ -258,6 +259,7 @@ def test_a_rank_that_raises_fails_the_trial(tmp_path: Path, monkeypatch: pytest.
     assert failure is not None and failure.error == "RuntimeError: no luck"
 
 
+@pytest.mark.slow
 def test_one_process_can_be_a_group_of_its_own(tmp_path: Path) -> None:
     trial = trial_processes.trial_of("edge_popup")
     lines: list[Any] = []

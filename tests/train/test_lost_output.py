@@ -23,8 +23,12 @@ def write(folder: Path, *, processes: int = 1, epochs: int = 2) -> Path:
 
 @pytest.mark.parametrize(
     ("processes", "where"),
-    [(1, "2>&1 | true"), (1, ">/dev/full 2>&1"), (1, "1</dev/null 2</dev/null"), (2, "<&- >&- 2>&-")],
-    ids=["no reader", "a full disk", "not open for writing", "two processes, closed"],
+    [
+        pytest.param(1, ">/dev/full 2>&1", id="a full disk"),
+        pytest.param(1, "2>&1 | true", id="no reader", marks=pytest.mark.slow),
+        pytest.param(1, "1</dev/null 2</dev/null", id="not open for writing", marks=pytest.mark.slow),
+        pytest.param(2, "<&- >&- 2>&-", id="two processes, closed", marks=pytest.mark.slow),
+    ],
 )
 def test_a_trial_ends_as_ever_where_its_output_is_lost(tmp_path: Path, processes: int, where: str) -> None:
     folder = write(tmp_path, processes=processes)
@@ -33,6 +37,7 @@ def test_a_trial_ends_as_ever_where_its_output_is_lost(tmp_path: Path, processes
     assert (folder / "result.json").exists() and not trial_processes.unexpected_files(folder)
 
 
+@pytest.mark.slow
 def test_a_trial_whose_terminal_closes_saves_itself(tmp_path: Path) -> None:
     folder = write(tmp_path, epochs=10_000)
     terminal = Terminal("-m", "suite.train", "trial.json", cwd=tmp_path)
@@ -47,6 +52,7 @@ def test_a_trial_whose_terminal_closes_saves_itself(tmp_path: Path) -> None:
     assert trial_processes.newest_checkpoint(folder) and not lease.is_running(folder)
 
 
+@pytest.mark.slow
 def test_a_trial_that_ignores_hup_ends_as_ever_without_its_terminal(tmp_path: Path) -> None:
     folder = write(tmp_path, epochs=12)
     terminal = Terminal("-m", "suite.train", "trial.json", cwd=tmp_path, ignores_hup=True)

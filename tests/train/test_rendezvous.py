@@ -179,6 +179,7 @@ def test_a_trial_on_one_machine_listens_on_the_loopback_interface_only(launched:
     assert [address for addresses in seen.values() for address in addresses if not is_loopback(address)] == []
 
 
+@pytest.mark.slow
 def test_torchrun_gives_the_bits_of_the_local_launcher(launched: tuple[Any, ...], tmp_path: Path) -> None:
     trial = trial_of("iterand", processes=2)
     (tmp_path / "trial.json").write_text(json.dumps(settings_of("iterand", processes=2)))
@@ -197,6 +198,7 @@ def free_number() -> int:
     raise AssertionError("no port is free")
 
 
+@pytest.mark.slow
 def test_tasks_of_a_slurm_step_give_the_bits_of_the_local_launcher(launched: tuple[Any, ...], tmp_path: Path) -> None:
     trial = trial_of("iterand", processes=2)
     (tmp_path / "trial.json").write_text(json.dumps(settings_of("iterand", processes=2)))

@@ -119,16 +119,19 @@ def quiet(trees: Path, packed: Callable[[], Path], tmp_path_factory: pytest.Temp
     return run_once
 
 
+def marks_of(case: Case) -> list[pytest.MarkDecorator]:
+    """Fast are those on digits, and one on photos."""
+    fast = case.images == "digits" or (case.key, case.images) == ("ImageNetSettings.loader_threads", "torchvision")
+    return [pytest.mark.dali] * (case.images in BY_DALI) + [pytest.mark.slow] * (not fast)
+
+
 def test_every_such_setting_is_tried_or_only_read_on_gpus() -> None:
     assert {case.key for case in CASES} | ON_GPUS == CANNOT.keys()
 
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(case, id=f"{case.key}-{case.images}-{i}", marks=pytest.mark.dali if case.images in BY_DALI else ())
-        for i, case in enumerate(CASES)
-    ],
+    [pytest.param(case, id=f"{case.key}-{case.images}-{i}", marks=marks_of(case)) for i, case in enumerate(CASES)],
 )
 def test_with_it_and_without_it_the_same_bits(case: Case, quiet: Callable[[str], Any], tmp_path: Path) -> None:
     root, expected = quiet(case.images)
@@ -147,6 +150,7 @@ def test_the_comparison_sees_other_numbers(quiet: Callable[[str], Any], tmp_path
     assert all(one != two for one, two in zip(other, expected, strict=True))
 
 
+@pytest.mark.slow
 def test_a_moved_tree_is_the_same_data_with_the_same_bits(quiet: Callable[[str], Any], tmp_path: Path) -> None:
     root, expected = quiet("torchvision")
     shutil.copytree(root, tmp_path / "moved")

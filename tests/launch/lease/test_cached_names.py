@@ -56,6 +56,7 @@ def places(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Places]:
         yield real, *(stack.enter_context(mounted(program, real, tmp_path / name)) for name in ("one", "two"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_an_old_owner_that_sees_stale_names_does_no_harm(
     quiet: Any, places: Places, request: pytest.FixtureRequest

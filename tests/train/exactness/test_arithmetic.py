@@ -16,6 +16,10 @@ from suite.records import read_metrics, read_result
 from suite.train import loop, setup
 from suite.train.distributed import SINGLE_PROCESS
 
+one_method_fast = pytest.mark.parametrize(
+    "method", ["iterand", *(pytest.param(each, marks=pytest.mark.slow) for each in METHODS if each != "iterand")]
+)
+
 
 @pytest.fixture
 def tested(monkeypatch: pytest.MonkeyPatch) -> list[tuple[nn.Module, Any, Any]]:
@@ -32,7 +36,7 @@ def tested(monkeypatch: pytest.MonkeyPatch) -> list[tuple[nn.Module, Any, Any]]:
     return seen
 
 
-@pytest.mark.parametrize("method", METHODS)
+@one_method_fast
 def test_bf16_is_autocast_over_float32(method: str, tmp_path: Path, tested: list[Any]) -> None:
     folders = [tmp_path / name for name in ("first", "second", "fp32")]
     for folder in folders:
@@ -63,7 +67,7 @@ def test_bf16_is_autocast_over_float32(method: str, tmp_path: Path, tested: list
     assert {value.dtype for kept in state.values() for value in kept.values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@one_method_fast
 def test_channels_last_is_another_layout_of_the_same_numbers(method: str) -> None:
     model = {"name": "conv2", "width_mult": 0.25}
     run = build_run(settings_of(method, model=model, channels_last=True), SINGLE_PROCESS)
@@ -96,6 +100,7 @@ def test_gradients_of_narrow_networks(channels_last: bool) -> None:
         assert (found["fp32"][name] - exact).norm() < 0.02 * exact.norm()  # some pixels fall on the ReLU's other side
 
 
+@pytest.mark.slow
 @pytest.mark.compiler
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated:DeprecationWarning")  # torch's own, as it compiles
 def test_a_compiled_network_trains_and_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from suite.config import InputError
 from suite.train.distributed import SINGLE_PROCESS
 
 
+@pytest.mark.slow
 def test_statistics_of_norms_are_of_the_own_share_and_kept_are_those_of_rank_0(
     two_rank_results: list[dict[str, Any]],
 ) -> None:
@@ -45,6 +46,7 @@ def test_statistics_of_norms_are_of_the_own_share_and_kept_are_those_of_rank_0(
                 assert torch.equal(rank["norms"][2][name], buffer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEWER)
 def test_ranks_without_an_image_in_a_network_with_batch_norm(four_rank_results: Any, name: str) -> None:
     """Against one process that goes through the shares one after the other, each with statistics of its own."""

@@ -14,6 +14,8 @@ from suite.launch import local
 from suite.records import read_result
 from suite.train.distributed import SINGLE_PROCESS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", FOUR_RANK_TRIALS)
 def test_a_trial_of_four_processes_stopped_in_an_epoch_goes_on_bit_for_bit(four_rank_results: Any, name: str) -> None:
