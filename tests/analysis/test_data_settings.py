@@ -43,7 +43,7 @@ def table_of(files: list[Path], name: str) -> pd.DataFrame:
     return pd.read_csv(next(path for path in files if path.name == f"{name}.csv"))
 
 
-@pytest.mark.parametrize("text", [AXIS, BLOCKS], ids=["axis", "blocks"])
+@pytest.mark.parametrize("text", [pytest.param(AXIS, marks=pytest.mark.slow), BLOCKS], ids=["axis", "blocks"])
 def test_planned_data_are_told_apart_and_never_refused(sweep: Any, fill: Any, text: str) -> None:
     planned = sweep(text=text)
     ledger = fill(planned)

@@ -148,6 +148,7 @@ def test_logged_to_mlflow(sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "logged to MLflow" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_tables_and_pages_from_an_archive(sweep: Any, tmp_path: Path) -> None:
     """A driver that is a job runs from a frozen copy of the code: a zip file."""
     planned, ledger = sweep(), Ledger(tmp_path / "results")

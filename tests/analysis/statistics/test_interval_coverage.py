@@ -18,6 +18,7 @@ SWEEPS = 1000
 PARAMETERS = np.array([1e4, 4e4, 16e4, 64e4])  # width times 2: parameters times 4
 ACCURACIES = np.array([0.80, 0.86, 0.90, 0.92])
 NOMINAL = pytest.approx(0.95, abs=0.02)
+slow = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +69,10 @@ def test_percentile_bootstrap_over_three_seeds_covers_far_less() -> None:
     assert np.mean((low <= 0.9) & (high >= 0.9)) == pytest.approx(0.68, abs=0.03)
 
 
-@pytest.mark.parametrize(("n", "noise", "target"), [(3, 0.003, 0.88), (5, 0.005, 0.89), (8, 0.01, 0.88)])
+@pytest.mark.parametrize(
+    ("n", "noise", "target"),
+    [(3, 0.003, 0.88), pytest.param(5, 0.005, 0.89, marks=slow), pytest.param(8, 0.01, 0.88, marks=slow)],
+)
 def test_matches(n: int, noise: float, target: float) -> None:
     random = np.random.default_rng(n)
     found = [match(curve(random, n, noise), random.normal(target, noise / 2, n).tolist()) for _ in range(SWEEPS)]
@@ -76,11 +80,13 @@ def test_matches(n: int, noise: float, target: float) -> None:
     assert np.mean([m.low is None or m.high is None for m in found]) < 0.05
 
 
+@slow
 def test_a_match_with_a_number() -> None:
     random = np.random.default_rng(5)
     assert np.mean([holds(match(curve(random, 5, 0.005), 0.87), cost_of(0.87)) for _ in range(SWEEPS)]) == NOMINAL
 
 
+@slow
 def test_matches_near_the_widest_cell_have_no_upper_end_and_still_hold() -> None:
     random = np.random.default_rng(6)
     found = [match(curve(random, 5, 0.01), random.normal(0.91, 0.01, 5).tolist()) for _ in range(SWEEPS)]
@@ -88,6 +94,7 @@ def test_matches_near_the_widest_cell_have_no_upper_end_and_still_hold() -> None
     assert 0.5 < np.mean([m.high is None for m in found]) < 0.9
 
 
+@slow
 def test_matches_out_of_reach_hold_too() -> None:
     """The truth is above the widest: an interval fails where it has an upper end."""
     random = np.random.default_rng(7)
@@ -96,7 +103,10 @@ def test_matches_out_of_reach_hold_too() -> None:
     assert np.mean([m.low > PARAMETERS[1] for m in found]) > 0.95
 
 
-@pytest.mark.parametrize(("n", "noise", "most"), [(3, 0.003, 0.98), (5, 0.003, 0.97), (8, 0.006, 0.97)])
+@pytest.mark.parametrize(
+    ("n", "noise", "most"),
+    [pytest.param(3, 0.003, 0.98, marks=slow), (5, 0.003, 0.97), pytest.param(8, 0.006, 0.97, marks=slow)],
+)
 def test_ratios(n: int, noise: float, most: float) -> None:
     """With three seeds the degrees of freedom come out a little low: about 97 % hold."""
     random, better, held = np.random.default_rng(n), ACCURACIES + 0.012, []
@@ -107,6 +117,7 @@ def test_ratios(n: int, noise: float, most: float) -> None:
     assert 0.93 <= np.mean(held) <= most
 
 
+@slow
 def test_ratios_of_curves_that_often_miss() -> None:
     random, found = np.random.default_rng(9), []
     for _ in range(SWEEPS):

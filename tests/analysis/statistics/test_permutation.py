@@ -56,6 +56,7 @@ def test_false_alarms_of_fresh_draws() -> None:
     assert 25 <= alarms <= 75  # 50 expected, standard deviation 7
 
 
+@pytest.mark.slow
 def test_the_power_is_that_of_the_noncentral_t() -> None:
     generator = np.random.default_rng(1)
     found = 0
