@@ -15,6 +15,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from support.listening import family, listening
+from support.stores import write_empty_store
 from support.sweep_processes import ROOT, write_sweep
 from support.trial_processes import alive, wait_for
 
@@ -24,7 +25,7 @@ from suite.config.sweep_file import Sweep, load_sweep
 from suite.launch import inline
 from suite.records import read_result
 from suite.records.ledger import Ledger
-from suite.tracking.store import without_secret
+from suite.tracking.store import DATABASE, without_secret
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
 
@@ -80,6 +81,7 @@ def test_the_page_shows_every_run_by_name_with_its_metrics_and_the_report(
     sweep, ledger = done
     table = tmp_path / "table.md"
     table.write_text("| a | b |\n")
+    write_empty_store(ledger.root / DATABASE)
     new, _ = tracking.publish(sweep, ledger, uri=None, report=[table])
     assert new == 3
     browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -115,10 +117,12 @@ def test_the_page_shows_every_run_by_name_with_its_metrics_and_the_report(
         assert result is not None and f">{result.metrics['test/top1']}<" in page
 
 
+@pytest.mark.slow
 def test_a_real_server_takes_each_trial_once_from_those_with_the_password_and_its_absence_is_told(
     done: tuple[Sweep, Ledger], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep, ledger = done
+    write_empty_store(tmp_path / "server.db")
     with server(tmp_path, "--auth", "--store", f"sqlite:///{tmp_path}/server.db") as (address, process, said):
         folder = Path(said[3].removeprefix("user: admin, password: in ").strip()).parent
         password = (folder / "password").read_text().strip()
@@ -162,7 +166,7 @@ def test_what_cannot_be_served_is_told_in_a_line(
 
 def test_a_run_begun_by_a_killed_publisher_is_made_anew(done: tuple[Sweep, Ledger], tmp_path: Path) -> None:
     sweep, ledger = done
-    store = f"sqlite:///{tmp_path}/store.db"
+    store = f"sqlite:///{write_empty_store(tmp_path / 'store.db')}"
     client = mlflow.MlflowClient(store)
     experiment = client.create_experiment("tiny", artifact_location=(tmp_path / "artifacts").as_uri())
     client.create_run(experiment, tags={"trial_id": next(iter(sweep.trials))})

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.fake_results import write_result
+from support.stores import write_empty_store
 
 from analysis import export, report
 from suite import records
@@ -136,10 +137,11 @@ def test_from_kept_records_alone(sweep: Any, tmp_path: Path, capsys: pytest.Capt
 def test_logged_to_mlflow(sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import mlflow
 
-    from suite.tracking.store import store_uri
+    from suite.tracking.store import DATABASE, store_uri
 
     planned, ledger = sweep(), Ledger(tmp_path / "results")
     write(ledger, planned)
+    write_empty_store(ledger.root / DATABASE)
     assert run(lambda: report.main([str(planned.path), "--results", str(ledger.root)])) == 0
     client = mlflow.MlflowClient(store_uri(ledger.root))
     experiment = client.get_experiment_by_name("two_methods")

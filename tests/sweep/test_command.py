@@ -11,43 +11,55 @@ import mlflow
 import pytest
 from support import trial_processes
 from support.fake_results import create_trial_folder
+from support.stores import write_empty_store
 from support.sweep_processes import ROOT, result_mtimes, run_sweep, start_sweep, write_sweep
 
-from suite import records
+from suite import cli, records
 from suite.config.sweep_file import load_sweep
 from suite.launch import inline, local
 from suite.records.ledger import Ledger
-from suite.tracking.store import store_uri
+from suite.sweep import __main__ as command
+from suite.tracking.store import DATABASE, store_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
+Said = pytest.CaptureFixture[str]
 
 
-def test_a_sweep_from_yaml_to_table_figure_and_mlflow(tmp_path: Path) -> None:
-    file = write_sweep(tmp_path / "tiny.yaml")
+def call(*arguments: object) -> int:
+    """The exit status of the command, in this process: for what starts no Ray."""
+    return cli.run(lambda: command.main([str(argument) for argument in arguments]))
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
+    """The file of a sweep that has run, its exit status and its output."""
+    file = write_sweep(tmp_path_factory.mktemp("swept") / "tiny.yaml")
     for name in ("config", "matplotlib", "mlflow", "sklearn", "tabulate"):  # of the caller's, which nobody imports
-        (tmp_path / f"{name}.py").write_text("raise RuntimeError('the wrong code')")
-    code, output = run_sweep(file, cwd=tmp_path)
+        file.with_name(f"{name}.py").write_text("raise RuntimeError('the wrong code')")
+    return file, *run_sweep(file, cwd=file.parent)
+
+
+def test_a_sweep_from_yaml_to_table_figure_and_mlflow(swept: tuple[Path, int, str]) -> None:
+    file, code, output = swept
     assert code == 0, output
-    first = result_mtimes(tmp_path)
-    assert first.keys() == load_sweep(file).trials.keys()
+    assert result_mtimes(file.parent).keys() == load_sweep(file).trials.keys()
     assert "6 trials in results: 6 missing; 6 to run" in output
     assert "| 0.0625 | weights" in " ".join(output.split())
     assert "Trial _trainable" not in output and "Warning" not in output
     for name in ("table.md", "table.csv", "table.tex", "figure.png", "figure.svg"):
-        assert (tmp_path / "results/reports/tiny" / name).stat().st_size > 100
-    check_store(tmp_path, load_sweep(file).trials.keys())
+        assert (file.parent / "results/reports/tiny" / name).stat().st_size > 100
+    check_store(file.parent, load_sweep(file).trials.keys())
 
-    # A second call runs nothing and adds nothing; a wider grid runs only what is new.
-    assert run_sweep(file, cwd=tmp_path)[0] == 0
-    assert result_mtimes(tmp_path) == first
-    check_store(tmp_path, load_sweep(file).trials.keys())
-    write_sweep(file, seeds=(1, 2, 3))
-    code, output = run_sweep(file, cwd=tmp_path)
-    assert code == 0, output
-    assert "6 done, 3 missing; 3 to run" in output
-    wider = result_mtimes(tmp_path)
-    assert {trial_id: wider[trial_id] for trial_id in first} == first and len(wider) == 9
-    check_store(tmp_path, load_sweep(file).trials.keys())
+
+def test_a_second_call_runs_nothing_and_adds_nothing(
+    swept: tuple[Path, int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, *_ = swept
+    monkeypatch.chdir(file.parent)
+    first = result_mtimes(file.parent)
+    assert call(file) == 0
+    assert result_mtimes(file.parent) == first
+    check_store(file.parent, load_sweep(file).trials.keys())
 
 
 def check_store(folder: Path, trial_ids: object) -> None:
@@ -85,8 +97,14 @@ def trial_process(sweep_pid: int) -> int | None:
     return None
 
 
-def test_a_killed_trial_is_run_again_by_the_next_call_and_no_other(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_killed_a_failed_and_new_trials_run_in_the_next_call_and_no_other(tmp_path: Path) -> None:
+    """A failed one only when asked; new ones are those of a wider grid."""
     file = write_sweep(tmp_path / "tiny.yaml", epochs=30)
+    ledger = Ledger(tmp_path / "results")
+    *_, failed = load_sweep(file).trials
+    records.write_failure(create_trial_folder(ledger, failed), failed, RuntimeError("[out] of luck"))
+    write_empty_store(ledger.root / DATABASE)
     process = start_sweep(file, cwd=tmp_path)
     try:
         trial_processes.wait_for(lambda: list(tmp_path.glob("results/trials/*/metrics.jsonl")))
@@ -98,19 +116,24 @@ def test_a_killed_trial_is_run_again_by_the_next_call_and_no_other(tmp_path: Pat
         process.kill()
     first = result_mtimes(tmp_path)
     assert process.returncode == 1, output
-    assert len(first) == 5, output
+    assert len(first) == 4 and failed not in first, output
     assert "unfinished:" in output and "the same command goes on with it" in output
+    assert "failed: RuntimeError: [out] of luck" in output and "--retry-failed runs it again" in output
     assert "| 1 of 2" in output and "- unfinished: " in output  # the table names what is missing
+    (killed,) = load_sweep(file).trials.keys() - first.keys() - {failed}
 
-    code, output = run_sweep(file, cwd=tmp_path)
+    write_sweep(file, epochs=30, seeds=(1, 2, 3))
+    code, output = run_sweep(file, "--retry-failed", cwd=tmp_path)
     second = result_mtimes(tmp_path)
     assert code == 0, output
-    assert "1 unfinished; 1 to run" in output
-    assert {trial_id: second[trial_id] for trial_id in first} == first and len(second) == 6
-    (missing,) = second.keys() - first.keys()
-    lines = records.read_metrics(tmp_path / "results/trials" / missing)
+    assert "4 done, 1 failed, 3 missing, 1 unfinished; 5 to run" in output
+    assert {trial_id: second[trial_id] for trial_id in first} == first
+    assert second.keys() == load_sweep(file).trials.keys() and len(second) == 9
+    lines = records.read_metrics(ledger.folder(killed))
     assert [line["epoch"] for line in lines] == list(range(30))
-    assert not trial_processes.unexpected_files(tmp_path / "results/trials" / missing)
+    for trial_id in (killed, failed):
+        assert not trial_processes.unexpected_files(ledger.folder(trial_id))
+    check_store(tmp_path, second.keys())
 
 
 def unfinished(folder: Path) -> list[Path]:
@@ -121,9 +144,11 @@ def in_its_first_half(folder: Path) -> bool:
     return 0 < len(records.read_metrics(folder)) < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_ctrl_c_and_term_end_cleanly_and_the_next_call_goes_on(tmp_path: Path, stop: signal.Signals) -> None:
     file = write_sweep(tmp_path / "tiny.yaml", epochs=80, seeds=(1,))
+    write_empty_store(tmp_path / "results" / DATABASE)
     process = start_sweep(file, cwd=tmp_path)
     try:
         trial_processes.wait_for(lambda: result_mtimes(tmp_path) and any(map(in_its_first_half, unfinished(tmp_path))))
@@ -149,28 +174,14 @@ def test_ctrl_c_and_term_end_cleanly_and_the_next_call_goes_on(tmp_path: Path, s
     assert trial_processes.records_of(gone_on) == trial_processes.records_of(quiet)
 
 
-def test_a_failed_trial_is_named_and_runs_again_only_when_asked(tmp_path: Path) -> None:
-    file = write_sweep(tmp_path / "tiny.yaml", seeds=(1,))
-    ledger = Ledger(tmp_path / "results")
-    failed, *others = load_sweep(file).trials
-    records.write_failure(create_trial_folder(ledger, failed), failed, RuntimeError("[out] of luck"))
-    code, output = run_sweep(file, cwd=tmp_path)
-    assert code == 1, output
-    assert "failed: RuntimeError: [out] of luck" in output and "--retry-failed runs it again" in output
-    assert result_mtimes(tmp_path).keys() == set(others)
-    code, output = run_sweep(file, "--retry-failed", cwd=tmp_path)
-    assert code == 0, output
-    assert result_mtimes(tmp_path).keys() == {failed, *others}
-    assert not (ledger.folder(failed) / records.FAILURE).exists()
-
-
-def test_trials_of_two_processes_and_a_launcher_that_cannot_run_them(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_trials_of_two_processes_and_a_server_that_is_absent_costs_no_result(tmp_path: Path) -> None:
     file = write_sweep(tmp_path / "tiny.yaml", seeds=(1,))
     options = (file, "--only", "method=iterand", "--set", "processes=2")
-    code, output = run_sweep(*options, "--launcher", "inline", cwd=tmp_path)
-    assert code == 2 and "--launcher inline: runs 1 process, the trial has processes: 2; use local" in output
-    code, output = run_sweep(*options, cwd=tmp_path)
+    code, output = run_sweep(*options, "--tracking-uri", "http://user:secret@127.0.0.1:9", cwd=tmp_path)
     assert code == 0, output
+    assert "all records are kept: python -m suite.tracking publish results brings them there" in output
+    assert "secret" not in output and "Traceback" not in output
     (trial,) = load_sweep(file, only=["method=iterand"], overrides=["processes=2"]).trials.values()
     local.run(trial, tmp_path / "by itself", data_dir=None)
     ran = tmp_path / "results/trials" / trial.trial_id
@@ -178,30 +189,61 @@ def test_trials_of_two_processes_and_a_launcher_that_cannot_run_them(tmp_path: P
     assert not trial_processes.unexpected_files(ran)
 
 
-def test_a_mistake_starts_nothing(tmp_path: Path) -> None:
-    file = write_sweep(tmp_path / "tiny.yaml")
-    file.write_text(file.read_text().replace("epochs: 2", "epochs: two"))
-    code, output = run_sweep(file, cwd=tmp_path)
-    assert (code, output) == (2, f'{file}: base.epochs: "two": must be a valid integer\n')
-    assert not (tmp_path / "results").exists()
-
-
-def test_missing_data_and_too_few_gpus_are_told_before_any_trial(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_too_few_gpus_are_told_before_any_trial(tmp_path: Path) -> None:
     file = write_sweep(tmp_path / "tiny.yaml", seeds=(1,))
-    code, output = run_sweep(file, "--set", "dataset=cifar10", cwd=tmp_path)
-    assert code == 2 and "--download" in output and "Traceback" not in output
     code, output = run_sweep(file, "--set", "resources.gpus=1", cwd=tmp_path)
     assert code == 2 and "resources.gpus: 1: this machine has" in output and "Traceback" not in output
     assert not list(tmp_path.glob("results/trials/*"))
 
 
-def test_an_absent_mlflow_server_costs_no_result(tmp_path: Path) -> None:
-    file = write_sweep(tmp_path / "tiny.yaml", seeds=(1,), epochs=1)
-    code, output = run_sweep(file, "--tracking-uri", "http://user:secret@127.0.0.1:9", cwd=tmp_path)
-    assert code == 0, output
-    assert "all records are kept: python -m suite.tracking publish results brings them there" in output
-    assert "secret" not in output and "Traceback" not in output
-    assert len(result_mtimes(tmp_path)) == 3
+# What ends before Ray starts ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SUITE_DATA", raising=False)
+    return tmp_path
+
+
+def test_a_launcher_that_cannot_run_a_trial(here: Path, capsys: Said) -> None:
+    file = write_sweep(here / "tiny.yaml", seeds=(1,))
+    assert call(file, "--only", "method=iterand", "--set", "processes=2", "--launcher", "inline") == 2
+    told = "--launcher inline: runs 1 process, the trial has processes: 2; use local"
+    assert told in capsys.readouterr().err
+    assert not list(here.glob("results/trials/*"))
+
+
+def test_a_mistake_starts_nothing(here: Path, capsys: Said) -> None:
+    file = write_sweep(here / "tiny.yaml")
+    file.write_text(file.read_text().replace("epochs: 2", "epochs: two"))
+    assert call(file) == 2
+    assert capsys.readouterr() == ("", f'{file}: base.epochs: "two": must be a valid integer\n')
+    assert not (here / "results").exists()
+
+
+def test_missing_data_is_told_before_any_trial(here: Path, capsys: Said) -> None:
+    file = write_sweep(here / "tiny.yaml", seeds=(1,))
+    assert call(file, "--set", "dataset=cifar10") == 2
+    said = capsys.readouterr().err
+    assert "--download" in said and "Traceback" not in said
+    assert not list(here.glob("results/trials/*"))
+
+
+def test_a_garbled_result_is_named_and_nothing_runs(here: Path, capsys: Said) -> None:
+    file = write_sweep(here / "tiny.yaml", seeds=(1,))
+    trial_id = next(iter(load_sweep(file).trials))
+    target = here / "results/trials" / trial_id / records.RESULT
+    target.parent.mkdir(parents=True)
+    target.write_text(json.dumps({"trial_id": trial_id})[:-5])
+    assert call(file) == 2
+    said = capsys.readouterr().err
+    assert "is garbled" in said and "move it away, and the trial runs again" in said
+    assert len(result_mtimes(here)) == 1
+
+
+# As a process -------------------------------------------------------------------------------------------------------
 
 
 def test_the_dry_run_prints_the_trials_and_loads_neither_torch_nor_ray(tmp_path: Path) -> None:
@@ -220,6 +262,7 @@ def test_the_dry_run_prints_the_trials_and_loads_neither_torch_nor_ray(tmp_path:
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.slow
 def test_the_wheel_runs_the_default_sweep_outside_the_checkout(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
@@ -243,21 +286,3 @@ def test_the_wheel_runs_the_default_sweep_outside_the_checkout(tmp_path: Path) -
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[0] == str(site / "suite/__init__.py")
     assert "60 to run" in ran.stdout
-
-
-@pytest.fixture(scope="module")
-def garbled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("garbled")
-    file = write_sweep(folder / "tiny.yaml", seeds=(1,))
-    trial_id = next(iter(load_sweep(file).trials))
-    target = folder / "results/trials" / trial_id / records.RESULT
-    target.parent.mkdir(parents=True)
-    target.write_text(json.dumps({"trial_id": trial_id})[:-5])
-    return folder
-
-
-def test_a_garbled_result_is_named_and_nothing_runs(garbled: Path) -> None:
-    code, output = run_sweep(garbled / "tiny.yaml", cwd=garbled)
-    assert code == 2
-    assert "is garbled" in output and "move it away, and the trial runs again" in output
-    assert len(result_mtimes(garbled)) == 1

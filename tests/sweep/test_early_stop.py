@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import yaml
 from support.fake_results import create_trial_folder, write_result
+from support.stores import write_empty_store
 from support.sweep_files import AXES, GOOD, Load, Problems, only, valid
 from support.sweep_processes import result_mtimes, run_sweep
 
+from suite import cli
 from suite.config import SchedulerSettings
 from suite.config.sweep_file import load_sweep
 from suite.records import StoppedEarly, newest_checkpoint, read_metrics, read_stopped, write_failure, write_stopped
@@ -18,6 +20,7 @@ from suite.sweep import __main__ as command
 from suite.sweep.early_stop import EPOCHS, METRIC, reported, with_recorded_stops
 from suite.sweep.plan import make_plan
 from suite.sweep.rungs import RungRecords
+from suite.tracking.store import DATABASE
 
 ASHA = SchedulerSettings(name="asha")
 
@@ -247,11 +250,18 @@ SWEEP = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*noload.*")
-def test_stopped_trials_of_a_real_sweep_are_kept_and_can_be_finished(tmp_path: Path) -> None:
+def test_trials_of_a_real_sweep_are_stopped_beside_those_of_an_earlier_call_and_can_be_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "early.yaml"
     file.write_text(yaml.safe_dump(SWEEP))
-    status, said = run_sweep(file, "--launcher", "inline", cwd=tmp_path)
+    write_empty_store(tmp_path / "results" / DATABASE)
+    inline = (file, "--launcher", "inline")
+    status, said = run_sweep(*inline, "--part", "--only", "method.lr=0.02", cwd=tmp_path)  # without tables and MLflow
+    assert status == 0, said
+    status, said = run_sweep(*inline, cwd=tmp_path)
     assert status == 0, said
     sweep = load_sweep(file)
     ledger = Ledger(tmp_path / "results", sweep.scheduler)
@@ -265,15 +275,24 @@ def test_stopped_trials_of_a_real_sweep_are_kept_and_can_be_finished(tmp_path: P
         assert kept.epochs <= len(read_metrics(folder)) < 4
     before = {trial_id: read_metrics(folder) for trial_id, folder in stopped.items()}
 
-    status, said = run_sweep(file, "--launcher", "inline", cwd=tmp_path)
-    assert status == 0 and "0 to run" in said, said
+    # The second call compared with the trial of the first one.
+    good, *_, bad = sweep.trials
+    assert good in first and bad in stopped
+    kept = read_stopped(stopped[bad])
+    assert kept and kept.epochs == 1
+    rungs = RungRecords(ledger).read(sweep.trials, to_run=sweep.trials)  # as they were judged
+    assert [set(rungs[trial_id]) for trial_id in (good, bad)] == [{1, 2, 4}, {1}]
+
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(lambda: command.main([*map(str, inline)])) == 0
+    assert "0 to run" in capsys.readouterr().out
     assert result_mtimes(tmp_path) == first
     assert {trial_id: read_metrics(folder) for trial_id, folder in stopped.items()} == before
 
     file.write_text(yaml.safe_dump({**SWEEP, "scheduler": "fifo"}))
     plan = make_plan(load_sweep(file), Ledger(ledger.root))
     assert {trial_id for trial_id, state in plan.states.items() if state == "unfinished"} == stopped.keys()
-    status, said = run_sweep(file, "--launcher", "inline", "--part", cwd=tmp_path)  # without tables, figures and MLflow
+    status, said = run_sweep(*inline, "--part", cwd=tmp_path)
     assert status == 0, said
     now = result_mtimes(tmp_path)
     assert len(now) == 4 and {trial_id: now[trial_id] for trial_id in first} == first
@@ -282,20 +301,3 @@ def test_stopped_trials_of_a_real_sweep_are_kept_and_can_be_finished(tmp_path: P
         assert len(lines) == 4
         assert lines[: len(before[trial_id])] == before[trial_id]  # times and all: it went on from its checkpoint
         assert not (folder / "stopped.json").exists()
-
-
-@pytest.mark.filterwarnings("ignore:.*noload.*")
-def test_a_second_call_of_a_real_sweep_compares_with_the_trials_of_the_first(tmp_path: Path) -> None:
-    file = tmp_path / "early.yaml"
-    method = {"name": "weights", "lr": [0.02, 1e-6]}
-    file.write_text(yaml.safe_dump(SWEEP | {"grid": SWEEP["grid"] | {"method": method}}))  # type: ignore[operator]
-    for filters in (("--only", "method.lr=0.02"), ()):
-        status, said = run_sweep(file, "--launcher", "inline", "--part", *filters, cwd=tmp_path)  # without tables
-        assert status == 0, said
-    sweep = load_sweep(file)
-    ledger = Ledger(tmp_path / "results", sweep.scheduler)
-    assert [ledger.state(trial) for trial in sweep.trials.values()] == ["done", "stopped"]
-    kept = read_stopped(ledger.folder(list(sweep.trials)[1]))
-    assert kept and kept.epochs == 1
-    rungs = RungRecords(ledger).read(sweep.trials, to_run=sweep.trials)  # as they were judged
-    assert [set(rungs[trial_id]) for trial_id in sweep.trials] == [{1, 2, 4}, {1}]

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from support.data_files import write_idx
 from support.photos import write_tree
+from support.stores import write_empty_store
 from support.sweep_processes import result_mtimes, run_sweep
 
 from suite import cli, status
@@ -19,6 +20,7 @@ from suite.data.imagenet import scan
 from suite.records import read_result
 from suite.sweep import __main__ as sweep_command
 from suite.sweep.plan import Plan
+from suite.tracking.store import DATABASE
 from suite.train import __main__ as train_command
 
 Said = pytest.CaptureFixture[str]
@@ -61,35 +63,44 @@ def write_sweep(dataset: dict[str, object], seeds: int = 1) -> None:
     Path("s.yaml").write_text(yaml.safe_dump({"name": "s", "base": base, "grid": {**grid, "seed": list(range(seeds))}}))
 
 
-def train_all(*options: str) -> None:
+def train_all(*options: str, results: str = "results") -> None:
     """Run the trials of the sweep as they are planned with these options."""
     sets = [value for flag, value in itertools.pairwise(options) if flag == "--set"]
     for trial in load_sweep("s.yaml", overrides=sets).trials.values():
         Path("trial.json").write_text(json.dumps(trial.model_dump(mode="json")))
-        assert cli.run(lambda: train_command.main(["trial.json"])) == 0
+        assert cli.run(lambda: train_command.main(["trial.json", "--results", results])) == 0
+
+
+def run(*options: str) -> int:
+    """The sweep command, in this process: for what starts no Ray."""
+    return cli.run(lambda: sweep_command.main(["s.yaml", *options]))
 
 
 def plan(*options: str) -> int:
-    return cli.run(lambda: sweep_command.main(["s.yaml", "--dry-run", *options]))
+    return run("--dry-run", *options)
 
 
-def test_a_sweep_with_another_tree_shows_no_results_of_the_first(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
+def test_a_sweep_with_another_tree_shows_no_results_of_the_first(photos: Path, tmp_path: Path, capsys: Said) -> None:
     """As a user has it: the sweep, the same with another tree, there anew, and the first tree moved."""
     write_sweep(PHOTOS, seeds=2)
+    write_empty_store(tmp_path / "results" / DATABASE)
     code, output = run_sweep("s.yaml", cwd=tmp_path)  # below `data`, though trials run in folders of their own
     assert code == 0, output
     first = result_mtimes(tmp_path)
-    code, output = run_sweep("s.yaml", "--set", "dataset.root=other", cwd=tmp_path)
-    assert code == 2 and output.count("its result was made with other images of imagenet (data_id ") == 2, output
+    assert run("--set", "dataset.root=other") == 2
+    assert capsys.readouterr().err.count("its result was made with other images of imagenet (data_id ") == 2
     assert result_mtimes(tmp_path) == first and not list(tmp_path.glob("results/reports/*other*"))
-    code, output = run_sweep("s.yaml", "--set", "dataset.root=other", "--results", "anew", cwd=tmp_path)
-    assert code == 0, output
+    train_all("--set", "dataset.root=other", results="anew")
     losses = {path: read_result(path.parent) for path in sorted(tmp_path.glob("*/trials/*/result.json"))}
     assert len({result.metrics["train/loss"] for result in losses.values() if result}) == 4
     assert len({result.data_id for result in losses.values() if result}) == 2
     (photos / "one").rename(tmp_path / "moved")
-    code, output = run_sweep("s.yaml", "--set", f"dataset.root={tmp_path / 'moved'}", cwd=tmp_path)
-    assert code == 0 and "2 trials in results: 2 done; 0 to run" in output and "comparison" not in output, output
+    capsys.readouterr()
+    assert run("--set", f"dataset.root={tmp_path / 'moved'}") == 0
+    output = capsys.readouterr().out
+    assert "2 trials in results: 2 done; 0 to run" in output and "comparison" not in output, output
     assert result_mtimes(tmp_path) == first
 
 
@@ -197,14 +208,14 @@ def test_photos_that_change_between_plan_and_run(photos: Path, capsys: Said, mon
     write_sweep(PHOTOS, seeds=2)
     [done] = Path("results/trials").iterdir()
 
-    def run(plan: Plan, *rest: object) -> None:
+    def change_and_run(plan: Plan, *rest: object) -> None:
         [trial] = plan.to_run.values()
         rescan(photos / "one")
         Path("trial.json").write_text(json.dumps(trial.model_dump(mode="json")))
         assert cli.run(lambda: train_command.main(["trial.json"])) == 0
 
-    monkeypatch.setattr(sweep_command, "_run", run)  # Ray, with somebody who is quick
-    assert cli.run(lambda: sweep_command.main(["s.yaml"])) == 2
+    monkeypatch.setattr(sweep_command, "_run", change_and_run)  # Ray, with somebody who is quick
+    assert run() == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith(f"{done}: its result was made with other images of imagenet (data_id ")
     assert not Path("results/reports/s/table.md").exists()

@@ -113,6 +113,7 @@ def driver(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.communicate(timeout=90)
 
 
+@pytest.mark.slow
 def test_each_port_of_a_sweep_is_local_and_asks_for_the_token(driver: subprocess.Popen[str]) -> None:
     there = family(driver.pid)
     ports = listening(there)

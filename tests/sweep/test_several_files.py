@@ -258,6 +258,7 @@ def test_a_short_sweep_starts_no_publisher(files: Callable[..., Path], monkeypat
     assert time.monotonic() - begun < 1
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_two_small_sweeps_for_real(files: Callable[..., Path], tmp_path: Path) -> None:
     one, two = files("a"), files("b", "edge_popup")

@@ -16,6 +16,7 @@ import mlflow
 import pytest
 from support.disks import list_names, mount_small_disk
 from support.fake_results import write_result
+from support.stores import write_empty_store
 from support.sweep_processes import ROOT, write_sweep
 from support.trial_processes import alive, descendants, trial_of, wait_for
 
@@ -30,19 +31,10 @@ from suite.tracking import background, store
 pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with nothing in it: to make one takes seconds."""
-    path = tmp_path_factory.mktemp("store") / store.DATABASE
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def ledger(tmp_path: Path, empty: Path) -> Ledger:
+def ledger(tmp_path: Path) -> Ledger:
     """A results folder with an empty store."""
-    (tmp_path / "results").mkdir()
-    shutil.copyfile(empty, tmp_path / "results" / store.DATABASE)
+    write_empty_store(tmp_path / "results" / store.DATABASE)
     return Ledger(tmp_path / "results")
 
 
@@ -87,7 +79,7 @@ def one_each(database: Path, sweep: Sweep) -> bool:
 
 
 def test_a_folder_of_results_is_published_whole_and_once(
-    ledger: Ledger, tmp_path: Path, empty: Path, capsys: pytest.CaptureFixture[str]
+    ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, two = kept(ledger, "one", 1, 2), kept(ledger, "two", 2, 3)
     assert len(one.trials.keys() & two.trials.keys()) == 3
@@ -130,7 +122,7 @@ def test_a_folder_of_results_is_published_whole_and_once(
     copied = tmp_path / "copied"
     shutil.copytree(ledger.root, copied, ignore=shutil.ignore_patterns("ml*", "index.jsonl", "broken.yaml"))
     shutil.rmtree(ledger.root / "reports")  # a copy stands alone
-    shutil.copyfile(empty, tmp_path / "another.db")
+    write_empty_store(tmp_path / "another.db")
     assert publish(copied, "--tracking-uri", f"sqlite:///{tmp_path}/another.db") == 0
     assert one_each(tmp_path / "another.db", one) and one_each(tmp_path / "another.db", two)
     assert not (copied / store.DATABASE).exists() and (copied / "mlartifacts").exists()
@@ -172,7 +164,8 @@ def test_a_result_that_was_made_anew_takes_the_place_of_its_run(ledger: Ledger) 
         assert one_each(database, sweep)
 
 
-def test_an_interrupted_publication_goes_on_and_two_at_once_make_no_doubles(ledger: Ledger, empty: Path) -> None:
+@pytest.mark.slow
+def test_an_interrupted_publication_goes_on_and_two_at_once_make_no_doubles(ledger: Ledger) -> None:
     sweep, database = kept(ledger, "many", *range(20)), ledger.root / store.DATABASE
     process = publisher(ledger.root)
     try:
@@ -229,6 +222,7 @@ with background.publishing(load_sweep(sys.argv[1]), Ledger(Path(sys.argv[2]))):
 """
 
 
+@pytest.mark.slow
 def test_a_sweep_is_published_meanwhile_and_neither_its_death_nor_a_server_that_hangs_leaves_a_process(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

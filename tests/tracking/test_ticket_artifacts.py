@@ -9,6 +9,7 @@ from typing import Any
 import mlflow
 import pytest
 from support.fake_results import write_result
+from support.stores import write_empty_store
 from support.sweep_processes import write_sweep
 
 from suite import cli, tracking
@@ -25,19 +26,10 @@ MASKED = {"ticket": 210, "fp32": 4100}
 PLAIN = {"fp32": 4100, "bf16": 2100, "int8": 1100}
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A store with nothing in it: to make one takes seconds."""
-    path = tmp_path_factory.mktemp("store") / store.DATABASE
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path.read_bytes()
-
-
 @pytest.fixture
-def ledger(tmp_path: Path, empty: bytes) -> Ledger:
+def ledger(tmp_path: Path) -> Ledger:
     """A results folder with an empty store."""
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / store.DATABASE).write_bytes(empty)
+    write_empty_store(tmp_path / "results" / store.DATABASE)
     return Ledger(tmp_path / "results")
 
 

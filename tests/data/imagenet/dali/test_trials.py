@@ -1,6 +1,5 @@
 """Trials on the tree of photos: killed and stopped in the middle of an epoch, on files and shards, by one and two."""
 
-import itertools
 import os
 import re
 import shutil
@@ -28,6 +27,7 @@ from suite import train
 from suite.config import InputError, Trial
 from suite.config.sweep_file import load_sweep
 from suite.data.imagenet import pack
+from suite.launch import local
 from suite.records import read_metrics
 from suite.stopping import Stopped
 
@@ -73,19 +73,43 @@ def quiet(tree: Path, tmp_path: Path) -> Any:
     return records_of(folder)
 
 
-def test_a_sweep_killed_in_the_middle_of_an_epoch(tree: Path, tmp_path: Path) -> None:
-    """Two processes, from a sweep file, ended by SIGKILL with its driver; the same command again."""
-    (tmp_path / "imagenet-small").symlink_to(tree)
-    flags = [ROOT / "sweeps/imagenet_small.yaml", "--data-dir", tmp_path, "--only", "method.name=iterand"]
-    flags += ["--set", "epochs=2", "--set", "checkpoint.every_seconds=0", "--set", "checkpoint.max_time_share=1"]
-    flags += ["--set", "schedule.warmup_epochs=0", "--set", "schedule.constant_epochs=0"]
-    flags += ["--set", "global_batch_size=16"]
-    options = [str(flag) for flag in flags[1:]]
-    sets = [value for flag, value in itertools.pairwise(options) if flag == "--set"]
-    [trial] = load_sweep(flags[0], ["method.name=iterand"], sets).trials.values()
-    assert (trial.processes, trial.model.name, trial.dataset.name) == (2, "resnet18", "imagenet")
-    folder = folder_of(trial, tmp_path / "results")
+class Pair:
+    """The trial of a sweep file in two processes, and its records where nobody disturbs it."""
 
+    FILE = ROOT / "sweeps/imagenet_small.yaml"
+    ONLY = "method.name=iterand"
+    SETS = (
+        *("epochs=2", "global_batch_size=16", "checkpoint.every_seconds=0", "checkpoint.max_time_share=1"),
+        *("schedule.warmup_epochs=0", "schedule.constant_epochs=0"),
+        *("dataset.image_size=66", "dataset.resize=72", "dataset.shuffle_buffer=64", "dataset.loader_threads=1"),
+    )
+
+    def __init__(self, tree: Path, folder: Path) -> None:
+        [self.trial] = load_sweep(self.FILE, [self.ONLY], self.SETS).trials.values()
+        assert (self.trial.processes, self.trial.model.name, self.trial.dataset.name) == (2, "resnet18", "imagenet")
+        local.run(self.trial, folder / "quiet", data_dir=self.data_dir(folder, tree))
+        self.quiet = records_of(folder / "quiet")
+
+    def flags(self, data_dir: Path) -> list[object]:
+        """Of the sweep command, without tables, figures and MLflow."""
+        sets = [part for text in self.SETS for part in ("--set", text)]
+        return [self.FILE, "--data-dir", data_dir, "--only", self.ONLY, *sets, "--part"]
+
+    def data_dir(self, folder: Path, tree: Path) -> Path:
+        """A folder as the data folder, where the name in the sweep file leads to a tree."""
+        (folder / "imagenet-small").symlink_to(tree)
+        return folder
+
+
+@pytest.fixture(scope="module")
+def pair(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return Pair(tree, tmp_path_factory.mktemp("pair"))
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_in_the_middle_of_an_epoch(tree: Path, pair: Pair, tmp_path: Path) -> None:
+    """Two processes, from a sweep file, ended by SIGKILL with its driver; the same command again."""
+    flags, folder = pair.flags(pair.data_dir(tmp_path, tree)), folder_of(pair.trial, tmp_path / "results")
     driver = start_sweep(*flags, cwd=tmp_path)
     try:
         wait_for(lambda: int((re.findall(r"\d+", newest_checkpoint(folder)) or ["0"])[0]) > STEPS + 2)
@@ -101,8 +125,7 @@ def test_a_sweep_killed_in_the_middle_of_an_epoch(tree: Path, tmp_path: Path) ->
     status, output = run_sweep(*flags, cwd=tmp_path)
     assert status == 0, output
     assert unexpected_files(folder) == []
-    assert start(trial, tmp_path / "quiet", "--launcher", "local", "--data-dir", str(tmp_path)).wait(120) == 0
-    assert records_of(folder) == records_of(folder_of(trial, tmp_path / "quiet"))
+    assert records_of(folder) == pair.quiet
     assert records_of(folder)[0]["num_updates"] == 2 * STEPS
 
 
@@ -126,6 +149,7 @@ def test_shards_and_several_stops(packed: Path, tmp_path: Path, caplog: pytest.L
     assert records_of(tmp_path / "stopped") == records_of(tmp_path / "quiet")
 
 
+@pytest.mark.slow
 def test_another_release_of_dali_is_refused_or_goes_back_to_the_border(
     tree: Path, tmp_path: Path, quiet: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +168,7 @@ def test_another_release_of_dali_is_refused_or_goes_back_to_the_border(
     assert records_of(tmp_path) == quiet  # the border is a pure function of the seed
 
 
+@pytest.mark.slow
 def test_borders_are_saved_however_rarely_the_rest_is(tree: Path, tmp_path: Path) -> None:
     """With the default settings nothing else of so short a trial would be."""
     trial = trial_on(tree, checkpoint={})
@@ -152,6 +177,7 @@ def test_borders_are_saved_however_rarely_the_rest_is(tree: Path, tmp_path: Path
     assert borders[-1:] == [step // STEPS * STEPS]
 
 
+@pytest.mark.slow
 def test_shards_packed_in_another_way_are_refused(tree: Path, tmp_path: Path) -> None:
     """Image by image it is the same data set, but DALI's state says nothing about this order of them."""
     shards = tmp_path / "shards"
@@ -165,6 +191,7 @@ def test_shards_packed_in_another_way_are_refused(tree: Path, tmp_path: Path) ->
         train.train(trial, tmp_path / "trial")
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_whole_group_stops_torchvision_too(tree: Path, tmp_path: Path) -> None:
     """Ctrl-C reaches the loader's workers as well: they are not the ones to decide."""
     trial = trial_on(tree, dataset={**trial_on(tree).dataset.model_dump(), "loader": "torchvision"})
@@ -175,10 +202,12 @@ def test_a_signal_to_the_whole_group_stops_torchvision_too(tree: Path, tmp_path:
     assert process.wait(60) == 130, (tmp_path / "said.txt").read_text()
     assert not (folder / "failure.json").exists() and newest_checkpoint(folder)
     assert start(trial, tmp_path).wait(120) == 0
-    assert start(trial, tmp_path / "quiet").wait(120) == 0
-    assert records_of(folder) == records_of(folder_of(trial, tmp_path / "quiet"))
+    (tmp_path / "quiet").mkdir()
+    train.train(trial, tmp_path / "quiet")
+    assert records_of(folder) == records_of(tmp_path / "quiet")
 
 
+@pytest.mark.slow
 def test_other_images_begin_anew(tree: Path, own_tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     stop_in_the_middle(trial_on(own_tree), tmp_path)
     manifest = own_tree / "manifest.csv"
@@ -190,26 +219,29 @@ def test_other_images_begin_anew(tree: Path, own_tree: Path, tmp_path: Path, cap
     assert result.num_updates == 2 * STEPS
 
 
-def test_a_file_that_breaks_ends_the_trial_and_mended_it_goes_on(own_tree: Path, tree: Path, tmp_path: Path) -> None:
-    trial = trial_on(own_tree, processes=2)
-    folder = folder_of(trial, tmp_path / "results")
-    process = start(trial, tmp_path / "results")
+@pytest.mark.slow
+def test_a_file_that_breaks_ends_the_trial_and_mended_it_goes_on(
+    own_tree: Path, tree: Path, pair: Pair, tmp_path: Path
+) -> None:
+    trial, folder = pair.trial, folder_of(pair.trial, tmp_path / "results")
+    flags = ("--data-dir", str(pair.data_dir(tmp_path, own_tree)))
+    process = start(trial, tmp_path / "results", *flags)
     wait_for(lambda: newest_checkpoint(folder))
     victims = list(own_tree.glob("train/n0[1-4]*/*_[12]*"))
     for path in victims:
         path.write_bytes(BROKEN["head only"](path.read_bytes()))
     assert process.wait(90) == 2
     said = (tmp_path / "results" / "said.txt").read_text()
-    assert "cannot be decoded any more" in said and str(own_tree / "train") in said
+    assert "cannot be decoded any more" in said and str(tmp_path / "imagenet-small/train") in said
     assert not (folder / "result.json").exists() and not (folder / "failure.json").exists()
 
     for path in victims:
         path.write_bytes((tree / path.relative_to(own_tree)).read_bytes())
-    assert start(trial, tmp_path / "results").wait(120) == 0
-    assert start(trial, tmp_path / "quiet").wait(120) == 0
-    assert records_of(folder) == records_of(folder_of(trial, tmp_path / "quiet"))
+    assert start(trial, tmp_path / "results", *flags).wait(120) == 0
+    assert records_of(folder) == pair.quiet
 
 
+@pytest.mark.slow
 def test_rows_tell_what_the_loop_waited(tree: Path, tmp_path: Path) -> None:
     wide = {"model": {"name": "resnet18", "width_mult": 0.25}, "channels_last": True, "epochs": 1}
     train.train(trial_on(tree, **wide), tmp_path)
@@ -224,6 +256,7 @@ def test_rows_tell_what_the_loop_waited(tree: Path, tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "noise")[0]["wait_share"] < line["wait_share"]
 
 
+@pytest.mark.slow
 def test_no_process_or_temporary_file_is_left(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
