@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 from support.fake_results import write_result
 from support.stores import write_empty_store
 
@@ -89,7 +90,7 @@ def test_a_page_that_needs_nothing_else(sweep: Any, tmp_path: Path) -> None:
     assert str(tmp_path) not in text
 
 
-def test_the_numbers_can_be_saved(sweep: Any, fill: Any) -> None:
+def test_the_numbers_can_be_saved(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
     planned = sweep()
     page = Reader(report.page([(planned, fill(planned))]))
     files = {attrs["download"]: attrs["href"] or "" for tag, attrs in page.tags if tag == "a" and "download" in attrs}
@@ -99,7 +100,7 @@ def test_the_numbers_can_be_saved(sweep: Any, fill: Any) -> None:
     assert len(content.splitlines()) == 1 + 4
 
 
-def test_the_papers_settings_come_first_and_words_are_no_tags(sweep: Any, tmp_path: Path) -> None:
+def test_the_papers_settings_come_first_and_words_are_no_tags(sweep: Any, tmp_path: Path, drawn: list[Figure]) -> None:
     planned, other, ledger = two_sweeps(sweep(), tmp_path)
     text = report.page([(planned, ledger), (other, ledger)])
     assert "With &lt;b&gt;tags&lt;/b&gt; &amp; more." in text
@@ -107,12 +108,12 @@ def test_the_papers_settings_come_first_and_words_are_no_tags(sweep: Any, tmp_pa
     assert "(the paper's settings)" in Reader(text).text
 
 
-def test_nothing_was_run(sweep: Any, tmp_path: Path) -> None:
+def test_nothing_was_run(sweep: Any, tmp_path: Path, drawn: list[Figure]) -> None:
     page = Reader(report.page([(sweep(), Ledger(tmp_path / "results"))]))
     assert "12 missing" in page.text
 
 
-def test_the_target_where_a_sweep_has_it(sweep: Any, tmp_path: Path) -> None:
+def test_the_target_where_a_sweep_has_it(sweep: Any, tmp_path: Path, drawn: list[Figure]) -> None:
     planned, other, ledger = two_sweeps(sweep(), tmp_path)
     text = report.page([(planned, ledger), (other, ledger)], "edge_popup:0.25")
     assert text.count("Needed for the accuracy of edge_popup at width 0.25") == 1
@@ -134,7 +135,7 @@ def test_from_kept_records_alone(sweep: Any, tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
-def test_logged_to_mlflow(sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_logged_to_mlflow(sweep: Any, tmp_path: Path, drawn: list[Figure], capsys: pytest.CaptureFixture[str]) -> None:
     import mlflow
 
     from suite.tracking.store import DATABASE, store_uri

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import mlflow
@@ -19,6 +20,7 @@ from suite.config.sweep_file import load_sweep
 from suite.launch import inline, local
 from suite.records.ledger import Ledger
 from suite.sweep import __main__ as command
+from suite.sweep import tune
 from suite.tracking.store import DATABASE, store_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
@@ -189,15 +191,7 @@ def test_trials_of_two_processes_and_a_server_that_is_absent_costs_no_result(tmp
     assert not trial_processes.unexpected_files(ran)
 
 
-@pytest.mark.slow
-def test_too_few_gpus_are_told_before_any_trial(tmp_path: Path) -> None:
-    file = write_sweep(tmp_path / "tiny.yaml", seeds=(1,))
-    code, output = run_sweep(file, "--set", "resources.gpus=1", cwd=tmp_path)
-    assert code == 2 and "resources.gpus: 1: this machine has" in output and "Traceback" not in output
-    assert not list(tmp_path.glob("results/trials/*"))
-
-
-# What ends before Ray starts ----------------------------------------------------------------------------------------
+# What ends before trials --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -228,6 +222,19 @@ def test_missing_data_is_told_before_any_trial(here: Path, capsys: Said) -> None
     assert call(file, "--set", "dataset=cifar10") == 2
     said = capsys.readouterr().err
     assert "--download" in said and "Traceback" not in said
+    assert not list(here.glob("results/trials/*"))
+
+
+def test_too_few_gpus_are_told_before_any_trial(here: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ray:
+        cluster_resources = staticmethod(lambda: {"CPU": 2.0, "memory": 1e9})
+
+    monkeypatch.setattr(tune, "_import_ray", Ray)
+    monkeypatch.setattr(tune, "_cluster", lambda ray: nullcontext(here))
+    file = write_sweep(here / "tiny.yaml", seeds=(1,))
+    assert call(file, "--set", "resources.gpus=1") == 2
+    said = capsys.readouterr().err
+    assert "resources.gpus: 1: this machine has 0; set --set resources.gpus=0 or run where there are more" in said
     assert not list(here.glob("results/trials/*"))
 
 

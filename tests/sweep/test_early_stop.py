@@ -17,6 +17,7 @@ from suite.config.sweep_file import load_sweep
 from suite.records import StoppedEarly, newest_checkpoint, read_metrics, read_stopped, write_failure, write_stopped
 from suite.records.ledger import Ledger
 from suite.sweep import __main__ as command
+from suite.sweep import worker
 from suite.sweep.early_stop import EPOCHS, METRIC, reported, with_recorded_stops
 from suite.sweep.plan import make_plan
 from suite.sweep.rungs import RungRecords
@@ -292,8 +293,11 @@ def test_trials_of_a_real_sweep_are_stopped_beside_those_of_an_earlier_call_and_
     file.write_text(yaml.safe_dump({**SWEEP, "scheduler": "fifo"}))
     plan = make_plan(load_sweep(file), Ledger(ledger.root))
     assert {trial_id for trial_id, state in plan.states.items() if state == "unfinished"} == stopped.keys()
-    status, said = run_sweep(*inline, "--part", cwd=tmp_path)
-    assert status == 0, said
+    rest = {"root": str(ledger.root), "data_dir": None, "launcher": "inline", "every_epoch": False}
+    rest |= {"site": None, "stop": str(tmp_path / "stop")}
+    units = [([trial_id], False) for trial_id in plan.to_run]
+    for place in worker.write_unit_specs(tmp_path / "cells", units, plan.to_run, rest):
+        worker.run(worker.read_unit_spec(tmp_path / "cells", place), lambda line: None)  # as processes of Ray do
     now = result_mtimes(tmp_path)
     assert len(now) == 4 and {trial_id: now[trial_id] for trial_id in first} == first
     for trial_id, folder in stopped.items():

@@ -15,8 +15,10 @@ from suite.data.arrays import shard_range
 from suite.data.imagenet.torchvision_loader import FolderData
 from suite.data.interface import Data
 
+slow = pytest.mark.slow
 both = pytest.mark.parametrize("storage", ["files", "tar"])
-worlds = pytest.mark.parametrize("world_size", [1, 2, 3])
+worlds = pytest.mark.parametrize("world_size", [pytest.param(1, marks=slow), 2, pytest.param(3, marks=slow)])
+OTHERS = (("files", "test"), ("tar", "val"))
 Load = Callable[..., Data]
 
 
@@ -30,25 +32,24 @@ def prints_of(images: Tensor) -> list[bytes]:
     return [image.numpy().tobytes() for image in images]
 
 
-@pytest.mark.parametrize("split", ["val", "test"])
-@both
-@pytest.mark.parametrize(("world_size", "batch_size"), [(1, 250), (2, 10), (3, 7), (5, 36), (3, 50)])
-def test_an_evaluation_has_every_image_once_in_order(
-    loaded: Load, storage: str, split: Any, world_size: int, batch_size: int
-) -> None:
+@pytest.mark.parametrize(
+    ("storage", "split"), [("files", "val"), ("tar", "test"), *(pytest.param(*each, marks=slow) for each in OTHERS)]
+)
+def test_an_evaluation_has_every_image_once_in_order(loaded: Load, storage: str, split: Any) -> None:
     data = loaded(storage)
     images, labels = whole(data.batches(split, 250))
     assert len(set(prints_of(images))) == len(images) == data.num_images(split)
 
-    ranks = [list(data.batches(split, batch_size, rank=r, world_size=world_size)) for r in range(world_size)]
-    assert len({len(batches) for batches in ranks}) == 1  # else one would wait for ever
-    for rank, batches in enumerate(ranks):
-        start, end = shard_range(len(images), rank=rank, world_size=world_size)
-        assert sum(len(theirs) for _, theirs in batches) == end - start
-        assert all(len(some) == len(theirs) <= batch_size for some, theirs in batches)
-    found, theirs = whole(chain.from_iterable(ranks))
-    assert torch.equal(found, images)
-    assert torch.equal(theirs, labels)
+    for world_size, batch_size in ((1, 250), (2, 10), (3, 7), (5, 36), (3, 50)):
+        ranks = [list(data.batches(split, batch_size, rank=r, world_size=world_size)) for r in range(world_size)]
+        assert len({len(batches) for batches in ranks}) == 1  # else one would wait for ever
+        for rank, batches in enumerate(ranks):
+            start, end = shard_range(len(images), rank=rank, world_size=world_size)
+            assert sum(len(theirs) for _, theirs in batches) == end - start
+            assert all(len(some) == len(theirs) <= batch_size for some, theirs in batches)
+        found, theirs = whole(chain.from_iterable(ranks))
+        assert torch.equal(found, images), (world_size, batch_size)
+        assert torch.equal(theirs, labels), (world_size, batch_size)
 
 
 def test_more_ranks_than_images(loaded: Load) -> None:

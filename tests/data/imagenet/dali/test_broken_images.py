@@ -13,6 +13,8 @@ from suite.data.interface import Data
 
 Load = Callable[..., Data]
 each = pytest.mark.parametrize("how", BROKEN)
+first, *rest = BROKEN
+each_slowly = pytest.mark.parametrize("how", [first, *(pytest.param(how, marks=pytest.mark.slow) for how in rest)])
 
 
 def spoil(path: Path, how: str) -> None:
@@ -24,7 +26,7 @@ def train(data: Data) -> None:
         pass
 
 
-@each
+@each_slowly
 def test_in_training_the_files_are_named(loaded: Load, own_tree: Path, how: str) -> None:
     data = loaded(root=own_tree, val_share=0.03)
     broken = sorted(own_tree.glob("train/n03_coffee/*_1?.JPEG"))
@@ -89,7 +91,7 @@ def test_what_the_scan_keeps_dali_decodes(loaded: Load, own_tree: Path, how: str
     assert sum(len(labels) for _, labels in data.batches("test", 50)) == 72
 
 
-@each
+@each_slowly
 def test_what_the_scan_leaves_out_is_not_read(loaded: Load, own_tree: Path, how: str) -> None:
     for path in own_tree.glob("*/*/*_5.JPEG"):
         spoil(path, how)
