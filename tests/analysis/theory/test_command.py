@@ -85,6 +85,7 @@ def test_the_theorem_falls_below_the_proved_bound_where_the_widths_say() -> None
     assert (widths["theorem"] < widths["proved"]).tolist() == [False] * (crossing - 1) + [True]
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_same_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--quick", "--trials", "10", "--delta", "0.3", "--inputs", "1", "--seed", "3"]
     for folder in ("one", "two"):

@@ -131,6 +131,7 @@ def test_the_index_says_where_images_lie(source: Path, tmp_path: Path) -> None:
         assert found == images
 
 
+@pytest.mark.slow
 @pytest.mark.dali
 def test_the_index_is_that_of_dalis_own_tool(source: Path, tmp_path: Path) -> None:
     index = packed(source, tmp_path)
@@ -175,6 +176,7 @@ def killed(source: Path, target: Path, at: int) -> int:
     return subprocess.run(command, env=env, check=False, capture_output=True).returncode
 
 
+@pytest.mark.slow
 def test_killed_at_any_file_it_goes_on(source: Path, tmp_path: Path) -> None:
     quiet = packed(source, tmp_path / "quiet")
     last = 2 * len(quiet.shards()) + 3  # the journal, each shard and its index, the table, the index
