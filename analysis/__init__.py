@@ -12,9 +12,9 @@ def _foreign_suite() -> str | None:
         return f"{own}: missing: install the suite whole"
     found = Path(spec.origin or next(iter(spec.submodule_search_locations or ())))
     place = found.parent if spec.submodule_search_locations and spec.origin else found
-    return (
-        None if place == own else f"{place}: shadows the package 'suite' ({own}): run from another folder, or rename it"
-    )
+    if place.resolve() == own.resolve():
+        return None
+    return f"{place}: shadows the package 'suite' ({own}): run from another folder, or rename it"
 
 
 if _wrong := _foreign_suite():
