@@ -20,14 +20,21 @@ from support.trial_processes import signal_processes, unexpected_files, wait_for
 from suite.config.sweep_file import load_sweep
 from suite.records.ledger import Ledger
 from suite.slurm.record import read_job
+from suite.tracking.store import URI_VARIABLE, store_uri
 
 pytestmark = pytest.mark.slow
 
 SLURM = ("--launcher", "slurm", "--profile", "profile.yaml")
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where MLflow keeps what all sweeps here publish; the first one makes it."""
+    return store_uri(tmp_path_factory.mktemp("mlflow"))
+
+
 @pytest.fixture
-def written(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
+def written(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, ...]]:
     """Writes a sweep of the three methods and a profile; returns the flags of the command."""
 
     def write(
@@ -39,6 +46,7 @@ def written(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
         content = yaml.safe_load(file.read_text())
         content["base"] |= base or {}
         file.write_text(yaml.safe_dump(content))
+        monkeypatch.setenv(URI_VARIABLE, store)
         return ("s.yaml", *SLURM)
 
     return write
@@ -99,7 +107,7 @@ def test_two_nodes_each_a_killed_driver_and_an_edited_checkout(
 
 
 def test_packed_trials(cluster: Cluster, tmp_path: Path, written: Callable[..., tuple[str, ...]]) -> None:
-    flags = written({"nodes": 2, "pack": 3, "memory_gb": 3, "cpus_per_task": 1}, epochs=60, seeds=(1,))
+    flags = written({"nodes": 2, "pack": 3, "memory_gb": 3, "cpus_per_task": 1}, epochs=40, seeds=(1,))
     before = cluster.num_submitted()
     driver = start_sweep(*flags, cwd=tmp_path)
     try:
