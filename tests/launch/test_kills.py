@@ -24,7 +24,7 @@ from suite.stopping import EXIT_TAKEN_OVER, EXIT_UNFINISHED
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
 TARGETS = ("all", "one rank", "launcher")
 MOMENTS = ("starting", "running", "saving", "stopping")
-EPOCHS = 12
+EPOCHS, FEWER_EPOCHS = 12, 6  # under fire, and with two owners
 
 
 @dataclass
@@ -93,8 +93,8 @@ class TrialFaultInjector:
         return attempt is not None and any(attempt.glob(".checkpoint-*"))
 
 
-def trial_of(method: str, processes: int) -> Trial:
-    return trial_processes.trial_of(method, processes=processes, epochs=EPOCHS)
+def trial_of(method: str, processes: int, epochs: int = EPOCHS) -> Trial:
+    return trial_processes.trial_of(method, processes=processes, epochs=epochs)
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +136,7 @@ def test_a_trial_under_fire_ends_with_the_bits_of_the_quiet_run(
 
 def test_a_trial_that_two_owners_claim_has_one_result(quiet: Callable[[Trial], Any], tmp_path: Path) -> None:
     """The first is stopped by SIGSTOP, taken over, and goes on when the second is done or in the midst of it."""
-    trial = trial_of("iterand", 1)
+    trial = trial_of("iterand", 1, FEWER_EPOCHS)
     folder = trial_processes.folder_of(trial, tmp_path)
     first = trial_processes.fork(trial, tmp_path)
     try:
@@ -166,7 +166,7 @@ def written(folder: Path) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_an_owner_that_wakes_when_all_is_over_touches_no_record(quiet: Callable[[Trial], Any], tmp_path: Path) -> None:
-    trial = trial_of("iterand", 1)
+    trial = trial_of("iterand", 1, FEWER_EPOCHS)
     folder = trial_processes.folder_of(trial, tmp_path)
     first = trial_processes.fork(trial, tmp_path)
     try:
@@ -186,7 +186,7 @@ def test_an_owner_that_wakes_when_all_is_over_touches_no_record(quiet: Callable[
 @pytest.mark.slow
 def test_a_trial_that_somebody_runs_is_not_run_twice(tmp_path: Path) -> None:
     """The second caller waits for the first; then there is nothing left to do."""
-    trial = trial_of("weights", 1)
+    trial = trial_of("weights", 1, FEWER_EPOCHS)
     first = trial_processes.fork(trial, tmp_path)
     try:
         trial_processes.wait_for(lambda: newest_attempt(trial_processes.folder_of(trial, tmp_path)))
@@ -196,4 +196,4 @@ def test_a_trial_that_somebody_runs_is_not_run_twice(tmp_path: Path) -> None:
         first.kill()
     folder = trial_processes.folder_of(trial, tmp_path)
     assert not trial_processes.unexpected_files(folder)
-    assert json.loads((folder / "result.json").read_text())["num_epochs"] == EPOCHS
+    assert json.loads((folder / "result.json").read_text())["num_epochs"] == FEWER_EPOCHS

@@ -34,7 +34,8 @@ class Faults:
 
 
 class _Actor:
-    def __init__(self, play: Callable[[], object]) -> None:
+    def __init__(self, play: Callable[[], object], back: threading.Semaphore) -> None:
+        self._back = back
         self.turn, self.dead, self.ended = threading.Semaphore(0), False, False
         self.seen: dict[tuple[str, str], tuple[int, Any]] = {}
         self.error: BaseException | None = None
@@ -49,6 +50,7 @@ class _Actor:
         except BaseException as error:
             self.error = error
         self.ended = True
+        self._back.release()
 
 
 class Stage:
@@ -62,7 +64,7 @@ class Stage:
 
     def play(self, *plays: Callable[[], object]) -> None:
         """Let all play to their ends; what one raises is raised here."""
-        actors = [_Actor(play) for play in plays]
+        actors = [_Actor(play, self._back) for play in plays]
         with self._wrapped():
             for actor in actors:
                 actor.thread.start()
@@ -70,8 +72,7 @@ class Stage:
             while running := [actor for actor in actors if not actor.ended]:
                 actor = self._chance.choice(running)
                 actor.turn.release()
-                while not self._back.acquire(timeout=0.01) and actor.thread.is_alive():
-                    pass
+                self._back.acquire()  # it is at its next call, or at its end
                 self._step += 1
                 self._check()
         for actor in actors:

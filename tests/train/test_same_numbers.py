@@ -120,9 +120,8 @@ def quiet(trees: Path, packed: Callable[[], Path], tmp_path_factory: pytest.Temp
 
 
 def marks_of(case: Case) -> list[pytest.MarkDecorator]:
-    """Fast are those on digits, and one on photos."""
-    fast = case.images == "digits" or (case.key, case.images) == ("ImageNetSettings.loader_threads", "torchvision")
-    return [pytest.mark.dali] * (case.images in BY_DALI) + [pytest.mark.slow] * (not fast)
+    """Loaders of photos begin anew in each evaluation, which takes long."""
+    return [pytest.mark.dali] * (case.images in BY_DALI) + [pytest.mark.slow] * (case.images != "digits")
 
 
 def test_every_such_setting_is_tried_or_only_read_on_gpus() -> None:

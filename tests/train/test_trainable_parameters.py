@@ -27,7 +27,7 @@ def build(trial: Trial) -> Run:
 def test_what_is_not_trained_stays(method: str, norm_affine: bool | None, train_biases: bool | None) -> None:
     run = build(trial_of(method, model=MODEL | {"norm_affine": norm_affine, "train_biases": train_biases}))
     before = {name: param.detach().clone() for name, param in run.model.named_parameters()}
-    for images, labels in run.data.train_batches(3, 0, 64):
+    for images, labels in itertools.islice(run.data.train_batches(3, 0, 64), 8):
         train_step(run, images, labels, len(labels))
     weights = {name for name, _ in methods.prunable(run.model)}
     norms = before.keys() - weights - {"head.bias"}
