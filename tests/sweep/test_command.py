@@ -107,12 +107,15 @@ def test_a_killed_a_failed_and_new_trials_run_in_the_next_call_and_no_other(tmp_
     *_, failed = load_sweep(file).trials
     records.write_failure(create_trial_folder(ledger, failed), failed, RuntimeError("[out] of luck"))
     write_empty_store(ledger.root / DATABASE)
-    process = start_sweep(file, cwd=tmp_path)
+    process, victims = start_sweep(file, cwd=tmp_path), []
+
+    def beside_a_result() -> bool:
+        victims[:] = [pid for pid in (trial_process(process.pid),) if pid is not None]
+        return bool(victims and result_mtimes(tmp_path))
+
     try:
-        trial_processes.wait_for(lambda: list(tmp_path.glob("results/trials/*/metrics.jsonl")))
-        victim = trial_process(process.pid)
-        assert victim is not None
-        os.kill(victim, signal.SIGKILL)
+        trial_processes.wait_for(beside_a_result)
+        os.kill(victims[0], signal.SIGKILL)
         output, _ = process.communicate(timeout=200)
     finally:
         process.kill()
