@@ -16,10 +16,12 @@ pytestmark = pytest.mark.slow
 TRIAL = trial_of("weights", processes=2, epochs=1)
 
 
-def run(folder: Path, **changes: Any) -> None:
+def run(cluster: Cluster, folder: Path, **changes: Any) -> None:
     """A trial of two tasks on one node."""
     with Following(TRIAL, folder / "results", profile(nodes=1, **changes)) as following:
+        job = following.wait_job()
         assert following.wait().status == "done"
+    assert cluster.wait_over(job)["state"] == "COMPLETED"
     assert unexpected_files(following.folder) == []
 
 
@@ -31,7 +33,7 @@ def test_an_archive_unpacked_once_for_both_tasks(cluster: Cluster, tmp_path: Pat
     archive = tmp_path / "environment.tar"
     subprocess.run(["tar", "-cf", archive, "-C", tmp_path / "environment", "bin"], check=True)
     scratch = tmp_path / "scratch"
-    run(tmp_path, environment={"kind": "archive", "archive": str(archive)}, scratch=str(scratch))
+    run(cluster, tmp_path, environment={"kind": "archive", "archive": str(archive)}, scratch=str(scratch))
     started = (tmp_path / "started").read_text().split()
     assert len(started) == 2 and len(set(started)) == 1
     assert Path(started[0]).is_relative_to(scratch)
@@ -49,5 +51,5 @@ def test_another_python(cluster: Cluster, tmp_path: Path, kind: str) -> None:
         "venv": {"python": str(python)},
         "image": {"kind": "image", "launch": f"{shlex.quote(str(python))} inside"},
     }
-    run(tmp_path, environment=launch[kind])
+    run(cluster, tmp_path, environment=launch[kind])
     assert (tmp_path / "started").read_text().split() == 2 * [{"venv": "venv", "image": "inside"}[kind]]
