@@ -21,6 +21,7 @@ LOADED = (
     "suite.data.known_ids",
     "suite.launch.local",
     "suite.tickets",
+    "torch._dynamo",  # by DistributedDataParallel
     *(f"suite.methods.{name}" for name in methods.names()),
 )
 
@@ -57,11 +58,9 @@ def keep(request: dict[str, Any], status: int, *standard: int) -> dict[str, Any]
     return request
 
 
-def become(arguments: list[str], environment: dict[str, str], folder: str, session: bool) -> None:
+def become(arguments: list[str], environment: dict[str, str], folder: str) -> None:
     """Be the process that ``python -m`` makes of these arguments."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if session:
-        os.setsid()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -72,7 +71,7 @@ def become(arguments: list[str], environment: dict[str, str], folder: str, sessi
 if __name__ == "__main__":
     for name in LOADED:
         importlib.import_module(name)
-    source_code.code_id(), source_code.git_commit()  # each process would find them out for itself
+    source_code.code_id()  # kept: each process would work it out for itself, in a third of a second
     assert os.listdir("/proc/self/task") == [str(os.getpid())], "a process with threads must not fork"
     gc.freeze()
     become(**serve(socket.socket(fileno=int(sys.argv[1]))))

@@ -66,16 +66,10 @@ class ForkServer:
             )
 
     def start(
-        self,
-        arguments: list[str],
-        environment: dict[str, str],
-        folder: Path,
-        files: list[File],
-        *,
-        session: bool = False,
+        self, arguments: list[str], environment: dict[str, str], folder: Path, files: list[File]
     ) -> ForkedProcess:
         """``python -m`` with these arguments; ``files``: its standard input, output and errors."""
-        request = {"arguments": arguments, "environment": environment, "folder": str(folder), "session": session}
+        request = {"arguments": arguments, "environment": environment, "folder": str(folder)}
         ours, theirs = os.pipe()
         socket.send_fds(self._connection, [json.dumps(request).encode()], [theirs, *map(fileno, files)])
         os.close(theirs)
