@@ -1,7 +1,6 @@
 """A process that has torch and the suite loaded, and forks others that run a module each (see forked.py)."""
 
 import contextlib
-import gc
 import importlib
 import json
 import os
@@ -73,5 +72,4 @@ if __name__ == "__main__":
         importlib.import_module(name)
     source_code.code_id()  # kept: each process would work it out for itself, in a third of a second
     assert os.listdir("/proc/self/task") == [str(os.getpid())], "a process with threads must not fork"
-    gc.freeze()
     become(**serve(socket.socket(fileno=int(sys.argv[1]))))
