@@ -21,7 +21,7 @@ _IN_METHODS = ("EdgePopup", "IteRand", "Weights", "prunable")  # the others are 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'suite' has no attribute {name!r}: its public names are {', '.join(__all__)}")
-    return getattr(importlib.import_module("suite.methods" if name in _IN_METHODS else "suite.api"), name)
+    return getattr(importlib.import_module(f"suite.{'methods' if name in _IN_METHODS else 'api'}"), name)
 
 
 def __dir__() -> list[str]:

@@ -36,6 +36,7 @@ def test_png_and_svg_are_written(sweep: Any, fill: Any) -> None:
     assert not style.pyplot.get_fignums()
 
 
+@pytest.mark.slow
 def test_equal_records_give_equal_files(sweep: Any, fill: Any) -> None:
     planned = sweep()
     ledger = fill(planned)

@@ -226,6 +226,7 @@ assert "torchvision" not in sys.modules
 """)
 
 
+@pytest.mark.slow
 def test_the_shim_leaves_declared_operators_alone() -> None:
     run_apart(
         """

@@ -215,7 +215,7 @@ def other() -> Iterator["subprocess.Popen[str]"]:
         process.communicate("", timeout=60)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))])
 def test_a_random_history(
     tmp_path: Path, seed: int, other: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
 ) -> None:

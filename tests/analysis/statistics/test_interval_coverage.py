@@ -103,9 +103,10 @@ def test_matches_out_of_reach_hold_too() -> None:
     assert np.mean([m.low > PARAMETERS[1] for m in found]) > 0.95
 
 
+@slow
 @pytest.mark.parametrize(
     ("n", "noise", "most"),
-    [pytest.param(3, 0.003, 0.98, marks=slow), (5, 0.003, 0.97), pytest.param(8, 0.006, 0.97, marks=slow)],
+    [(3, 0.003, 0.98), (5, 0.003, 0.97), (8, 0.006, 0.97)],
 )
 def test_ratios(n: int, noise: float, most: float) -> None:
     """With three seeds the degrees of freedom come out a little low: about 97 % hold."""

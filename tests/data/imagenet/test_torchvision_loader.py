@@ -124,6 +124,7 @@ def test_evaluation_is_that_of_torchvision_bit_for_bit(root: Path, split: Any) -
     assert len(labels) == load(root).num_images(split)
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing_nor_the_global_generator(root: Path) -> None:
     torch.manual_seed(3)
     state, found = torch.get_rng_state(), {}
@@ -187,7 +188,10 @@ def test_seeds_and_epochs_give_other_crops(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("workers", "kind"),
-    [*((0, kind) for kind in ("cut in half", "zero bytes", "text", "gone", *GARBLED)), (2, "cut in half")],
+    [
+        *((0, kind) for kind in ("cut in half", "zero bytes", "text", "gone", *GARBLED)),
+        pytest.param(2, "cut in half", marks=pytest.mark.slow),
+    ],
 )
 def test_a_file_that_broke_since_the_scan_is_named(tmp_path: Path, workers: int, kind: str) -> None:
     root = write_tree(tmp_path / "tree", {"train": 4, "val": 1}, 2)

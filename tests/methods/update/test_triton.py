@@ -12,13 +12,13 @@ from torch import Tensor
 from suite.methods.update import matches_reference, plain
 from suite.methods.update.plain import RANKINGS, num_pruned
 
+pytestmark = pytest.mark.slow  # Triton's interpreter is
 SHAPES = [(1,), (7,), (300,), (6, 5, 3, 3), (41, 100)]
 PROGRAMS_PER_PHASE = 128  # as on a GPU
 INF, NAN = math.inf, math.nan
 ENDLESS = pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered:RuntimeWarning")  # numpy's inf - inf
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("rank_by", RANKINGS)
 def test_twenty_steps(form: Any, rank_by: str) -> None:
     """The first step searches where there are enough weights to prune one; later ones find the rank in its band."""
@@ -42,7 +42,6 @@ def test_calm_training_searches_once(form: Any) -> None:
     assert searched == [True, False, False, False, False, False]
 
 
-@pytest.mark.slow
 def test_millions_of_weights(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A place has digits of its index beyond 2^16 and 2^21; large blocks, since the interpreter is slow."""
     monkeypatch.setattr(form, "BLOCK", 16_384)
@@ -57,7 +56,6 @@ def test_millions_of_weights(form: Any, monkeypatch: pytest.MonkeyPatch) -> None
     assert twins.searched() == [True]
 
 
-@pytest.mark.slow
 def test_with_all_the_helpers_of_a_gpu(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(form, "PROGRAMS_PER_PHASE", PROGRAMS_PER_PHASE)
     twins = PairedLayers(form, [(5000,)])
@@ -65,7 +63,6 @@ def test_with_all_the_helpers_of_a_gpu(form: Any, monkeypatch: pytest.MonkeyPatc
     assert twins.searched() == [True]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("rank_by", RANKINGS)
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.999])
 def test_sparsities(form: Any, sparsity: float, rank_by: str) -> None:

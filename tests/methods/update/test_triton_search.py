@@ -13,6 +13,7 @@ from torch import Tensor
 from suite.methods.update import plain
 from suite.methods.update.plain import num_pruned
 
+pytestmark = pytest.mark.slow  # Triton's interpreter is
 SHAPES = [(1,), (7,), (300,), (6, 5, 3, 3), (41, 100)]
 PROGRAMS_PER_PHASE = 128  # as on a GPU
 INF, NAN = math.inf, math.nan
