@@ -240,7 +240,13 @@ def tracer(log: Path) -> list[str]:
     return ["strace", "-f", "-qq", "-s", "4096", "-o", str(log), "-e", "trace=file"]
 
 
-@pytest.mark.parametrize("command", ["suite.status s.yaml", "suite.sweep s.yaml --dry-run", "analysis.tables s.yaml"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "analysis.tables s.yaml",
+        *(pytest.param(c, marks=pytest.mark.slow) for c in ("suite.status s.yaml", "suite.sweep s.yaml --dry-run")),
+    ],
+)
 def test_no_final_trial_is_opened(tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of ten thousand costs the look that tells whether its result is still the one in the index."""
     (tmp_path / "s.yaml").write_text(SWEEP)

@@ -93,6 +93,7 @@ def test_a_checkpoint_that_is_read_at_the_second_try(
     assert unexpected_files(folder) == []
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_read_stays(tmp_path: Path, command: Command, library: Path, quiet: Path) -> None:
     before = stop_in_second_epoch(tmp_path)
     folder = folder_of(trial(), tmp_path)

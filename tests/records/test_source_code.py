@@ -152,6 +152,7 @@ def test_a_job_of_the_archive_would_run_the_archive(tmp_path: Path, decoy: Path)
     assert not (decoy / "results").exists()
 
 
+@pytest.mark.slow
 def test_modules_that_a_sweep_loads_come_from_the_archive(tmp_path: Path, decoy: Path) -> None:
     archive = source_code.freeze(tmp_path)
     code = (

@@ -179,6 +179,7 @@ def test_the_estimate_stands_beside_what_came_of_it() -> None:
     assert cost.compared(Cost(2, 2, 0, 0, 0, 0, 0), summaries, 55.0)[0] == "took 0:00:55 (0:01:40 of trials)"
 
 
+@pytest.mark.slow
 def test_some_steps_foretell_what_an_epoch_takes(tmp_path: Path) -> None:
     trials = [trial_of(name, seed=seed, epochs=4) for name in ("weights", "edge_popup") for seed in (1, 2)]
     there = {"another": PACE}

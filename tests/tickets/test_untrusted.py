@@ -168,6 +168,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return fuzz(tmp_path_factory.mktemp("untrusted"), SHARE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [
@@ -183,6 +184,7 @@ def test_each_file_is_refused_in_one_line_or_loaded(kind: str, seen: dict[str, A
     assert seen["wrong"][kind] == {}
 
 
+@pytest.mark.slow
 def test_many_files_came_through_and_most_did_not(seen: dict[str, Any]) -> None:
     """Mutations that never load test the first check alone, so those that are made right must load at times."""
     assert sum(sum(seen["seen"][kind].values()) for kind in KINDS) >= 10_000 // SHARE
@@ -193,10 +195,12 @@ def test_many_files_came_through_and_most_did_not(seen: dict[str, Any]) -> None:
     assert "loaded" not in seen["seen"]["bytes"], "SHA-256 lets a changed file through"
 
 
+@pytest.mark.slow
 def test_nothing_was_executed_opened_for_writing_or_unpickled(seen: dict[str, Any]) -> None:
     assert seen["events"] == {}
 
 
+@pytest.mark.slow
 def test_little_memory_was_taken(seen: dict[str, Any]) -> None:
     """The largest that loads, of 4.2 million weights, takes 0.17 GiB while it is decoded; others say much more."""
     assert seen["grown"] < 1 << 29

@@ -196,6 +196,7 @@ def test_killed_at_any_file_it_goes_on(source: Path, tmp_path: Path) -> None:
         assert len(kept) == known >= len(before) - 1
 
 
+@pytest.mark.slow
 def test_a_journal_cut_short(source: Path, tmp_path: Path) -> None:
     quiet, target = packed(source, tmp_path / "quiet"), tmp_path / "cut"
     assert killed(source, target, 8) == -9
@@ -288,7 +289,7 @@ def test_a_finished_packing_again(source: Path, tmp_path: Path) -> None:
         before = after
 
 
-@pytest.mark.parametrize("place", [130, 1000])  # a number in the first header, an image
+@pytest.mark.parametrize("place", [130, pytest.param(1000, marks=pytest.mark.slow)])  # in the first header, in an image
 def test_a_damaged_shard_is_found_before_the_index_is_written(source: Path, tmp_path: Path, place: int) -> None:
     quiet, target = packed(source, tmp_path / "quiet"), tmp_path / "target"
     killed(source, target, 2 * len(quiet.shards()) + 2)

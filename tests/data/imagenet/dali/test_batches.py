@@ -18,7 +18,7 @@ from suite.data.interface import Data
 slow = pytest.mark.slow
 both = pytest.mark.parametrize("storage", ["files", "tar"])
 worlds = pytest.mark.parametrize("world_size", [pytest.param(1, marks=slow), 2, pytest.param(3, marks=slow)])
-OTHERS = (("files", "test"), ("tar", "val"))
+OTHERS = (("files", "test"), ("tar", "val"), ("tar", "test"))
 Load = Callable[..., Data]
 
 
@@ -33,7 +33,7 @@ def prints_of(images: Tensor) -> list[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("storage", "split"), [("files", "val"), ("tar", "test"), *(pytest.param(*each, marks=slow) for each in OTHERS)]
+    ("storage", "split"), [("files", "val"), *(pytest.param(*each, marks=slow) for each in OTHERS)]
 )
 def test_an_evaluation_has_every_image_once_in_order(loaded: Load, storage: str, split: Any) -> None:
     data = loaded(storage)
@@ -52,6 +52,7 @@ def test_an_evaluation_has_every_image_once_in_order(loaded: Load, storage: str,
         assert torch.equal(theirs, labels), (world_size, batch_size)
 
 
+@slow
 def test_more_ranks_than_images(loaded: Load) -> None:
     for storage in ("files", "tar"):
         data = loaded(storage)
@@ -128,6 +129,7 @@ def test_batches_have_the_same_images_for_any_number_of_ranks(
         assert dealt == [sorted(labels) for labels in alone]
 
 
+@slow
 @both
 def test_training_crops_are_random_and_look_like_the_images(loaded: Load, storage: str) -> None:
     data = loaded(storage)
