@@ -40,7 +40,7 @@ from suite.tickets import dense, networks
 from suite.tickets.header import NetworkMetadata
 
 KINDS = {"bytes": 2000, "bytes_right": 2600, "header_right": 3400, "safetensors": 800, "safetensors_right": 1200}
-SHARE = 4  # of these mutations `make test` reads a quarter, `make test-long` all
+SHARE = 4  # of these mutations `make test-all` reads a quarter, `make test-long` all
 MOST_WEIGHTS = 10_000_000
 MOST_SECONDS = 10.0  # of processor time for one file; the slowest took 1
 MORE_MEMORY = 3 << 29  # than the process has when all is imported: 1.5 GiB
