@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def _foreign_suite() -> str | None:
-    """What is wrong with the package ``suite`` that is imported here; ``suite.own_code`` looks the other way."""
+    """Return what is wrong if ``suite`` is not the one beside this package; ``suite.own_code`` checks ``analysis``."""
     spec, own = find_spec("suite"), Path(__file__).parents[1] / "suite"
     if spec is None:
         return f"{own}: missing: install the suite whole"

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def summary_of(command: str) -> str:
-    """What a command does: the first sentence of its docstring, without importing it."""
+    """Return a command's summary: its docstring up to ``: ``python``, read without importing the module."""
     home = Path(suite.__file__).parents[1].joinpath(*command.split("."))
     file = home / "__main__.py" if home.is_dir() else home.with_suffix(".py")
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""

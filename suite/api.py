@@ -1,4 +1,4 @@
-"""Tickets for a training loop of one's own: no trial and no record is needed."""
+"""Save and load tickets in your own training loop."""
 
 import os
 
@@ -14,21 +14,22 @@ __all__ = ["TicketError", "load_ticket", "save_ticket"]
 
 
 def save_ticket(model: nn.Module, optimizer: Optimizer, path: str | os.PathLike[str]) -> Stored:
-    """Write the subnetwork that a masked optimizer trains to a file of about a bit a weight.
+    """Write the subnetwork that a masked optimizer trains to a file of about one bit per weight.
 
-    The file is written whole or not at all, and only after its content was read back and gave the network bit for bit.
+    Before anything is written, the content is decoded and compared with the network, bit for bit. The file is then
+    written whole or not at all.
 
     Args:
         model: the network, as it is after ``optimizer.step()``.
         optimizer: ``EdgePopup``, ``IteRand`` or a subclass, over parameters of ``model``.
-        path: of the file. Its folder must exist; a file that is there is replaced.
+        path: file to write. Its folder must exist. An existing file is replaced.
 
     Returns:
         The size of the file in bytes, and of its parts.
 
     Raises:
         ValueError: the optimizer has no masks, they are not of ``model``, or a tensor fits into no ticket.
-        OSError: the file cannot be written. A file that was there stays.
+        OSError: the file cannot be written. An existing file is left unchanged.
     """
     return tickets.save(os.fspath(path), model, optimizer)
 
@@ -36,17 +37,17 @@ def save_ticket(model: nn.Module, optimizer: Optimizer, path: str | os.PathLike[
 def load_ticket(
     path: str | os.PathLike[str], model: nn.Module | None = None, *, device: torch.device | str | None = None
 ) -> nn.Module:
-    """The network of a ticket, in evaluation mode, with the bits that were saved.
+    """Load the network of a ticket, bit for bit, or of a trial's ``network.safetensors``, in evaluation mode.
 
     A file from elsewhere is safe to load: nothing in it is executed.
 
     Args:
-        path: of the file.
-        model: the network that takes the weights, of the same shapes as the saved one. It is returned. It may be left
-            out where the suite built the saved network, as it does in trials.
+        path: file to read.
+        model: module to load the weights into and return. Its shapes must match the saved network. Optional if the
+            suite built the saved network, as it does in trials.
         device: where the network goes; by default the CPU, or where ``model`` is.
 
     Raises:
-        TicketError: the file is missing, damaged, of a later version, or of another network.
+        TicketError: the file is missing, damaged, of another version, too large, or of another network.
     """
     return tickets.load(os.fspath(path), model=model, device=device)

@@ -1,6 +1,6 @@
-"""Where the code that runs comes from: this very suite, here and in the processes that start from here.
+"""Make this process and those it starts import this copy of the suite.
 
-``python -m`` puts the caller's folder first, so what lies there is imported instead of anything of the same name.
+``python -m`` puts the caller's folder first on ``sys.path``, so a module there shadows any other of the same name.
 """
 
 import os
@@ -17,7 +17,7 @@ _INSTALLED = ("site-packages", "dist-packages")
 
 
 def check() -> None:
-    """Find the package ``analysis``, which commands import late, without importing it.
+    """Check, without importing it, that ``analysis`` is the package beside this ``suite``. Commands import it late.
 
     Raises:
         InputError: it is not the one that lies beside this ``suite``.
@@ -46,15 +46,15 @@ def leave_callers_folder() -> None:
 
 
 def environment() -> dict[str, str]:
-    """The variables with which a new Python imports this very suite, whatever lies in the folder where it starts."""
+    """Return variables that make a new Python import this suite, whatever the folder where it starts contains."""
     given = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    own = [] if ROOT.name in _INSTALLED else [str(ROOT)]  # found there anyway, and after the standard library
+    own = [] if ROOT.name in _INSTALLED else [str(ROOT)]  # on the path anyway, after the standard library
     return {"PYTHONPATH": os.pathsep.join(dict.fromkeys([*own, *given])), "PYTHONSAFEPATH": "1"}
 
 
 @contextmanager
 def inherited() -> Iterator[None]:
-    """Processes that start while this is entered have the variables of ``environment``."""
+    """Set the variables of ``environment`` for processes started in this context."""
     changed = environment()
     before = {name: os.environ[name] for name in changed if name in os.environ}
     os.environ.update(changed)

@@ -20,14 +20,14 @@ LOADED = (
     "suite.data.known_ids",
     "suite.launch.local",
     "suite.tickets",
-    "torch._dynamo",  # by DistributedDataParallel
+    "torch._dynamo",  # which DistributedDataParallel imports
     *(f"suite.methods.{name}" for name in methods.names()),
 )
 
 
 def serve(connection: socket.socket) -> dict[str, Any]:
-    """Fork for each request, until nobody can make one; in the process that is to do it, return the request."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a keeper ended
+    """Fork once per request, until the client closes the connection. Return the request in the process that runs it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         text, fds, *_ = socket.recv_fds(connection, 1 << 20, 4)
@@ -41,12 +41,12 @@ def serve(connection: socket.socket) -> dict[str, Any]:
 
 
 def keep(request: dict[str, Any], status: int, *standard: int) -> dict[str, Any]:
-    """Fork, write the pid and, in the end, the exit status of the new process; there return with the request."""
+    """Fork, and return the request in the new process. The parent writes its pid, waits, and writes its exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if pid := os.fork():
         for fd in standard:
             os.close(fd)
-        with contextlib.suppress(BrokenPipeError):  # nobody asks any more
+        with contextlib.suppress(BrokenPipeError):  # the client has closed the pipe
             os.write(status, f"{pid}\n".encode())
             os.write(status, f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
         os._exit(0)
@@ -58,7 +58,7 @@ def keep(request: dict[str, Any], status: int, *standard: int) -> dict[str, Any]
 
 
 def become(arguments: list[str], environment: dict[str, str], folder: str) -> None:
-    """Be the process that ``python -m`` makes of these arguments."""
+    """Run a module as ``python -m`` does, with these arguments, environment and folder."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     os.environ.clear()
@@ -70,6 +70,6 @@ def become(arguments: list[str], environment: dict[str, str], folder: str) -> No
 if __name__ == "__main__":
     for name in LOADED:
         importlib.import_module(name)
-    source_code.code_id()  # kept: each process would work it out for itself, in a third of a second
+    source_code.code_id()  # cached here: each process would take a third of a second
     assert os.listdir("/proc/self/task") == [str(os.getpid())], "a process with threads must not fork"
     become(**serve(socket.socket(fileno=int(sys.argv[1]))))

@@ -1,7 +1,7 @@
 """``python -m`` in a tenth of a second: processes forked from one that has torch and the suite loaded.
 
-They are real processes, and run to the ends of their interpreters; but not children of this one, and what Python reads
-before its first line, as $PYTHONPATH, they have from the process that forked them.
+They are real processes and shut down as any other. They are not children of this process. What Python reads at its
+start, such as ``PYTHONPATH``, comes from the fork server.
 """
 
 import atexit
@@ -22,7 +22,7 @@ File = int | IO[bytes]
 
 
 class ForkedProcess:
-    """A process that runs: its methods are those of ``subprocess.Popen``."""
+    """A running process with some methods of ``subprocess.Popen``."""
 
     def __init__(self, status: int) -> None:
         self._status = os.fdopen(status, "rb", buffering=0)
@@ -68,7 +68,7 @@ class ForkServer:
     def start(
         self, arguments: list[str], environment: dict[str, str], folder: Path, files: list[File]
     ) -> ForkedProcess:
-        """``python -m`` with these arguments; ``files``: its standard input, output and errors."""
+        """Start ``python -m`` with these arguments; ``files`` are its stdin, stdout and stderr."""
         request = {"arguments": arguments, "environment": environment, "folder": str(folder)}
         ours, theirs = os.pipe()
         socket.send_fds(self._connection, [json.dumps(request).encode()], [theirs, *map(fileno, files)])
@@ -86,7 +86,7 @@ def fileno(file: File) -> int:
 
 @functools.cache
 def fork_server() -> ForkServer:
-    """That of this process, started when it is first asked for."""
+    """Return the fork server of this process, and start it on first use."""
     server = ForkServer()
     atexit.register(server.close)
     return server
