@@ -65,6 +65,7 @@ def step_of(folder: Path) -> int:
 
 
 @pytest.mark.dali
+@pytest.mark.long  # two nodes without photos are in test_sweeps.py, photos without nodes in tests/data/imagenet/dali
 @pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
 def test_photos_through_dali_on_two_nodes(cluster: Cluster, sweep: Path) -> None:
     import mlflow
