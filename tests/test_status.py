@@ -257,6 +257,7 @@ def test_follow_ends_when_the_last_result_is_there(sweep: Sweep) -> None:
         assert process.wait() == 0
 
 
+@pytest.mark.slow
 def test_follow_on_a_terminal_leaves_one_table(sweep: Sweep) -> None:
     *others, last = sweep.trials.values()
     for trial in others:

@@ -113,6 +113,7 @@ def test_nothing_was_run(sweep: Any, tmp_path: Path, drawn: list[Figure]) -> Non
     assert "12 missing" in page.text
 
 
+@pytest.mark.slow
 def test_the_target_where_a_sweep_has_it(sweep: Any, tmp_path: Path, drawn: list[Figure]) -> None:
     planned, other, ledger = two_sweeps(sweep(), tmp_path)
     text = report.page([(planned, ledger), (other, ledger)], "edge_popup:0.25")
@@ -121,6 +122,7 @@ def test_the_target_where_a_sweep_has_it(sweep: Any, tmp_path: Path, drawn: list
     assert run(lambda: report.main(flags)) == 2
 
 
+@pytest.mark.slow
 def test_from_kept_records_alone(sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     planned, ledger = sweep(), Ledger(tmp_path / "results")
     write(ledger, planned)

@@ -43,6 +43,7 @@ def test_every_trial_is_there_and_of_one_code(ledger: Ledger, name: str) -> None
     assert len({each.summary.code_id for each in found.values() if each.summary}) == 1
 
 
+@pytest.mark.slow
 def test_the_page_can_be_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from analysis import report
 

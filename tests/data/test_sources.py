@@ -212,6 +212,7 @@ def test_idx_files_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
     check_corrupt("mnist", tmp_path, images, "(28, 27)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False])
 def test_files_that_cannot_be_read_are_not_called_corrupt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool

@@ -9,6 +9,8 @@ from torch.nn.functional import cross_entropy
 
 from suite import methods
 
+pytestmark = pytest.mark.slow  # torch compiles
+
 
 def a_training(slow: SimpleNamespace, name: str, *, compiled: str = "") -> tuple[list[float], nn.Module]:
     """Losses of six steps, and the trained net; ``compiled`` is the backend, none for an eager step."""
@@ -30,7 +32,7 @@ def a_training(slow: SimpleNamespace, name: str, *, compiled: str = "") -> tuple
     return [float(taken(number)) for number in range(6)], net
 
 
-@pytest.mark.parametrize("name", ["edge_popup", pytest.param("iterand", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["edge_popup", "iterand"])
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch asks it of its own tensors
 def test_a_compiled_step_is_the_eager_step(slow: SimpleNamespace, name: str) -> None:
     torch._dynamo.reset()
@@ -40,7 +42,6 @@ def test_a_compiled_step_is_the_eager_step(slow: SimpleNamespace, name: str) -> 
     assert all(slow.equal_bits(a, b) for a, b in zip(net.parameters(), eager.parameters(), strict=True))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["edge_popup", "iterand"])
 def test_the_model_has_no_graph_break(slow: SimpleNamespace, name: str) -> None:
     _, net = a_training(slow, name)

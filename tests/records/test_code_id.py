@@ -217,6 +217,7 @@ def test_each_of_these_is_another_identity(tmp_path: Path) -> None:
     assert len(found) == len(COUNTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", COUNTS_NOT)
 def test_what_changes_no_number_changes_nothing(suite: Path, kind: str, unchanged: str) -> None:
     assert edited(suite, *COUNTS_NOT[kind]) == unchanged

@@ -117,6 +117,7 @@ def test_a_frozen_archive_freezes_to_itself(tmp_path: Path, decoy: Path) -> None
     assert source_code.frozen_archive() is None
 
 
+@pytest.mark.slow
 def test_a_later_edit_changes_nothing_in_the_archive(tmp_path: Path, checkout: Path, decoy: Path) -> None:
     archive = frozen(checkout, tmp_path / "code")
     before, said = archive.read_bytes(), python(archive, decoy, "-c", WHO)

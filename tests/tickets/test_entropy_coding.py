@@ -8,6 +8,7 @@ from suite.tickets import entropy_coding
 NUM = 1 << 23
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shares", [(0.6, 0.4), (0.999, 0.001), (1 - 1e-6, 1e-6), (0.5, 0.5), (0.9, *[0.001] * 100)])
 def test_a_long_section(shares: tuple[float, ...]) -> None:
     """Of eight million symbols, as one layer of a large network has."""

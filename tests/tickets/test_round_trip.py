@@ -21,11 +21,10 @@ NETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("name", ["edge_popup", "iterand"])
-@pytest.mark.parametrize(
-    "net", [net if net == "resnet18" else pytest.param(net, marks=pytest.mark.slow) for net in NETS]
-)
+@pytest.mark.parametrize("net", NETS)
 def test_networks_that_models_build_makes(net: str, name: str, distribution: str, tmp_path: Path) -> None:
     """Loaded from the file alone, and into a network of another seed."""
     model = build(net, **NETS[net])

@@ -177,6 +177,7 @@ def leave(folders: dict[str, str]) -> dict[str, dict[str, Tensor]]:
     return held
 
 
+@pytest.mark.slow
 def test_two_processes_leave_the_network_of_the_first(tmp_path: Path) -> None:
     folders = {method: folder_in(tmp_path, method) for method in ("iterand", "weights")}
     held = on_ranks(2, leave, tmp_path, folders={method: str(folder) for method, folder in folders.items()})

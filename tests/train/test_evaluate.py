@@ -149,6 +149,7 @@ def evaluate_digits() -> list[list[Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_three_processes_find_what_one_finds(tmp_path: Path) -> None:
     found = on_ranks(3, evaluate_digits, tmp_path)
     arrays = digits()

@@ -52,6 +52,7 @@ def test_networks_begin_equal_whatever_else_is_trained(method: str, keys: list[s
     assert all(torch.equal(param, with_them[name]) for name, param in without.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["edge_popup", "iterand"])
 def test_a_ticket_has_trained_norms_and_biases(tmp_path: Path, method: str) -> None:
     trial = trial_of(method, model=MODEL | {"norm_affine": True, "train_biases": True})

@@ -69,6 +69,7 @@ def test_percentile_bootstrap_over_three_seeds_covers_far_less() -> None:
     assert np.mean((low <= 0.9) & (high >= 0.9)) == pytest.approx(0.68, abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "noise", "target"),
     [(3, 0.003, 0.88), pytest.param(5, 0.005, 0.89, marks=slow), pytest.param(8, 0.01, 0.88, marks=slow)],

@@ -22,6 +22,7 @@ def test_successes_are_clopper_pearsons() -> None:
         successes(58, 0.05)
 
 
+@pytest.mark.slow
 def test_a_certified_width_is_enough_as_often_as_certified() -> None:
     """Of fresh draws at least 1 - delta succeed with it, in nearly all repetitions: here exactly known."""
     cell = WidthSearch("extreme", "one unit", (1, 1), 0.3, 0.2, 2)
@@ -59,6 +60,7 @@ def test_what_is_needed_is_below_what_is_enough(kind: theory_tables.Kind, draws:
     assert several <= one <= experiment.proved_width(cells[0]) <= experiment.theorem_width(cells[0])
 
 
+@pytest.mark.slow
 def test_subset_sums_need_what_it_takes_to_reach_the_weight_at_all() -> None:
     """f(x) = x: how many units, on both sides of 0, until their positive products add up to 1 - eps."""
     trials, eps, random = 200, 0.01, np.random.default_rng(5)

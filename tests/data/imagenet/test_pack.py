@@ -209,6 +209,7 @@ def test_a_journal_cut_short(source: Path, tmp_path: Path) -> None:
     assert packed(source, target) == quiet and tars(target) == tars(tmp_path / "quiet")
 
 
+@pytest.mark.slow
 def test_other_settings_in_the_same_folder(source: Path, tmp_path: Path) -> None:
     quiet = packed(source, tmp_path / "quiet")
     target = tmp_path / "target"
@@ -289,6 +290,7 @@ def test_a_finished_packing_again(source: Path, tmp_path: Path) -> None:
         before = after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [130, pytest.param(1000, marks=pytest.mark.slow)])  # in the first header, in an image
 def test_a_damaged_shard_is_found_before_the_index_is_written(source: Path, tmp_path: Path, place: int) -> None:
     quiet, target = packed(source, tmp_path / "quiet"), tmp_path / "target"

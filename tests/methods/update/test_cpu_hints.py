@@ -9,6 +9,7 @@ from support.paired_layers import INF, NAN, PairedLayers, normal, special
 
 from suite.methods.update.plain import RANKINGS
 
+pytestmark = pytest.mark.slow
 SHAPES = [(1,), (7,), (300,), (17, 241)]
 each_ranking = pytest.mark.parametrize("rank_by", RANKINGS)
 FORCED = [

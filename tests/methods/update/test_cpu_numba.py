@@ -85,6 +85,7 @@ def test_where_numba_rounds_otherwise(fresh: pytest.MonkeyPatch, caplog: pytest.
     assert "numba rounds otherwise than torch" in line
 
 
+@pytest.mark.slow
 def test_a_fresh_one_is_found_without_a_word(fresh: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger=NAME):
         update = cpu_numba.step_for(layers(*[torch.float32] * 5), SGD, cpu.by_blocks)

@@ -13,6 +13,7 @@ from suite.methods.random import random_words as slow_words
 from suite.methods.update.plain import RANKINGS, Redraw, keep_mask
 from suite.methods.update.signs import unpacked
 
+pytestmark = pytest.mark.slow  # Triton's interpreter is
 SHAPES = [(7,), (9, 6, 3, 3), (2051,)]
 CASES = [("signed_constant", False), ("signed_constant", True), ("kaiming_uniform", False), ("kaiming_normal", False)]
 

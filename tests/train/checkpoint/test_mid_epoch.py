@@ -162,6 +162,7 @@ def assert_gathered(found: list[list[torch.Tensor]], world_size: int) -> None:
         assert all(part.untyped_storage().nbytes() == len(part) for part in parts)  # no more goes into a checkpoint
 
 
+@pytest.mark.slow
 def test_bytes_of_all_ranks(tmp_path: Path) -> None:
     assert_gathered(gathered(SINGLE_PROCESS), 1)
     returned: list[Any] = on_ranks(3, talk, tmp_path)

@@ -80,6 +80,7 @@ def test_labels_and_pixels_are_those_of_torchvision(loaded: Load, storage: str) 
         assert difference.mean() < 0.2
 
 
+@pytest.mark.slow
 @both
 def test_memory_is_as_asked_and_values_do_not_depend_on_it(loaded: Load, storage: str) -> None:
     last, first = (next(loaded(storage, channels_last=way).batches("val", 16))[0] for way in (True, False))
@@ -141,6 +142,7 @@ def test_training_crops_are_random_and_look_like_the_images(loaded: Load, storag
     assert len(set(prints_of(torch.cat((images, again))))) == len(images) + len(again)
 
 
+@pytest.mark.slow
 @both
 def test_threads_and_prefetching_change_nothing(loaded: Load, storage: str) -> None:
     first = whole(loaded(storage, loader_threads=1, prefetch=1).train_batches(5, 2, 16, rank=1, world_size=2))
@@ -149,6 +151,7 @@ def test_threads_and_prefetching_change_nothing(loaded: Load, storage: str) -> N
         assert all(map(torch.equal, first, whole(data.train_batches(5, 2, 16, rank=1, world_size=2))))
 
 
+@pytest.mark.slow
 @both
 def test_seeds_ranks_and_epochs_share_no_stream(loaded: Load, storage: str) -> None:
     """Crops of one black and white image would be equal where two streams of random numbers are."""

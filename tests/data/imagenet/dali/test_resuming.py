@@ -10,6 +10,7 @@ from torch import Tensor
 from suite.config import InputError
 from suite.data.interface import Data
 
+pytestmark = pytest.mark.slow
 both = pytest.mark.parametrize("storage", ["files", "tar"])
 Load = Callable[..., Data]
 Batch = tuple[Tensor, Tensor]
