@@ -38,8 +38,7 @@ def test_uv_never_installs_both_builds_of_dali(pyproject: dict[str, Any]) -> Non
 def test_the_readme_names_the_pinned_pair_of_cpu_builds(pins: list[str]) -> None:
     """PyTorch's CPU build beside the torchvision of PyPI leaves `import torchvision` broken."""
     pair = " ".join(pin for pin in pins if re.match("torch(vision)?==", pin))
-    found = re.findall(r"pip install (torch.*) --index-url", (ROOT / "README.md").read_text())
-    assert found == [pair]
+    assert f"installing `{pair}` first" in " ".join((ROOT / "README.md").read_text().split())
 
 
 @pytest.mark.parametrize("package", ["suite", "analysis"])
