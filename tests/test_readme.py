@@ -1,4 +1,4 @@
-"""What the README and docs/api.md show works as it stands there."""
+"""The code and the files that the README and docs/api.md show work as printed."""
 
 import re
 from pathlib import Path

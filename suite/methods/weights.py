@@ -13,6 +13,8 @@ from suite.config import Distribution
 from suite.methods.param_groups import SGD_RULES, check_settings, fan_in_of
 from suite.methods.random import draw_values_
 
+_sgd_step = inspect.unwrap(SGD.step)  # torch's wrapper around it imports dynamo, which takes more than a second
+
 
 class Weights(SGD):
     """``torch.optim.SGD``, which first draws each parameter with 2 dimensions or more as the suite does.
@@ -52,8 +54,8 @@ class Weights(SGD):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update, as SGD's, but for torch's own wrapper: that imports dynamo, which takes more than a second."""
-        loss: float | None = inspect.unwrap(SGD.step)(self, closure)
+        """One update of SGD."""
+        loss: float | None = _sgd_step(self, closure)
         return loss
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
