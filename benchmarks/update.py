@@ -9,7 +9,7 @@ import argparse
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from unittest import mock
 
 import pandas as pd
@@ -20,7 +20,7 @@ from benchmarks.report import header, write_table
 from benchmarks.timing import timed
 from suite import methods, models
 from suite.methods.iterand import IteRand
-from suite.methods.update import cpu, cpu_numba
+from suite.methods.update import cpu
 
 NETS = {"conv6": 32, "resnet18": 32, "resnet50": 224}
 _GRAD_SCALE = 0.01  # about one weight of a thousand changes its place in a step, as in training
@@ -75,7 +75,7 @@ def _candidates(net: str, device: torch.device) -> Iterator[tuple[str, Step]]:
     if device.type == "cpu":
         for packed in (False, True):
             tail = ", signs packed" if packed else ""
-            for name, form in (("no compiler", _without_numba), ("numba", _with_numba)):
+            for name, form in (("no compiler", _without_compiled), ("compiled", nullcontext)):
                 yield f"masked, {name}{tail}", _step(*_masked(net, device, packed), around=form)
     else:
         for packed in (False, True):
@@ -120,14 +120,8 @@ def _step(
 
 
 @contextmanager
-def _without_numba() -> Iterator[None]:
-    with mock.patch.object(cpu_numba, "step_for", return_value=None):
-        yield
-
-
-@contextmanager
-def _with_numba() -> Iterator[None]:
-    with mock.patch.object(cpu, "_WORTH_COMPILING", 0):
+def _without_compiled() -> Iterator[None]:
+    with mock.patch.object(cpu, "_update_loop", return_value=None):
         yield
 
 

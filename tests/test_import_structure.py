@@ -88,7 +88,7 @@ ONLY_IMPORTER = {
     "rich": "suite/terminal.py",
     "submitit": "suite/launch/submission.py",
     "nvidia": "suite/data/imagenet/dali_loader.py",
-    "numba": "suite/methods/update/cpu_numba.py",
+    "numba": "suite/methods/update/loops/intrinsics.py",
     "constriction": "suite/tickets/entropy_coding.py",
     "safetensors": "suite/tickets/dense.py",
 }

@@ -5,18 +5,18 @@ Source: Ramanujan et al., "What's hidden in a randomly weighted neural network?"
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import Optimizer, ParamsT, _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 from torch.optim.sgd import sgd
 
 from suite.config import Distribution, RankBy, ScoreInit
 from suite.methods.param_groups import check_masked_group, fan_in_of
 from suite.methods.random import draw_scores_, draw_values_
-from suite.methods.update import select_backend
+from suite.methods.update import prepare, select_backend
 from suite.methods.update.plain import Redraw, Thresholds, keep_mask, write_effective_
 from suite.methods.update.signs import Signs, unpacked
 
@@ -118,7 +118,11 @@ class EdgePopup(Optimizer):
         """One update of every group; parameters without a gradient are passed over."""
         if torch.compiler.is_compiling():  # compiled code calls it as it is; as a decorator this would import dynamo
             return torch.compiler.disable(self._step)(closure)  # type: ignore[no-any-return, no-untyped-call]
+        if _has_hooks(self):
+            return self._hooked_step(closure)
         return self._step(closure)
+
+    step.hooked = True  # type: ignore[attr-defined] # torch's wrapper costs more than the update of a small network
 
     @torch.no_grad()
     def _step(self, closure: Callable[[], float] | None) -> float | None:
@@ -135,6 +139,8 @@ class EdgePopup(Optimizer):
                 update(group, members)
             first += len(group["params"])
         return loss
+
+    _hooked_step = Optimizer.profile_hook_step(_step)
 
     def state_dict(self) -> dict[str, Any]:
         """The state as any torch optimizer gives it, packed signs as numbers."""
@@ -165,8 +171,20 @@ class EdgePopup(Optimizer):
             note.remove()
             restore.remove()
 
+    def prepare(self) -> None:
+        """Load or compile what ``step()`` needs on this machine; otherwise the first step does it, and takes longer."""
+        for group in self.param_groups:
+            if group["sparsity"] is not None:
+                thetas, scores, momenta = self._states(group["params"])
+                lists = (group["params"], thetas, scores, momenta)
+                prepare(*lists, self._redrawn_from(group), **_settings(group))
+
     def _check_group(self, group: dict[str, Any]) -> None:
         check_masked_group(group)
+
+    def _redrawn_from(self, group: dict[str, Any]) -> Distribution | None:
+        """What redraws of a group draw from; None where it has none."""
+        return None
 
     def _redraw(self, group: dict[str, Any], members: list[tuple[int, Tensor]]) -> Redraw | None:
         """What this step draws again before it updates: nothing here; a variant may say otherwise."""
@@ -194,13 +212,8 @@ class EdgePopup(Optimizer):
 
     def _masked_step(self, group: dict[str, Any], members: list[tuple[int, Tensor]]) -> None:
         params = [param for _, param in members]
-        settings = dict(
-            momentum=group["momentum"],
-            weight_decay=group["weight_decay"],
-            rank_by=group["rank_by"],
-            max_norm=group["max_score_grad_norm"],
-        )
-        thetas, scores, momenta = ([self.state[param][key] for param in params] for key in STATE)
+        settings = _settings(group)
+        thetas, scores, momenta = self._states(params)
         masked_sgd_ = select_backend(scores, thetas, **settings)
         masked_sgd_(
             params,
@@ -214,6 +227,11 @@ class EdgePopup(Optimizer):
             redraw=self._redraw(group, members),
             **settings,
         )
+
+    def _states(self, params: Sequence[Tensor]) -> Iterator[list[Any]]:
+        """The thetas, scores and momenta of parameters, a list each."""
+        states = [self.state[param] for param in params]
+        return ([state[key] for state in states] for key in STATE)
 
     def _thresholds_of(self, first: int) -> Thresholds:
         """Hints from the group's last step; neither copied nor pickled with the optimizer."""
@@ -254,6 +272,7 @@ class EdgePopup(Optimizer):
 
     @torch.no_grad()
     def _restore(self, saved: dict[str, Any]) -> None:
+        vars(self).pop("_thresholds", None)  # hints hold the tensors that are replaced here
         numbers = (number for group in saved["param_groups"] for number in group["params"])
         members = ((param, group) for group in self.param_groups for param in group["params"])
         for number, (param, group) in zip(numbers, members, strict=True):
@@ -262,6 +281,23 @@ class EdgePopup(Optimizer):
                 if group["pack_signs"]:
                     state["theta"] = _packed(state["theta"], param, group)
                 write_effective_(param, state["theta"], self._mask(param, group))
+
+
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    """Those of the step that decide which form it takes."""
+    return {
+        "momentum": group["momentum"],
+        "weight_decay": group["weight_decay"],
+        "rank_by": group["rank_by"],
+        "max_norm": group["max_score_grad_norm"],
+    }
+
+
+def _has_hooks(optimizer: Optimizer) -> bool:
+    """Whether somebody wants to know of its steps: a profiler, or hooks of this optimizer or of all."""
+    of_all = _global_optimizer_pre_hooks or _global_optimizer_post_hooks
+    own = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    return bool(of_all or own or torch._C._autograd._profiler_enabled())
 
 
 def _like(param: Tensor, value: Any) -> Any:

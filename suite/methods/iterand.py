@@ -71,6 +71,10 @@ class IteRand(EdgePopup):
         if group["sparsity"] is not None and group["distribution"] is None:
             raise ValueError("distribution: None: IteRand needs a distribution to draw from again")
 
+    def _redrawn_from(self, group: dict[str, Any]) -> Distribution | None:
+        distribution: Distribution = group["distribution"]
+        return distribution if group["rerandomize_prob"] != 0 else None
+
     def _redraw(self, group: dict[str, Any], members: list[tuple[int, Tensor]]) -> Redraw | None:
         if group["rerandomize_prob"] != 0 and members[0][1].is_cuda and torch.cuda.is_current_stream_capturing():
             raise RuntimeError(

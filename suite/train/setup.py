@@ -135,6 +135,8 @@ def build(trial: Trial, images: Data, device: torch.device, group: Group = SINGL
         param.requires_grad_(name in trained)  # what stays as it is needs no gradient
     groups = _groups(model, trained) if cls.masked else list(model.named_parameters())
     optimizer = cls(groups, seed=trial.seed, **trial.method.model_dump(exclude={"name"}))
+    if prepare := getattr(optimizer, "prepare", None):
+        prepare()  # before the clock of the first epoch runs
     run = Run(trial, images, model, model, model, optimizer, device, group)
     _check_smallest_part(run)
     if trial.compile:  # each shape for itself: what is compiled does not depend on which came first

@@ -25,8 +25,8 @@ MUTANTS = {
     "lowest scores kept": Mutant(
         (
             ("update/plain.py", 'rank = scores if rank_by == "scores"', 'rank = -scores if rank_by == "scores"'),
-            ("update/cpu.py", "if sgd.absolute else block.score\n", "if sgd.absolute else -block.score\n"),
-            ("update/cpu.py", "(score.abs() if absolute else score)", "(score.abs() if absolute else -score)"),
+            ("update/cpu_blocks.py", "if sgd.absolute else block.score\n", "if sgd.absolute else -block.score\n"),
+            ("update/cpu_blocks.py", "(score.abs() if absolute else score)", "(score.abs() if absolute else -score)"),
         ),
         "test_edge_popup.py::test_one_weight_by_hand",
         gate=True,
@@ -40,8 +40,8 @@ MUTANTS = {
         (
             (
                 "edge_popup.py",
-                'settings = dict(\n            momentum=group["momentum"]',
-                "settings = dict(\n            momentum=0.0",
+                '"momentum": group["momentum"],\n        "weight_decay"',
+                '"momentum": 0.0,\n        "weight_decay"',
             ),
         ),
         "test_edge_popup.py::test_one_weight_by_hand",

@@ -1,30 +1,25 @@
 """The arithmetic of one masked step, apart from the keeping of state, in three forms that give equal bits.
 
-``plain`` is the specification, and the form for whatever the others cannot take. ``cpu`` is the form for CPUs,
-with ``cpu_numba`` where numba is there; ``triton`` is the one for GPUs.
+``plain`` is the specification, and the form for whatever the others cannot take. ``cpu`` is the form for CPUs: by
+``loops`` where they can be compiled, else by ``cpu_blocks``. ``triton`` is the form for GPUs.
 """
 
 import logging
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from suite.config import Distribution
 from suite.methods.update import cpu, plain
-from suite.methods.update.plain import Redraw, Theta, Thresholds
-from suite.methods.update.signs import Signs, unpacked
-
-Backend = Callable[..., None]
+from suite.methods.update.cpu_plan import Layers
+from suite.methods.update.plain import Theta
+from suite.methods.update.reference_check import Backend, matches_reference
+from suite.methods.update.signs import Signs
 
 _log = logging.getLogger(__name__)
-_FAN_IN = 50
-_EXAMPLES = (  # shapes of layers; the thresholds of small ones miss their band often
-    ((1,), (300,), (64, 48), (8, 6, 3, 3)),
-    ((300,), (64, 48), (4, 8, 3, 3)),  # sizes that four divides are read otherwise
-)
 
 
 def select_backend(scores: Sequence[Tensor], thetas: Sequence[Theta], **settings: Any) -> Backend:
@@ -41,6 +36,22 @@ def select_backend(scores: Sequence[Tensor], thetas: Sequence[Theta], **settings
     return _checked(device, isinstance(thetas[0], Signs), *kind, settings["rank_by"], settings["max_norm"] is not None)
 
 
+def prepare(
+    params: Sequence[Tensor],
+    thetas: Sequence[Theta],
+    scores: Sequence[Tensor],
+    momenta: Sequence[Tensor],
+    distribution: Distribution | None,
+    **settings: Any,
+) -> None:
+    """Load or compile what steps over these tensors need, so that the first one does not wait for it.
+
+    ``distribution`` is that of redraws, None where there are none; ``settings`` are those of the step.
+    """
+    if scores[0].device.type == "cpu":
+        cpu.prepare(Layers(params, thetas, scores, momenta), distribution, **settings)
+
+
 @cache
 def _checked(device: torch.device, packed: bool, momentum: bool, decays: bool, rank_by: Any, clips: bool) -> Backend:
     """The Triton form, or ``plain`` and a line in the log that says why."""
@@ -55,33 +66,3 @@ def _checked(device: torch.device, packed: bool, momentum: bool, decays: bool, r
     except Exception as error:  # no Triton, no compiler for it, a GPU that it does not know: torch needs none of these
         _log.warning("no Triton on %s (%s: %s): masked steps are slower", device, type(error).__name__, error)
     return plain.masked_sgd_
-
-
-def matches_reference(form: Backend, device: torch.device, *, packed: bool = False, **settings: Any) -> bool:
-    """Whether a form leaves the bits that ``plain`` leaves, over a few steps of small layers, a redraw among them."""
-    return all(
-        _after(form, shapes, device, packed, **settings)
-        == _after(plain.masked_sgd_, shapes, device, packed, **settings)
-        for shapes in _EXAMPLES
-    )
-
-
-def _after(
-    form: Backend, shapes: Sequence[Sequence[int]], device: torch.device, packed: bool, **settings: Any
-) -> bytes:
-    """All numbers that a form leaves."""
-    generator = torch.Generator().manual_seed(1)
-    draws = [[torch.randn(tuple(shape), generator=generator) for shape in shapes] for _ in range(6)]
-    scores, *grads = [[tensor.to(device) for tensor in tensors] for tensors in draws]
-    constant = math.sqrt(2 / _FAN_IN)
-    dense = [torch.where(tensor < 0, -constant, constant) for tensor in grads[0]]
-    thetas = [Signs.packed(tensor, constant) for tensor in dense] if packed else dense
-    params, momenta = [[torch.zeros_like(score) for score in scores] for _ in range(2)]
-    everywhere = [_FAN_IN] * len(shapes), list(range(len(shapes)))
-    redraw = Redraw(1, 0.3, 5, "signed_constant" if packed else "kaiming_uniform", *everywhere)
-    thresholds: Thresholds = {}
-    for step, some in enumerate(grads):
-        again = redraw if step == 2 else None
-        form(params, some, thetas, scores, momenta, thresholds, sparsity=0.6, redraw=again, **settings)
-    left = (*params, *map(unpacked, thetas), *scores, *momenta)
-    return b"".join(tensor.cpu().numpy().tobytes() for tensor in left)

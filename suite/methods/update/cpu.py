@@ -3,70 +3,27 @@
 A threshold moves little in one step. So while a block of a layer is in the cache, its updated ranks are compared with
 a narrow band around the last threshold: those below it are counted, those inside it are noted. If the rank that is
 looked for falls into the band, the selection among the few noted ones is the exact one; if not, the whole layer is
-ranked as ``plain`` does it. Where numba can compile for this processor, ``cpu_numba`` makes the pass over memory.
+ranked. ``loops`` has this as loops for a compiler; where there is none, ``cpu_blocks`` does it by torch's operations.
 """
 
-import math
-from collections.abc import Iterator, Sequence
-from functools import cache
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from suite.config import RankBy
-from suite.methods.update import cpu_numba
-from suite.methods.update.layers import LayerTensors, SgdSettings, Step, ThresholdBand
-from suite.methods.update.layout import have_same_strides, logical_index, match_strides
-from suite.methods.update.plain import (
-    Redraw,
-    Theta,
-    Thresholds,
-    keep_above,
-    num_pruned,
-    redraw_all_,
-    score_grad_scale,
-    update_layer_,
-    write_effective_,
-)
-from suite.methods.update.signs import Signs
+from suite.config import Distribution, RankBy
+from suite.methods.update import compiled, cpu_blocks, plain
+from suite.methods.update.compiled import Kind
+from suite.methods.update.cpu_plan import LOOPED, Layers, Plan
+from suite.methods.update.plain import Redraw, Theta, Thresholds, redraw_all_, score_grad_scale
+from suite.methods.update.reference_check import matches_reference
 
-_Array = npt.NDArray[Any]
-_BLOCK = 1 << 18  # weights at once: few enough for a cache, so many that calling Python costs little
-_LINE = 64  # numbers; whole lines of a cache, whatever the processor
-_BAND_SHARE = 1 / 1024  # of a layer on each side of a threshold of which nothing is known yet
-_UNKNOWN = (math.nan, 0.0)  # a threshold's last value, and half the width of its band
-_WORTH_COMPILING = 1 << 18  # weights in a step; below, a second of compiling is not won back soon
+Function = Callable[..., int]
 
-
-class Flat(NamedTuple):
-    """The tensors of one layer as (n,), in the order of their memory."""
-
-    param: Tensor
-    grad: Tensor
-    theta: Theta
-    score: Tensor
-    buffer: Tensor
-
-
-class Block(NamedTuple):
-    """Some of a layer, as long as the cache holds it."""
-
-    param: Tensor
-    grad: Tensor
-    theta: Tensor
-    score: Tensor
-    buffer: Tensor
-
-
-class Band(NamedTuple):
-    """Weights whose rank lies in [low, high], each (k,): where in memory, their ranks, their theta."""
-
-    position: _Array
-    rank: _Array
-    theta: _Array
+_PLAN = "plan"  # its key among the hints
+_CPU = torch.device("cpu")
 
 
 def masked_sgd_(
@@ -77,197 +34,114 @@ def masked_sgd_(
     momenta: Sequence[Tensor],
     thresholds: Thresholds,
     *,
+    redraw: Redraw | None = None,
+    **settings: Any,
+) -> None:
+    """One step in place, as ``plain.masked_sgd_``; ``thresholds`` keeps a plan between steps."""
+    layers = Layers(params, thetas, scores, momenta)
+    plan = _plan_of(layers, thresholds)
+    update = _update_loop(plan, grads, **settings)
+    if update is None:
+        cpu_blocks.masked_sgd_(params, grads, thetas, scores, momenta, thresholds, redraw=redraw, **settings)
+        return
+    redraw_loop = None if redraw is None else _redraw_loop(plan, redraw.distribution, settings["rank_by"])
+    _by_loops(plan, layers, grads, update, redraw_loop, redraw, **settings)
+
+
+def prepare(layers: Layers, distribution: Distribution | None, **settings: Any) -> None:
+    """Load or compile what steps over these layers need; ``distribution`` is that of redraws, None without them."""
+    plan = Plan(layers)
+    _update_loop(plan, layers.scores, **settings)
+    if distribution is not None:
+        _redraw_loop(plan, distribution, settings["rank_by"])
+
+
+def _plan_of(layers: Layers, thresholds: Thresholds) -> Plan:
+    plan: Plan | None = thresholds.get(_PLAN)
+    if plan is None or not plan.is_of(layers):
+        plan = thresholds[_PLAN] = Plan(layers)
+    return plan
+
+
+def _by_loops(
+    plan: Plan,
+    layers: Layers,
+    grads: Sequence[Tensor],
+    update: Function,
+    redraw_loop: Function | None,
+    redraw: Redraw | None,
+    *,
     sparsity: float,
     lr: float | Tensor,
     momentum: float,
     weight_decay: float,
     rank_by: RankBy,
     max_norm: float | None = None,
-    redraw: Redraw | None = None,
 ) -> None:
-    """One step in place, as ``plain.masked_sgd_``; ``thresholds`` keeps (middle, half width) of a band by parameter."""
-    if redraw is not None:
-        redraw_all_(thetas, scores, sparsity, rank_by, redraw)
-    scale = None if max_norm is None else score_grad_scale(grads, thetas, scores, rank_by, max_norm)
-    settings: dict[str, Any] = dict(lr=float(lr), momentum=momentum, weight_decay=weight_decay)
-    sgd = SgdSettings(**settings, absolute=rank_by == "abs_scores", scale=None if scale is None else float(scale))
-    layers: list[LayerTensors] = []
-    for param, grad, theta, score, buffer in zip(params, grads, thetas, scores, momenta, strict=True):
-        if have_same_strides(param, theta, score, buffer):
-            layers.append((param, match_strides(score, grad), theta, score, buffer))
-        else:
-            layer = (param, grad, theta, score, buffer)
-            update_layer_(*layer, **settings, sparsity=sparsity, rank_by=rank_by, scale=scale)
-    worth = sum(layer[0].numel() for layer in layers) >= _WORTH_COMPILING
-    step = cpu_numba.step_for(layers, sgd, by_blocks) if worth else None
-    _update_layers(layers, step or by_blocks, sgd, sparsity, thresholds)
+    plan.set_sparsity(sparsity)
+    if redraw is not None and redraw_loop is not None:
+        plan.redraw(redraw_loop, layers, redraw, rank_by)
+    elif redraw is not None:
+        redraw_all_(layers.thetas, layers.scores, sparsity, rank_by, redraw)
+    scale = None
+    if max_norm is not None:
+        scale = float(score_grad_scale(grads, layers.thetas, layers.scores, rank_by, max_norm))
+    sgd: dict[str, Any] = dict(lr=float(lr), momentum=momentum, weight_decay=weight_decay, scale=scale)
+    plan.update(update, layers, grads, rank_by=rank_by, **sgd)
+    torch.autograd.graph.increment_version(layers.params)  # autograd does not see what is written by address
 
 
-def _update_layers(
-    layers: Sequence[LayerTensors], step: Step, sgd: SgdSettings, sparsity: float, thresholds: Thresholds
-) -> None:
-    counts = [num_pruned(param.numel(), sparsity) for param, *_ in layers]
-    known = [
-        thresholds.get(layer[0], _UNKNOWN) if count else (-math.inf, 0.0)
-        for layer, count in zip(layers, counts, strict=True)
-    ]
-    arounds = [ThresholdBand(middle - half, middle, middle + half) for middle, half in known]
-    lasts = step(layers, arounds, counts, sgd)
-    for layer, count, (middle, half), last in zip(layers, counts, known, lasts, strict=True):
-        param, _, theta, score, _ = layer
-        if math.isnan(last):
-            last, half = _select_in_whole_layer(param, theta, score, count, sgd.absolute)
-        else:
-            half *= 0.95
-        half = half if math.isnan(middle) else max(half, 4 * abs(last - middle))
-        thresholds[param] = (last, half) if math.isfinite(half) else _UNKNOWN
+def _update_loop(
+    plan: Plan,
+    grads: Sequence[Tensor],
+    *,
+    momentum: float,
+    weight_decay: float,
+    rank_by: RankBy,
+    max_norm: float | None = None,
+    **others: Any,
+) -> Function | None:
+    """The compiled update for these layers and settings; None where there is none now."""
+    kind = plan.kind
+    if kind is None or {(grad.dtype, grad.layout) for grad in grads} != {(kind.dtype, torch.strided)}:
+        return None
+    case = (rank_by, momentum != 0, weight_decay != 0, max_norm is not None)
+    loop = compiled.loop("update", kind)
+    return loop.get(plan.num_weights, case, partial(_update_equals_plain, kind, *case))
 
 
-def by_blocks(
-    layers: Sequence[LayerTensors], arounds: Sequence[ThresholdBand], counts: Sequence[int], sgd: SgdSettings
-) -> Sequence[float]:
-    """The step without a compiler; see ``Step``."""
-    return [_by_blocks(*each, sgd) for each in zip(layers, arounds, counts, strict=True)]
+def _redraw_loop(plan: Plan, distribution: Distribution, rank_by: RankBy) -> Function | None:
+    kind = plan.kind
+    if kind is None or distribution not in LOOPED:
+        return None
+    case = (rank_by, distribution)
+    loop = compiled.loop("redraw", kind)
+    return loop.get(plan.num_weights, case, partial(_redraw_equals_plain, kind, *case))
 
 
-def _by_blocks(layer: LayerTensors, around: ThresholdBand, count: int, sgd: SgdSettings) -> float:
-    flat = _flat(*layer)
-    num_below, band = _one_pass(flat, around, sgd)
-    if not 0 <= count - num_below <= band.position.size:
-        return math.nan
-    return _select_in_band(flat.param, layer[3], band, count - num_below, around.middle)
+def _update_equals_plain(
+    kind: Kind, rank_by: RankBy, has_momentum: bool, decays: bool, clips: bool, update: Function
+) -> bool:
+    def form(*lists: Any, redraw: Redraw | None, **settings: Any) -> None:
+        params, grads, thetas, scores, momenta, thresholds = lists
+        layers = Layers(params, thetas, scores, momenta)
+        _by_loops(_plan_of(layers, thresholds), layers, grads, update, None, redraw, **settings)
+
+    settings: dict[str, Any] = dict(lr=0.1, momentum=0.9 * has_momentum, weight_decay=5e-4 * decays, rank_by=rank_by)
+    settings["max_norm"] = 1.0 if clips else None
+    return matches_reference(form, _CPU, packed=kind.packed, dtype=kind.dtype, **settings)
 
 
-def _one_pass(layer: Flat, around: ThresholdBand, sgd: SgdSettings) -> tuple[int, Band]:
-    """Update a layer, and write its weights as if all ranks up to the middle were pruned; how many ranks are below the
-    band, and those in it.
-    """
-    room = torch.empty(min(_BLOCK, len(layer.score)), dtype=layer.score.dtype)
-    num_below, bands = 0, []
-    for start, block in _blocks(layer):
-        _sgd_step(block, room[: len(block.score)], sgd)
-        ranks = block.score.abs() if sgd.absolute else block.score
-        _write_above(block, ranks, around.middle, room[: len(ranks)])
-        values = ranks.numpy()
-        below = values < values.dtype.type(around.low)
-        num_below += int(np.count_nonzero(below))
-        inside = np.flatnonzero((values <= values.dtype.type(around.high)) ^ below)
-        bands.append((inside + start, values[inside], block.theta.numpy()[inside]))
-    return num_below, Band(*map(np.concatenate, zip(*bands, strict=True)))
+def _redraw_equals_plain(kind: Kind, rank_by: RankBy, distribution: Distribution, redraw_loop: Function) -> bool:
+    def form(*lists: Any, redraw: Redraw | None, sparsity: float, **settings: Any) -> None:
+        params, _, thetas, scores, momenta, thresholds = lists
+        layers = Layers(params, thetas, scores, momenta)
+        plan = _plan_of(layers, thresholds)
+        plan.set_sparsity(sparsity)
+        if redraw is not None:
+            plan.redraw(redraw_loop, layers, redraw, rank_by)
+        plain.masked_sgd_(*lists, sparsity=sparsity, **settings)
 
-
-def _blocks(layer: Flat) -> Iterator[tuple[int, Block]]:
-    params, grads, scores, buffers = (
-        torch.split(t, _BLOCK) for t in (layer.param, layer.grad, layer.score, layer.buffer)
-    )
-    for i, start in enumerate(range(0, len(layer.score), _BLOCK)):
-        num, theta = len(scores[i]), layer.theta
-        some = theta.block(start, num) if isinstance(theta, Signs) else theta[start : start + num]
-        yield start, Block(params[i], grads[i], some, scores[i], buffers[i])
-
-
-def _sgd_step(block: Block, step: Tensor, sgd: SgdSettings) -> None:
-    """SGD on the scores of a block; ``step`` is room for as many numbers."""
-    torch.mul(block.grad.to(step.dtype), block.theta, out=step)
-    if sgd.absolute:
-        step.mul_(block.score.sign())
-    if sgd.scale is not None:
-        step.mul_(sgd.scale)
-    whole = len(step) - len(step) % _LINE if _fuses_alike(step.dtype, torch.get_num_threads()) else 0
-    if whole:
-        _sgd_fused(block.score[:whole], step[:whole], block.buffer[:whole], sgd)
-    if whole < len(step):
-        _sgd_by_operations(block.score[whole:], step[whole:], block.buffer[whole:], sgd)
-
-
-def _sgd_by_operations(score: Tensor, step: Tensor, buffer: Tensor, sgd: SgdSettings) -> None:
-    """The operations of ``plain``, in its order."""
-    if sgd.weight_decay != 0:
-        step.add_(score, alpha=sgd.weight_decay)
-    if sgd.momentum != 0:
-        step = buffer.mul_(sgd.momentum).add_(step)
-    score.add_(step, alpha=-sgd.lr)
-
-
-def _sgd_fused(score: Tensor, step: Tensor, buffer: Tensor, sgd: SgdSettings) -> None:
-    """The same in one operation: that of ``torch.optim.SGD(fused=True)``."""
-    torch._fused_sgd_(
-        [score],
-        [step],
-        [buffer] if sgd.momentum != 0 else [],
-        weight_decay=sgd.weight_decay,
-        momentum=sgd.momentum,
-        lr=sgd.lr,
-        dampening=0.0,
-        nesterov=False,
-        maximize=False,
-        is_first_step=False,
-    )
-
-
-@cache
-def _fuses_alike(dtype: torch.dtype, num_threads: int) -> bool:
-    """Whether torch's fused operation rounds as the single ones do, on an example of whole cache lines.
-
-    At the end of a line it may not: there its compiler joins the two roundings of the momentum to one.
-    """
-    sgd = SgdSettings(0.1, 0.9, 5e-4, absolute=False, scale=None)
-    example = torch.randn(3, 1 << 17, dtype=dtype, generator=torch.Generator().manual_seed(1))
-    results = []
-    for form in (_sgd_fused, _sgd_by_operations):
-        score, step, buffer = example.clone()
-        form(score, step, buffer, sgd)
-        results.append(torch.stack([score, buffer]))
-    return torch.equal(*results)
-
-
-def _write_above(block: Block, ranks: Tensor, threshold: float, room: Tensor) -> None:
-    """``param = 0 if rank <= threshold else theta``: a ReLU's backward pass, many times faster than where."""
-    out = block.param if block.param.dtype == room.dtype else room
-    torch.ops.aten.threshold_backward.grad_input(block.theta, ranks, threshold, grad_input=out)
-    if out is room:
-        block.param.copy_(room)
-
-
-def _flat(param: Tensor, grad: Tensor, theta: Theta, score: Tensor, buffer: Tensor) -> Flat:
-    size, stride = (score.numel(),), (1,)
-    flat = [tensor.as_strided(size, stride) for tensor in (param.detach(), grad.detach(), score, buffer)]
-    whole = theta if isinstance(theta, Signs) else theta.as_strided(size, stride)
-    return Flat(flat[0], flat[1], whole, flat[2], flat[3])
-
-
-def _select_in_band(param: Tensor, score: Tensor, band: Band, num: int, middle: float) -> float:
-    """Prune the ``num`` lowest of the band and keep the others, most being so already; the rank of the last pruned."""
-    keep, last = np.ones(band.rank.size, dtype=np.bool_), middle
-    if num:
-        last = np.partition(band.rank, num - 1)[num - 1]
-        keep = band.rank > last
-        if np.count_nonzero(keep) < keep.size - num:  # of those that are equal to the last pruned one, some stay
-            order = slice(None) if score.is_contiguous() else np.argsort(logical_index(band.position, score))
-            band = Band(*(part[order] for part in band))
-            keep = keep_above(band.rank, last, num)
-    wrong = np.flatnonzero(keep ^ (band.rank > band.rank.dtype.type(middle)))
-    values = np.where(keep[wrong], band.theta[wrong], 0)
-    if param.dtype == score.dtype:
-        param.numpy()[band.position[wrong]] = values
-    else:
-        param[torch.from_numpy(band.position[wrong])] = torch.from_numpy(values).to(param.dtype)
-    return float(last)
-
-
-def _select_in_whole_layer(
-    param: Tensor, theta: Theta, score: Tensor, count: int, absolute: bool
-) -> tuple[float, float]:
-    """Select over the whole layer, and find a band that holds a small share of it."""
-    if count == 0:
-        write_effective_(param, theta, torch.ones_like(score, dtype=torch.bool))
-        return _UNKNOWN
-    values = (score.abs() if absolute else score).reshape(-1).numpy()
-    width = math.ceil(values.size * _BAND_SHARE)
-    parted = np.partition(values, count - 1)
-    lower, threshold, upper = parted[:count], float(parted[count - 1]), parted[count - 1 :]
-    write_effective_(param, theta, torch.from_numpy(keep_above(values, threshold, count)).view(score.shape))
-    low = float(np.partition(lower, max(count - 1 - width, 0))[max(count - 1 - width, 0)])
-    high = float(np.partition(upper, min(width, upper.size - 1))[min(width, upper.size - 1)])
-    half = max(threshold - low, high - threshold)
-    return threshold, half if math.isfinite(half) else 0.0
+    settings: dict[str, Any] = dict(lr=0.1, momentum=0.9, weight_decay=5e-4, rank_by=rank_by)
+    examples: dict[str, Any] = dict(packed=kind.packed, dtype=kind.dtype, distribution=distribution)
+    return matches_reference(form, _CPU, **examples, **settings)

@@ -54,6 +54,7 @@ def masked_sgd_(
         scale = None if max_norm is None else score_grad_scale(grads, thetas, scores, rank_by, max_norm)
         grads = [match_strides(score, grad) for grad, score in zip(grads, scores, strict=True)]
         _launch(plan, table_of(plan, addresses, grads), isinstance(thetas[0], Signs), lr, scale, **settings)
+    torch.autograd.graph.increment_version(params)  # autograd does not see what is written by address
 
 
 def _launch(

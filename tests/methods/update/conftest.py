@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from support.paired_layers import PairedLayers
 from support.triton_interpreter import interpreted
 
-from suite.methods.update import cpu, cpu_numba
+from suite.methods.update import cpu, cpu_blocks
+from suite.methods.update.cpu_plan import Plan
 
 
 @dataclass
@@ -19,15 +21,34 @@ class Passes:
     found: list[bool] = field(default_factory=list)
     num_ranked: int = 0
 
+    def set_band(self, twins: PairedLayers, layer: int, band: tuple[float, float]) -> None:
+        """Let the next step believe in this threshold, and half the width of a band around it."""
+        if self.expects_compiled:
+            twins.thresholds["plan"].bands[:, layer] = band
+        else:
+            twins.thresholds[twins.actual["params"][layer]] = band
 
-@pytest.fixture(params=[pytest.param("compiled", marks=pytest.mark.slow), "by_blocks"])
+    def band(self, twins: PairedLayers, layer: int) -> tuple[float, float]:
+        if self.expects_compiled:
+            return tuple(twins.thresholds["plan"].bands[:, layer])
+        band: tuple[float, float] = twins.thresholds[twins.actual["params"][layer]]
+        return band
+
+
+@pytest.fixture(params=["compiled", "by_blocks"])
 def step_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Passes]:
     """Each pass in turn; at the end, that it was the one used (``expects_compiled`` says whether it can be)."""
     seen = Passes(request.param, expects_compiled=request.param == "compiled")
-    step_for, rank_all = cpu_numba.step_for, cpu._select_in_whole_layer
+    update_loop, rank_all = cpu._update_loop, cpu_blocks._select_in_whole_layer
 
-    def noted_step_for(*args: Any) -> Any:
-        update = step_for(*args)
+    class CountingPlan(Plan):
+        def update(self, *args: Any, **settings: Any) -> None:
+            before = self.num_ranked
+            super().update(*args, **settings)
+            seen.num_ranked += self.num_ranked - before
+
+    def noted_update_loop(*args: Any, **settings: Any) -> Any:
+        update = update_loop(*args, **settings) if seen.name == "compiled" else None
         seen.found.append(update is not None)
         return update
 
@@ -35,14 +56,12 @@ def step_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         seen.num_ranked += 1
         return rank_all(*args)
 
-    monkeypatch.setattr(cpu, "_WORTH_COMPILING", 0 if seen.expects_compiled else 1 << 60)
-    monkeypatch.setattr(cpu_numba, "step_for", noted_step_for)
-    monkeypatch.setattr(cpu, "_select_in_whole_layer", noted_rank_all)
+    monkeypatch.setattr(cpu, "Plan", CountingPlan)
+    monkeypatch.setattr(cpu, "_update_loop", noted_update_loop)
+    monkeypatch.setattr(cpu_blocks, "_WORTH_BLOCKS", 0)
+    monkeypatch.setattr(cpu_blocks, "_select_in_whole_layer", noted_rank_all)
     yield seen
-    if seen.name == "by_blocks":
-        assert not seen.found
-    else:
-        assert seen.found and set(seen.found) == {seen.expects_compiled}
+    assert seen.found and set(seen.found) == {seen.expects_compiled}
 
 
 @pytest.fixture(scope="module")

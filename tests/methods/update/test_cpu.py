@@ -7,7 +7,7 @@ import torch
 from support.paired_layers import INF, NAN, PairedLayers, normal, special
 from torch import Tensor
 
-from suite.methods.update import cpu
+from suite.methods.update import cpu_blocks
 from suite.methods.update.plain import RANKINGS, Redraw
 
 SHAPES = [(1,), (2,), (7,), (300,), (17, 241)]  # the last has 4,097 weights
@@ -43,7 +43,7 @@ def test_a_layer_of_40_000(step_path: Any, sparsity: float, rank_by: str) -> Non
 def test_a_layer_of_many_blocks(step_path: Any, rank_by: str) -> None:
     """2.4 million weights, the last block being a short one."""
     twins = PairedLayers([(1201, 1999)], sparsity=0.9, rank_by=rank_by)
-    assert twins.actual["scores"][0].numel() > 9 * cpu._BLOCK
+    assert twins.actual["scores"][0].numel() > 9 * cpu_blocks._BLOCK
     twins.run(6)
     assert 1 <= step_path.num_ranked < 6
 
@@ -136,13 +136,14 @@ def test_state_that_lies_otherwise_than_the_parameter(
 ) -> None:
     """Such a layer takes the step of ``plain``; the others do not."""
     used: list[int] = []
-    update_layer_ = cpu.update_layer_
+    update_layer_ = cpu_blocks.update_layer_
 
     def noted(*args: Any, **settings: Any) -> None:
         used.append(args[0].numel())
         update_layer_(*args, **settings)
 
-    monkeypatch.setattr(cpu, "update_layer_", noted)
+    monkeypatch.setattr(cpu_blocks, "update_layer_", noted)
+    step_path.expects_compiled = False
     shapes = [(8, 6, 3, 3), (400,)]
     PairedLayers(shapes, lay_params=lambda t: lay_params(t) if t.ndim == 4 else t, rank_by=rank_by).run(20)
     assert used == [432] * 20

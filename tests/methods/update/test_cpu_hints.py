@@ -37,8 +37,8 @@ def test_a_wrong_hint(step_path: Any, forced: tuple[float, float], sparsity: flo
     twins = PairedLayers(SHAPES, sparsity=sparsity, rank_by=rank_by)
     twins.run(3)
     for _ in range(3):
-        for param in twins.actual["params"]:
-            twins.thresholds[param] = forced
+        for layer in range(len(SHAPES)):
+            step_path.set_band(twins, layer, forced)
         twins.step()
     twins.run(2)
 
@@ -49,11 +49,11 @@ def test_any_hints_in_any_order(step_path: Any, dtype: torch.dtype, rank_by: str
     twins = PairedLayers(SHAPES, dtype=dtype, sparsity=0.7, rank_by=rank_by)
     generator = torch.Generator().manual_seed(3)
     for i in range(200):
-        for param in twins.actual["params"]:
+        for layer in range(len(SHAPES)):
             which = int(torch.randint(3 * len(FORCED), (), generator=generator))
-            if which < len(FORCED):
-                twins.thresholds[param] = FORCED[which]
-        if i % 37 == 0:
+            if i and which < len(FORCED):
+                step_path.set_band(twins, layer, FORCED[which])
+        if i % 37 == 1:
             twins.thresholds.clear()
         twins.step()
 
@@ -90,8 +90,8 @@ def test_calm_steps_do_not_rank_the_whole_layer(step_path: Any, sparsity: float,
     assert step_path.num_ranked == len(shapes)
     twins.run(200)
     assert step_path.num_ranked <= len(shapes) + 0.01 * 200 * len(shapes)
-    for param in twins.actual["params"]:
-        middle, half = twins.thresholds[param]
+    for layer in range(len(shapes)):
+        middle, half = step_path.band(twins, layer)
         assert math.isfinite(middle) and 0 <= half < 0.1
 
 
@@ -120,10 +120,10 @@ def test_sparsities_that_change(step_path: Any, rank_by: str) -> None:
 @pytest.mark.parametrize(
     "upset",
     [
-        lambda twins: twins.run(2, sparsity=0.0),
-        lambda twins: twins.thresholds.update(dict.fromkeys(twins.actual["params"], (INF, 0.0))),
-        lambda twins: twins.thresholds.update(dict.fromkeys(twins.actual["params"], (0.0, INF))),
-        lambda twins: twins.thresholds.update(dict.fromkeys(twins.actual["params"], (1000000.0, 1000000.0))),
+        lambda twins, path: twins.run(2, sparsity=0.0),
+        lambda twins, path: path.set_band(twins, 0, (INF, 0.0)),
+        lambda twins, path: path.set_band(twins, 0, (0.0, INF)),
+        lambda twins, path: path.set_band(twins, 0, (1000000.0, 1000000.0)),
     ],
     ids=["nothing-pruned", "infinite-threshold", "infinite-band", "wide-band"],
 )
@@ -131,9 +131,9 @@ def test_a_band_becomes_narrow_again(step_path: Any, upset: Any, rank_by: str) -
     """Else each later step would select among the whole layer."""
     twins = PairedLayers([(200, 200)], rank_by=rank_by, lr=0.001)
     twins.run(5)
-    upset(twins)
+    upset(twins, step_path)
     twins.run(350)
-    assert twins.thresholds[twins.actual["params"][0]][1] < 0.1
+    assert step_path.band(twins, 0)[1] < 0.1
 
 
 @each_ranking
