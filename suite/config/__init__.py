@@ -1,5 +1,6 @@
 """Settings: of a trial (``trial``, re-exported here), of a sweep file, its grids and searches. Loads no torch."""
 
+from suite.config.error_messages import InputError
 from suite.config.trial import (
     DATASETS,
     METHODS,
@@ -20,7 +21,6 @@ from suite.config.trial import (
     EdgePopupSettings,
     GreyImageSettings,
     ImageNetSettings,
-    InputError,
     IteRandSettings,
     MaskedSettings,
     Method,

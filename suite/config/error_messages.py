@@ -1,4 +1,4 @@
-"""What is wrong with a setting, in one line: `key path: value: rule`, with the nearest valid name."""
+"""Mistakes in words: one line each, as `key path: value: rule`, with the nearest valid name."""
 
 import json
 from difflib import get_close_matches
@@ -18,6 +18,14 @@ _WORDS = {
     "String should": "must",
     "Value error, ": "",
 }
+
+
+class InputError(Exception):
+    """Mistakes the user can mend: printed one a line, without a traceback; exit status 2."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
 def explain(error: ErrorDetails, top: type[BaseModel], raw: dict[str, Any], flat: FlatSettings) -> str | None:

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from suite.config.combination import FlatSettings, InvalidValue, Key, Leaf, nest, overlay
-from suite.config.error_messages import choices, explain, short
+from suite.config.error_messages import InputError, choices, explain, short
 from suite.config.grid import expand, lists_in, num_combinations
 from suite.config.ranges import Range
 from suite.config.search import RangeReader, Search, SearchSettings, draw, has_ranges, num_drawn
-from suite.config.trial import InputError, Scheduler, SchedulerSettings, Settings, Trial
+from suite.config.trial import Scheduler, SchedulerSettings, Settings, Trial
 from suite.config.yaml_text import parse
 
 MAX_TRIALS = 100_000

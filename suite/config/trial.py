@@ -26,14 +26,6 @@ Natural = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class InputError(Exception):
-    """Mistakes the user can mend: printed one a line, without a traceback; exit status 2."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-
 class Settings(BaseModel):
     """Base of all settings: unknown keys are errors, nothing is converted, nothing changes later."""
 
@@ -65,6 +57,7 @@ class MaskedSettings(MethodSettings):
     distribution: Distribution = "signed_constant"
     rank_by: RankBy = "scores"
     score_init: ScoreInit = "kaiming_uniform"
+    scale_fan: bool = False  # theta's standard deviation times sqrt(1 / share kept), "scaled kaiming normal"
     max_score_grad_norm: Positive | None = None
     pack_signs: bool = False  # one bit a weight of theta in memory
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from suite.config.trial import InputError
+from suite.config.error_messages import InputError
 
 
 class _Loader(yaml.SafeLoader):

@@ -14,13 +14,14 @@ from torch.optim.optimizer import Optimizer, ParamsT, _global_optimizer_post_hoo
 from torch.optim.sgd import sgd
 
 from suite.config import Distribution, RankBy, ScoreInit
-from suite.methods.param_groups import check_masked_group, fan_in_of
+from suite.methods.param_groups import check_masked_group, fan_in_of, theta_fan_in
 from suite.methods.random import draw_scores_, draw_values_
 from suite.methods.update import prepare, select_backend
 from suite.methods.update.plain import Redraw, Thresholds, keep_mask, write_effective_
 from suite.methods.update.signs import Signs, unpacked
 
 STATE = ("theta", "scores", "momentum_buffer")
+ADDED = {"scale_fan": False}  # settings that states of earlier releases do not have
 
 
 class EdgePopup(Optimizer):
@@ -34,6 +35,8 @@ class EdgePopup(Optimizer):
         distribution: what theta is drawn from; None keeps the present values as theta.
         rank_by: "scores" (IteRand's), or "abs_scores" (edge-popup's own, with its gradient).
         score_init: "kaiming_uniform" (IteRand's) or "fan_in_uniform" (edge-popup's own).
+        scale_fan: multiply theta's standard deviation by sqrt(1 / k), where k = 1 - sparsity is the share kept
+            (edge-popup's "scaled kaiming normal"); the scores keep their range.
         max_score_grad_norm: bound of the norm of the scores' gradients ``dw * theta``, over all layers of a group; None
             for no bound. ``torch.nn.utils.clip_grad_norm_`` on the parameters bounds ``dw``, which differs from it by
             each layer's scale of theta.
@@ -58,6 +61,7 @@ class EdgePopup(Optimizer):
         distribution: Distribution | None = "signed_constant",
         rank_by: RankBy = "scores",
         score_init: ScoreInit = "kaiming_uniform",
+        scale_fan: bool = False,
         max_score_grad_norm: float | None = None,
         pack_signs: bool = False,
         seed: int = 0,
@@ -70,6 +74,7 @@ class EdgePopup(Optimizer):
             distribution=distribution,
             rank_by=rank_by,
             score_init=score_init,
+            scale_fan=scale_fan,
             max_score_grad_norm=max_score_grad_norm,
             pack_signs=pack_signs,
             seed=seed,
@@ -179,6 +184,11 @@ class EdgePopup(Optimizer):
                 lists = (group["params"], thetas, scores, momenta)
                 prepare(*lists, self._redrawn_from(group), **_settings(group))
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.update(ADDED | group)
+
     def _check_group(self, group: dict[str, Any]) -> None:
         check_masked_group(group)
 
@@ -193,7 +203,7 @@ class EdgePopup(Optimizer):
     @torch.no_grad()
     def _draw(self, param: Tensor, group: dict[str, Any], position: int) -> None:
         theta = param.detach().to(torch.promote_types(param.dtype, torch.float32), copy=True)
-        fan_in = fan_in_of(param, group)
+        fan_in = theta_fan_in(param, group)
         if group["distribution"] is not None and param.ndim >= 2:
             draw_values_(theta, group["distribution"], fan_in=fan_in, seed=group["seed"], draw=0, parameter=position)
         if group["sparsity"] is None:
@@ -201,7 +211,11 @@ class EdgePopup(Optimizer):
             self.state[param] = {"momentum_buffer": torch.zeros_like(param)}  # there from the start, as all state
             return
         scores = draw_scores_(
-            torch.empty_like(theta), group["score_init"], fan_in=fan_in, seed=group["seed"], parameter=position
+            torch.empty_like(theta),
+            group["score_init"],
+            fan_in=fan_in_of(param, group),
+            seed=group["seed"],
+            parameter=position,
         )
         kept = _packed(theta, param, group) if group["pack_signs"] else theta
         self.state[param] = dict(zip(STATE, (kept, scores, torch.zeros_like(scores)), strict=True))
@@ -258,7 +272,7 @@ class EdgePopup(Optimizer):
         members = [(param, group) for group in self.param_groups for param in group["params"]]
         numbers = [(number, group) for group in given["param_groups"] for number in group["params"]]
         for group in given["param_groups"]:
-            if missing := sorted(self.defaults.keys() - group.keys()):
+            if missing := sorted(self.defaults.keys() - group.keys() - ADDED.keys()):
                 raise ValueError(f"saved param_groups: have no {missing[0]!r}: saved by another method")
         for (number, saved), (param, group) in zip(numbers, members, strict=False):  # torch says where numbers differ
             state = given["state"].get(number, {})
@@ -268,7 +282,7 @@ class EdgePopup(Optimizer):
                     found = "is missing" if shape is None else f"has shape {tuple(shape)}"
                     raise ValueError(f"saved state of parameter {number}: {key} {found}: must be {tuple(param.shape)}")
             if saved["pack_signs"] and group["sparsity"] is not None:
-                _packed(state["theta"], param, saved)
+                _packed(state["theta"], param, ADDED | saved)
 
     @torch.no_grad()
     def _restore(self, saved: dict[str, Any]) -> None:
@@ -308,7 +322,7 @@ def _like(param: Tensor, value: Any) -> Any:
 
 
 def _packed(theta: Tensor, param: Tensor, group: dict[str, Any]) -> Signs:
-    return Signs.packed(theta, math.sqrt(2 / fan_in_of(param, group)))
+    return Signs.packed(theta, math.sqrt(2 / theta_fan_in(param, group)))
 
 
 def _unpack(_: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:

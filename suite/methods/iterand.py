@@ -12,7 +12,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from suite.config import Distribution, RankBy, ScoreInit
 from suite.methods.edge_popup import EdgePopup
-from suite.methods.param_groups import Rule, check_settings, fan_in_of
+from suite.methods.param_groups import Rule, check_settings, theta_fan_in
 from suite.methods.update.plain import Redraw
 
 RULES: dict[str, Rule] = {
@@ -43,6 +43,7 @@ class IteRand(EdgePopup):
         distribution: Distribution = "signed_constant",
         rank_by: RankBy = "scores",
         score_init: ScoreInit = "kaiming_uniform",
+        scale_fan: bool = False,
         max_score_grad_norm: float | None = None,
         pack_signs: bool = False,
         seed: int = 0,
@@ -57,6 +58,7 @@ class IteRand(EdgePopup):
             distribution=distribution,
             rank_by=rank_by,
             score_init=score_init,
+            scale_fan=scale_fan,
             max_score_grad_norm=max_score_grad_norm,
             pack_signs=pack_signs,
             seed=seed,
@@ -89,6 +91,6 @@ class IteRand(EdgePopup):
             prob=group["rerandomize_prob"],
             seed=group["seed"],
             distribution=group["distribution"],
-            fan_ins=[fan_in_of(param, group) for _, param in members],
+            fan_ins=[theta_fan_in(param, group) for _, param in members],
             parameters=[position for position, _ in members],
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from suite.methods.random import DISTRIBUTIONS, SCORE_INITS
+from suite.methods.random import DISTRIBUTIONS, SCORE_INITS, scaled_fan_in
 from suite.methods.update.plain import RANKINGS
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -27,6 +27,7 @@ RULES: dict[str, Rule] = {
     "sparsity": (lambda v: v is None or 0 <= v < 1, "must be in [0, 1), or None for plain SGD"),
     "rank_by": (lambda v: v in RANKINGS, f"must be one of {', '.join(RANKINGS)}"),
     "score_init": (lambda v: v in SCORE_INITS, f"must be one of {', '.join(SCORE_INITS)}"),
+    "scale_fan": (lambda v: isinstance(v, bool), "must be True or False"),
     "max_score_grad_norm": (lambda v: v is None or 0 < v < math.inf, "must be above 0 and finite, or None: no bound"),
     "pack_signs": (lambda v: isinstance(v, bool), "must be True or False"),
 }
@@ -50,6 +51,8 @@ def check_masked_group(group: dict[str, Any]) -> None:
         return
     if group["pack_signs"] and group["distribution"] != "signed_constant":
         raise ValueError(f"pack_signs: True: distribution must be signed_constant, it is {group['distribution']!r}")
+    if group["scale_fan"] and group["distribution"] is None:
+        raise ValueError(f"scale_fan: True: distribution must be one of {', '.join(DISTRIBUTIONS)}, it is None")
     names = group.get("param_names") or [f"number {i} of its group" for i in range(len(group["params"]))]
     for name, param in zip(names, group["params"], strict=True):
         if param.ndim < 2 or param.numel() == 0 or not param.is_floating_point():
@@ -63,6 +66,12 @@ def check_masked_group(group: dict[str, Any]) -> None:
 def fan_in_of(param: Tensor, group: dict[str, Any]) -> int:
     """Inputs of one output unit: the group's ``fan_in`` where set, else the product of all sizes but the first."""
     return int(group["fan_in"] or (param[0].numel() if param.ndim >= 2 else 1))
+
+
+def theta_fan_in(param: Tensor, group: dict[str, Any]) -> float:
+    """What theta is drawn with: ``fan_in_of``, scaled in a masked group with ``scale_fan``."""
+    fan_in = fan_in_of(param, group)
+    return scaled_fan_in(fan_in, group["sparsity"]) if group["scale_fan"] and group["sparsity"] is not None else fan_in
 
 
 def _is_whole(value: Any) -> bool:

@@ -91,7 +91,7 @@ def values_at(
     draw: Tensor,
     distribution: Distribution,
     *,
-    fan_in: int,
+    fan_in: float,
     seed: int,
     parameter: int,
     dtype: torch.dtype,
@@ -102,7 +102,7 @@ def values_at(
 
 
 def draw_values_(
-    out: Tensor, distribution: Distribution, *, fan_in: int, seed: int, draw: int, parameter: int
+    out: Tensor, distribution: Distribution, *, fan_in: float, seed: int, draw: int, parameter: int
 ) -> Tensor:
     """Fill ``out`` (any shape and memory format) with weights from stream 0, by logical index.
 
@@ -111,6 +111,14 @@ def draw_values_(
     """
     word = random_words(out.numel(), seed=seed, stream=Stream.VALUES, draw=draw, parameter=parameter, device=out.device)
     return out.copy_(_VALUES[distribution](word, fan_in, _at_least_float32(out)).view(out.shape))
+
+
+def scaled_fan_in(fan_in: int, sparsity: float) -> float:
+    """The fan-in that multiplies a weight's standard deviation by sqrt(1 / k), k = 1 - sparsity the share kept.
+
+    Source: Ramanujan et al., "What's hidden in a randomly weighted neural network?" (CVPR 2020), scaled initialization.
+    """
+    return fan_in * (1 - sparsity)
 
 
 def draw_scores_(out: Tensor, init: ScoreInit, *, fan_in: int, seed: int, parameter: int) -> Tensor:
@@ -139,22 +147,22 @@ def _uniform(word: Tensor, bound: float, dtype: torch.dtype) -> Tensor:
     return ((word >> 8) - (1 << 23)).to(dtype).mul_(bound * 2**-23)
 
 
-def _kaiming_uniform(word: Tensor, fan_in: int, dtype: torch.dtype) -> Tensor:
+def _kaiming_uniform(word: Tensor, fan_in: float, dtype: torch.dtype) -> Tensor:
     return _uniform(word, math.sqrt(6 / fan_in), dtype)
 
 
-def _signed_constant(word: Tensor, fan_in: int, dtype: torch.dtype) -> Tensor:
+def _signed_constant(word: Tensor, fan_in: float, dtype: torch.dtype) -> Tensor:
     return ((word >> 31) * 2 - 1).to(dtype).mul_(math.sqrt(2 / fan_in))
 
 
-def _kaiming_normal(word: Tensor, fan_in: int, dtype: torch.dtype) -> Tensor:
+def _kaiming_normal(word: Tensor, fan_in: float, dtype: torch.dtype) -> Tensor:
     # log and sqrt differ in the last bits between devices: computed in float64 on the CPU, rounded once.
     uniform = (word.cpu().double() + 0.5) / 2**32
     normal: Tensor = torch.special.ndtri(uniform)
     return (normal * math.sqrt(2 / fan_in)).to(dtype)
 
 
-_VALUES: dict[Distribution, Callable[[Tensor, int, torch.dtype], Tensor]] = {
+_VALUES: dict[Distribution, Callable[[Tensor, float, torch.dtype], Tensor]] = {
     "kaiming_uniform": _kaiming_uniform,
     "signed_constant": _signed_constant,
     "kaiming_normal": _kaiming_normal,

@@ -59,6 +59,7 @@ class Source(_Part):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     sparsity: Annotated[float, Field(ge=0, lt=1)]
     fan_in: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
+    scale_fan: bool = False
     num_draws: Annotated[int, Field(ge=0, le=MOST_DRAWS)] = 0  # after the first one
 
 

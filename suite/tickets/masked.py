@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from suite import methods
-from suite.methods.param_groups import fan_in_of
+from suite.methods.param_groups import theta_fan_in
+from suite.methods.random import scaled_fan_in
 from suite.records import Stored
 from suite.tickets import entropy_coding, networks, theta
 from suite.tickets.entropy_coding import CorruptData
@@ -137,7 +138,7 @@ def _layer(
         raise ValueError(f"{name}: does not hold theta * mask: it was changed since the optimizer's last step")
     symbols = mask.cpu().numpy().astype(np.int32)
     form, bits = entropy_coding.encode(symbols, (mask.numel() - len(kept), len(kept)))
-    draw = ValueSampler(source, fan_in_of(param, optimizer.param_groups[number]), position, values.dtype)
+    draw = ValueSampler(source, theta_fan_in(param, optimizer.param_groups[number]), position, values.dtype)
     said = theta.encode_theta(kept, values[kept], draw)
     layer = Layer(
         name=name,
@@ -177,7 +178,8 @@ def _check_tensor(name: str, tensor: Any) -> None:
 def _effective(layer: Layer, source: Source, mask: bytes, section: bytes) -> Tensor:
     dtype = getattr(torch, layer.dtype)
     fan_in = source.fan_in or max(math.prod(layer.shape[1:]), 1)
-    draw = ValueSampler(source, fan_in, layer.position, getattr(torch, layer.drawn_dtype))
+    drawn_with = scaled_fan_in(fan_in, source.sparsity) if source.scale_fan else fan_in
+    draw = ValueSampler(source, drawn_with, layer.position, getattr(torch, layer.drawn_dtype))
     survivors, flat, start = theta.ThetaDecoder(layer, section, draw), torch.zeros(layer.num, dtype=dtype), 0
     for chunk in entropy_coding.decode(layer.mask[0], mask, (layer.num - layer.kept, layer.kept)):
         index = torch.from_numpy(np.flatnonzero(chunk) + start)
@@ -236,6 +238,7 @@ def _source(group: dict[str, Any]) -> Source | None:
         seed=group["seed"],
         sparsity=float(group["sparsity"]),
         fan_in=group["fan_in"],
+        scale_fan=group["scale_fan"],
         num_draws=min(draws, MOST_DRAWS),
     )
 

@@ -34,7 +34,7 @@ class ValueSampler(NamedTuple):
     """Where the values of one layer come from."""
 
     source: Source
-    fan_in: int
+    fan_in: float
     position: int
     dtype: torch.dtype
 

@@ -39,7 +39,8 @@ IMAGENET = {
     "global_batch_size": 128,
     "schedule": {"warmup_epochs": 5, "constant_epochs": 5, "constant_lr": 1e-5},
 }
-MASKED = {"rank_by": "scores", "score_init": "kaiming_uniform", "max_score_grad_norm": None, "pack_signs": False}
+MASKED = {"rank_by": "scores", "score_init": "kaiming_uniform", "scale_fan": False}
+MASKED |= {"max_score_grad_norm": None, "pack_signs": False}
 
 
 @cache

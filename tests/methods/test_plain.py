@@ -1,6 +1,8 @@
 """The specification of a masked step: exact selection, and SGD as torch.optim rounds it."""
 
 import math
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,6 +53,18 @@ def test_counts_checkable_by_head() -> None:
     assert num_pruned(1001, 0.999) == 999
     assert num_pruned(2, 0.999) == 1
     assert num_pruned(10**9, 0.0) == 0
+
+
+def test_the_pages_table_of_counts() -> None:
+    """The formulas give its numbers, and none is more than a weight from ours."""
+    page = (Path(__file__).parents[2] / "docs" / "masks.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .* \| (\d+) \| (0\.\d) \| (\d+) \| (\d+) \| (\d*) \|$", page, re.MULTILINE)
+    assert {float(row[1]) for row in rows} == {0.5, 0.6, 0.7}
+    for num, p, *counts in ((int(row[0]), float(row[1]), *row[2:]) for row in rows):
+        kept = 1 - p
+        rounded_up = math.ceil(p * (num - 1)) if p == 0.7 else ""
+        assert counts == [str(num_pruned(num, p)), str(int((1 - kept) * num)), str(rounded_up)]
+        assert all(abs(int(count) - num_pruned(num, p)) <= 1 for count in counts if count)
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,8 @@ def read_layer(
     fan_in = source.get("fan_in")
     if fan_in is None:
         fan_in = math.prod(shape[1:])
+    if source.get("scale_fan", False):
+        fan_in = fan_in * (1 - source["sparsity"])
     for i, draw, sign in zip(survivors, draws, signs, strict=True):
         word = word_of(source["seed"], layer["position"], draw, i)
         weights[i] = sign * value_of(word, source["distribution"], fan_in, weights.dtype.type)
@@ -186,7 +188,7 @@ def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[in
     return c0, c1, c2, c3
 
 
-def value_of(word: int, distribution: str, fan_in: int, real: Any) -> Any:
+def value_of(word: int, distribution: str, fan_in: float, real: Any) -> Any:
     """One weight; `real` is np.float32 or np.float64, in which it is computed."""
     if distribution == "signed_constant":
         c = real(math.sqrt(2 / fan_in))

@@ -200,6 +200,24 @@ def test_groups_fan_in_and_a_group_without_masks(tmp_path: Path) -> None:
     assert [(layer["source"], layer["position"]) for layer in found.header["layers"]] == [(1, 3), (2, 4)]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("distribution", ["signed_constant", "kaiming_uniform"])
+@pytest.mark.parametrize("name", ["edge_popup", "iterand"])
+def test_scaled_weights_come_from_the_seed(name: str, distribution: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """Each group by its own share kept, a `fan_in` of its own among them; what is not scaled does not say so."""
+    model = net(dtype=dtype)
+    groups = [
+        {"params": [model[0].weight], "scale_fan": True, "sparsity": 0.7, "fan_in": 11},
+        {"params": [model[3].weight], "scale_fan": True, "sparsity": 0.3},
+        {"params": [model[3].bias, *model[1].parameters()], "sparsity": None},
+    ]
+    tickets.save(tmp_path / "t", model, trained(name, model, groups=groups, distribution=distribution, seed=7))
+    found = check_read_equal(tmp_path / "t", model)
+    assert [source.get("scale_fan") for source in found.header["sources"]] == [True, True, None]
+    kind = "seed" if name == "edge_popup" else "signs" if distribution == "signed_constant" else "draws"
+    assert {form[1] for form in forms(found)} == {kind}
+
+
 def test_the_same_bytes_twice(tmp_path: Path) -> None:
     for distribution in DISTRIBUTIONS:
         model = net()

@@ -58,6 +58,7 @@ def random_case(chance: random.Random) -> tuple[Bag, str, list[dict[str, Any]]]:
                 "score_init": chance.choice(["kaiming_uniform", "fan_in_uniform"]),
                 "fan_in": chance.choice([None, None, 1, 7, 2**31 - 1]),
                 "pack_signs": distribution == "signed_constant" and chance.random() < 0.5,
+                "scale_fan": distribution is not None and chance.random() < 0.5,
             }
         )
         if name == "iterand":

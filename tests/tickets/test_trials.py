@@ -91,6 +91,20 @@ def test_each_method_leaves_its_network(tmp_path: Path, states: list[dict[str, T
             assert stored.parts["weights"] == dense.sizes(content, stored.form, {}).parts["weights"]
 
 
+@pytest.mark.parametrize("method", MASKED)
+def test_scaled_weights(tmp_path: Path, states: list[dict[str, Tensor]], method: str) -> None:
+    usual = tiny(method, epochs=1)
+    trial = usual.model_copy(update={"method": usual.method.model_copy(update={"scale_fan": True})})
+    inline.run(trial, folder_in(tmp_path), data_dir=None)
+    path = network(folder_in(tmp_path))
+    assert bitwise_equal(dict(tickets.load(path).state_dict()), states[0])
+    assert verify(path) == 0
+    scales = [
+        param[param != 0].abs().mean() * param[0].numel() ** 0.5 for name, param in states[0].items() if param.ndim > 1
+    ]
+    torch.testing.assert_close(torch.stack(scales), torch.full((len(scales),), (2 / 0.5) ** 0.5))
+
+
 @pytest.mark.parametrize(
     ("method", "changes"),
     [

@@ -32,7 +32,7 @@ class Redraw:
     prob: float
     seed: int
     distribution: Distribution
-    fan_ins: Sequence[int]
+    fan_ins: Sequence[float]
     parameters: Sequence[int]  # positions in Optimizer.state_dict()
 
 
