@@ -1,126 +1,31 @@
 """What training masks costs beside dense training, a whole step at a time: ``python -m benchmarks.step``.
 
-Rows are nets and batches of the protocol, columns the ways to train them: dense SGD (torch's fused one), edge-popup,
-IteRand, and the layer form, which selects in each forward pass (``benchmarks.layer_form``). All columns of a row take
-steps in turns, on synthetic images. IteRand's step is one without a redraw plus its share of one with. Then: how fast
-the dense step is, as images a second and as a share of the device's peak, and where its time goes.
+Rows are nets and batches, from the default study's narrowest one to ResNet50, times the ways to train them: dense SGD
+as torch runs it by default, and fused; edge-popup, also with packed signs; IteRand; and layers that select in each
+forward pass (``benchmarks.layer_form``). All ways take steps in turns, on synthetic images; times are CPU time of the
+process, or time of the device. IteRand's steps have no redraw: it has columns of its own. Then: peak memory; how fast
+the dense step is, as images a second and as a share of the device's peak; and where its time goes.
 """
 
 import argparse
-import ctypes
-import gc
+import math
 import statistics
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.layer_form import in_layer_form
+from benchmarks import dense_step, step_memory
 from benchmarks.report import header, write_table
-from benchmarks.timing import timed
-from suite import methods, models
-from suite.records import provenance
+from benchmarks.timing import timed_parts
+from benchmarks.trainers import CPU_ROWS, FUSED, GPU_ROWS, ITERAND, SGD, WAYS, Row, Trainer
 
-COLUMNS = ("dense", "edge-popup", "IteRand", "layer form")
-SGD = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
-SPARSITY, EVERY = 0.6, 300
-# What others have said of such nets, for scale; each on one A100.
-PUBLIC = {
-    "resnet18, 32 px": "7 min for 32.3 PFLOP, 77 TFLOP/s (README of KellerJordan/cifar10-airbench, standard training)",
-    "resnet50, 224 px": "2,470 images/s (NVIDIA DeepLearningExamples, ResNet50 v1.5, mixed precision)",
-}
-PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # bf16, dense, as the data sheets have it
-KINDS = {  # of operations, by what is in their names; the first that fits
-    "convolutions and matrices": ("conv", "mm", "gemm", "xmma", "cutlass", "wgrad", "dgrad", "cudnn_infer"),
-    "batch norm": ("batch_norm", "bn_", "batchnorm"),
-    "update": ("sgd", "Optimizer", "select_mask", "update"),
-    "pooling": ("pool",),
-    "copies and formats": ("copy", "clone", "to_", "nchw", "nhwc", "contiguous"),
-    "elementwise": ("relu", "threshold", "add", "mul", "div", "fill", "zero", "elementwise", "softmax", "sum"),
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """A net and a batch."""
-
-    net: str
-    size: int
-    batch: int
-    device: str = "cpu"
-
-    @property
-    def name(self) -> str:
-        """As tables have it."""
-        return f"{self.net}, {self.size} px, batch {self.batch}" + (", bf16" if self.device == "cuda" else "")
-
-
-CPU_ROWS = [Row("conv6", 32, 128), Row("resnet18", 32, 8), Row("resnet18", 32, 128), Row("resnet50", 224, 8)]
-GPU_ROWS = [Row("conv6", 32, 128, "cuda"), Row("resnet18", 32, 128, "cuda"), Row("resnet50", 224, 256, "cuda")]
-
-
-class Trainer:
-    """One way to train one net on one batch of noise, as the trainer of trials does it."""
-
-    def __init__(self, row: Row, column: str) -> None:
-        self.device = torch.device(row.device)
-        classes = 10 if row.size == 32 else 1000
-        torch.manual_seed(0)
-        affine = column == "dense"
-        self.model = models.build(row.net, num_classes=classes, image_size=row.size, norm_affine=affine).to(self.device)
-        self.images = torch.randn(row.batch, 3, row.size, row.size, device=self.device)
-        self.labels = torch.randint(classes, (row.batch,), device=self.device)
-        if self.device.type == "cuda":
-            self.images = self.images.contiguous(memory_format=torch.channels_last)
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            torch.backends.cudnn.benchmark = True
-        self.optimizer = self._optimizer(column)
-
-    def _optimizer(self, column: str) -> torch.optim.Optimizer:
-        if column == "dense":
-            return torch.optim.SGD(self.model.parameters(), **SGD, fused=True)
-        if column == "layer form":
-            in_layer_form(self.model, SPARSITY).to(self.device)
-            scores = [param for name, param in self.model.named_parameters() if name.endswith("scores")]
-            return torch.optim.SGD(scores, **SGD, fused=True)
-        params = methods.prunable(self.model)
-        trained = {name for name, _ in params}
-        for name, param in self.model.named_parameters():
-            param.requires_grad_(name in trained)
-        extra = {"rerandomize_every": EVERY} if column == "IteRand" else {}
-        method = methods.get("iterand" if column == "IteRand" else "edge_popup")
-        optimizer: torch.optim.Optimizer = method(params, sparsity=SPARSITY, **SGD, **extra)
-        return optimizer
-
-    def gradients(self) -> Tensor:
-        """Forward and backward; the loss."""
-        is_gpu = self.device.type == "cuda"
-        with torch.autocast("cuda", dtype=torch.bfloat16) if is_gpu else nullcontext():
-            loss = cross_entropy(self.model(self.images), self.labels)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    def step(self) -> None:
-        """One training step."""
-        self.gradients()
-        self.optimizer.step()
-
-    def redraw(self) -> None:
-        """An update that begins with a redraw."""
-        for group in self.optimizer.param_groups:
-            group["num_updates"] = EVERY - 1
-        self.optimizer.step()
+_WARM_UP = 3  # rounds in which thresholds are found, and what is compiled is compiled
+_SAMPLE_SECONDS, _MOST_STEPS = 0.25, 300
+_FEWEST_REDRAWS = 5
+Samples = dict[str, list[float]]  # seconds, by way
 
 
 def main() -> None:
@@ -129,136 +34,81 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--net", choices=sorted({row.net for row in CPU_ROWS + GPU_ROWS}), help="rows of one net only")
     parser.add_argument("--threads", type=int, default=1, help="on CPUs; default: %(default)s")
-    parser.add_argument("--out", help="write PATH.csv too, and PATH_dense.csv")
-    parser.add_argument("--memory-of", nargs=2, metavar=("ROW", "COLUMN"), help=argparse.SUPPRESS)
+    parser.add_argument("--out", help="write PATH.csv too, PATH_memory.csv, PATH_dense.csv and PATH_shares.csv")
+    parser.add_argument("--memory-of", nargs=3, metavar=("DEVICE", "WAY", "REDRAWS"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.memory_of:
-        number, column = args.memory_of
-        print(_peak_mb((CPU_ROWS + GPU_ROWS)[int(number)], column))
+        device, way, redraws = args.memory_of
+        print(step_memory.peak_mb(device, way, redraws == "1"))
         return
-    has_gpu = torch.cuda.is_available()
-    device = torch.device("cuda" if has_gpu else "cpu")
-    print(header(device, f"medians of {args.rounds} rounds in turns, with quartiles of the ratio to the dense step"))
-    rows = [row for row in CPU_ROWS * (not has_gpu) + GPU_ROWS if args.net in (None, row.net)]
-    write_table(pd.DataFrame([line for row in rows for line in _lines(row, args.rounds, args.threads)]), args.out)
-    dense = [_dense(row, args.rounds) for row in rows]
-    write_table(pd.DataFrame(dense), args.out and f"{args.out}_dense")
+    _write_tables(args.net, args.rounds, args.threads, args.out)
+
+
+def _write_tables(net: str | None, rounds: int, threads: int, out: str | None) -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    print(
+        header(torch.device(device), f"medians of {rounds} rounds in turns, with quartiles of the ratio to SGD's step")
+    )
+    rows = [row for row in CPU_ROWS * (device == "cpu") + GPU_ROWS if net in (None, row.net)]
+    write_table(pd.DataFrame([line for row in rows for line in _lines(row, rounds)]), out)
+    if net in (None, step_memory.NET):
+        print("Peak memory of a step:\n")
+        write_table(pd.DataFrame(step_memory.lines(device, threads)), out and f"{out}_memory")
+    print("How fast the dense step is:\n")
+    write_table(pd.DataFrame([dense_step.speed(row, rounds) for row in rows]), out and f"{out}_dense")
     print("Where the time of a dense step goes:\n")
-    write_table(pd.DataFrame([_shares(row) for row in rows]), args.out and f"{args.out}_shares")
+    write_table(pd.DataFrame([dense_step.shares(row) for row in rows]), out and f"{out}_shares")
 
 
-def _is_here(row: Row) -> bool:
-    return row.device == "cpu" or torch.cuda.is_available()
-
-
-def _lines(row: Row, rounds: int, threads: int) -> Iterator[dict[str, Any]]:
-    if not _is_here(row):
+def _lines(row: Row, rounds: int) -> Iterator[dict[str, Any]]:
+    if not row.is_here:
         yield {"net and batch": row.name, "way": "not measured"}
         return
-    trainers = {column: Trainer(row, column) for column in COLUMNS}
-    steps: dict[str, list[float]] = defaultdict(list)
-    updates: dict[str, list[float]] = defaultdict(list)
-    for number in range(rounds + 3):
-        for column, trainer in trainers.items():
-            step, update = (timed(call, trainer.device) for call in (trainer.step, trainer.optimizer.step))
-            if number >= 3:
-                steps[column].append(step)
-                updates[column].append(update)
-    redraws = [timed(trainers["IteRand"].redraw, trainers["IteRand"].device) for _ in range(3)]
-    share = max(0.0, statistics.median(redraws) - statistics.median(updates["IteRand"])) / EVERY
-    for column, taken in steps.items():
-        extra = share if column == "IteRand" else 0.0
-        step, update = statistics.median(taken) + extra, statistics.median(updates[column]) + extra
-        ratios = statistics.quantiles([a / b for a, b in zip(taken, steps["dense"], strict=True)], n=4)
+    steps, updates, redraw = _measured(row, rounds)
+    update = {way: statistics.median(taken) for way, taken in updates.items()}
+    for way, taken in steps.items():
+        step, dense = statistics.median(taken), statistics.median(steps[SGD])
+        ratios = statistics.quantiles([a / b for a, b in zip(taken, steps[SGD], strict=True)], n=4)
         yield {
             "net and batch": row.name,
-            "way": column,
+            "way": way,
             "step, ms": 1e3 * step,
-            "x dense": step / statistics.median(steps["dense"]),
-            "quartiles": f"{ratios[0]:.2f} to {ratios[2]:.2f}",
-            "update, ms": 1e3 * update,
-            "update / dense step": f"{update / statistics.median(steps['dense']):.2%}",
-            "redraws / dense step": f"{extra / statistics.median(steps['dense']):.3%}" if extra else "",
-            "peak memory, MB": _in_a_process_of_its_own(row, column, threads),
+            "x SGD's": step / dense,
+            "quartiles": f"{ratios[0]:.3f} to {ratios[2]:.3f}",
+            "update, ms": 1e3 * update[way],
+            "update x SGD's": update[way] / update[SGD],
+            "x fused SGD's": update[way] / update[FUSED],
+            "of SGD's step": f"{update[way] / dense:.2%}",
+            "a redraw, ms": 1e3 * redraw if way == ITERAND else "",
+            "of SGD's step, a redraw every": f"{redraw / row.every / dense:.3%}, {row.every}" if way == ITERAND else "",
         }
 
 
-def _in_a_process_of_its_own(row: Row, column: str, threads: int) -> float:
-    number = (CPU_ROWS + GPU_ROWS).index(row)
-    command = [sys.executable, "-m", "benchmarks.step", "--memory-of", str(number), column, "--threads", str(threads)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def _measured(row: Row, rounds: int) -> tuple[Samples, Samples, float]:
+    """Steps and updates of each way, and what a redraw adds to an update."""
+    trainers = {way: Trainer(row, way) for way in WAYS}
+    _, second = timed_parts([trainers[SGD].step] * 2, trainers[SGD].device)
+    num = min(_MOST_STEPS, math.ceil(_SAMPLE_SECONDS / second))
+    steps, updates = defaultdict(list), defaultdict(list)
+    for number in range(rounds + _WARM_UP):
+        for way, trainer in trainers.items():
+            step, update = _sample(trainer, num)
+            if number >= _WARM_UP:
+                steps[way].append(step)
+                updates[way].append(update)
+    redraws = [_sample(trainers[ITERAND], 1, redraw=True)[1] for _ in range(max(num, _FEWEST_REDRAWS))]
+    return steps, updates, statistics.median(redraws) - statistics.median(updates[ITERAND])
 
 
-def _peak_mb(row: Row, column: str) -> float:
-    """Peak of two steps above what the process had before: of the device's memory, or resident."""
-    device = torch.device(row.device)
-    Trainer(Row("conv6", 32, 1, row.device), column).step()  # loads what is loaded at the first step
-    gc.collect()
-    if device.type == "cpu":
-        ctypes.CDLL(None).malloc_trim(0)
-    provenance.reset_peak_memory(device)
-    before = provenance.peak_memory_mb(device)
-    trainer = Trainer(row, column)
-    trainer.step()
-    trainer.step()
-    return provenance.peak_memory_mb(device) - before
-
-
-def _dense(row: Row, rounds: int) -> dict[str, Any]:
-    """How fast the dense step is, by its operations of multiplying and adding, and by the device's peak."""
-    public = next((said for net, said in PUBLIC.items() if row.name.startswith(net)), "")
-    if not _is_here(row):
-        return {"net and batch": row.name, "images/s": "not measured", "public figure": public}
-    trainer = Trainer(row, "dense")
-    with FlopCounterMode(display=False) as counter:
-        trainer.step()
-    trainer.step()
-    seconds = statistics.median(timed(trainer.step, trainer.device) for _ in range(rounds))
-    rate, peak = counter.get_total_flops() / seconds, _peak_flops(trainer.device)
-    return {
-        "net and batch": row.name,
-        "images/s": f"{row.batch / seconds:.3g}",
-        "GFLOP/s": rate / 1e9,
-        "peak, GFLOP/s": peak / 1e9,
-        "share of peak": f"{rate / peak:.0%}",
-        "public figure": public,
-    }
-
-
-def _peak_flops(device: torch.device) -> float:
-    """The data sheet's where it is known; else the best that a product of matrices or a wide convolution reaches."""
-    name = provenance.device_name(device)
-    if device.type == "cuda" and (known := [peak for model, peak in PEAKS.items() if model in name]):
-        return known[0]
-    matrix, wide = torch.randn(2048, 2048, device=device), nn.Conv2d(256, 256, 3, padding=1, device=device)
-    images = torch.randn(16, 256, 28, 28, device=device)
-    with torch.no_grad():
-        product = min(timed(lambda: matrix @ matrix, device) for _ in range(5))
-        convolution = min(timed(lambda: wide(images), device) for _ in range(5))
-    return max(2 * 2048**3 / product, 2 * 16 * 28**2 * 256**2 * 9 / convolution)
-
-
-def _shares(row: Row) -> dict[str, Any]:
-    """Shares of a dense step's time by kind of operation, from torch's profiler."""
-    if not _is_here(row):
-        return {"net and batch": row.name, next(iter(KINDS)): "not measured"}
-    trainer = Trainer(row, "dense")
-    trainer.step()
-    is_gpu = trainer.device.type == "cuda"
-    with profile(activities=[ProfilerActivity.CUDA if is_gpu else ProfilerActivity.CPU]) as profiler:
-        trainer.step()
-    spent: dict[str, float] = defaultdict(float)
-    for event in profiler.key_averages():
-        time = event.self_device_time_total if is_gpu else event.self_cpu_time_total
-        spent[_kind(event.key)] += time
-    total = sum(spent.values())
-    return {"net and batch": row.name, **{kind: f"{spent[kind] / total:.1%}" for kind in (*KINDS, "other")}}
-
-
-def _kind(name: str) -> str:
-    lower = name.lower()
-    return next((kind for kind, words in KINDS.items() if any(word.lower() in lower for word in words)), "other")
+def _sample(trainer: Trainer, num: int, *, redraw: bool = False) -> tuple[float, float]:
+    """Mean seconds of ``num`` steps, and of their updates."""
+    whole = updates = 0.0
+    for _ in range(num):
+        trainer.set_redraw(redraw)
+        gradients, update = timed_parts([trainer.gradients, trainer.optimizer.step], trainer.device)
+        whole, updates = whole + gradients + update, updates + update
+    return whole / num, updates / num
 
 
 if __name__ == "__main__":
