@@ -79,9 +79,9 @@ def _lines(row: Row, rounds: int) -> Iterator[dict[str, Any]]:
             "update, ms": 1e3 * update[way],
             "update x SGD's": update[way] / update[SGD],
             "x fused SGD's": update[way] / update[FUSED],
-            "of SGD's step": f"{update[way] / dense:.2%}",
+            "update / SGD's step": f"{update[way] / dense:.2%}",
             "a redraw, ms": 1e3 * redraw if way == ITERAND else "",
-            "of SGD's step, a redraw every": f"{redraw / row.every / dense:.3%}, {row.every}" if way == ITERAND else "",
+            "redraws / SGD's step": f"{redraw / row.every / dense:.2%}, every {row.every}" if way == ITERAND else "",
         }
 
 
