@@ -5,6 +5,7 @@
 # make test-long: many more faults; it says which, and how they went.
 PYTHON ?= python3
 BIN := .venv/bin
+unexport PYTHONDONTWRITEBYTECODE  # else each process compiles the suite again, and pytest all tests
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: sweep gate test test-slow test-all test-slurm test-long check clean
