@@ -22,6 +22,7 @@ from suite.config import InputError
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.records import source_code
 
+WHOLE_FOLDERS = ("tests/slurm/cluster/", "tests/train/exactness/")  # which share a cluster, and ranks
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 
 
@@ -65,12 +66,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Deals out whole files, as their tests share fixtures, and all of SLURM's to one worker: they share a cluster."""
+    """Deals out whole files, as their tests share fixtures, and some folders whole."""
     from xdist.scheduler import LoadFileScheduling
 
     class _Dealer(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "slurm" if nodeid.startswith("tests/slurm/cluster/") else super()._split_scope(nodeid)
+            return next((folder for folder in WHOLE_FOLDERS if nodeid.startswith(folder)), super()._split_scope(nodeid))
 
     return _Dealer(config, log)
 

@@ -19,12 +19,13 @@ def pictures() -> list[Image.Image]:
     return [Image.fromarray(array) for array in [*found, *sklearn.datasets.load_sample_images().images]]
 
 
-def cut(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A piece of a photo, around 500 x 375, lighter or darker than it was."""
+def cut(picture: Image.Image, rng: np.random.Generator, shrink: int = 1) -> Image.Image:
+    """A piece of a photo, around 500 x 375 pixels / ``shrink``, lighter or darker than it was."""
     width, height = (int(rng.integers(side * 2 // 3, side + 1)) for side in picture.size)
     left, top = int(rng.integers(picture.width - width + 1)), int(rng.integers(picture.height - height + 1))
     piece = picture.crop((left, top, left + width, top + height))
-    piece = piece.resize((int(rng.integers(440, 560)), int(rng.integers(330, 420))), Image.Resampling.BICUBIC)
+    size = (int(rng.integers(440, 560)) // shrink, int(rng.integers(330, 420)) // shrink)
+    piece = piece.resize(size, Image.Resampling.BICUBIC)
     return ImageEnhance.Brightness(piece).enhance(float(rng.uniform(0.7, 1.3)))
 
 
@@ -35,7 +36,9 @@ def encoded(image: Image.Image, kind: str = "JPEG", mode: str = "RGB", **options
     return file.getvalue()
 
 
-def write_tree(root: Path, per_class: dict[str, int] = PER_CLASS, classes: int = len(CLASSES)) -> Path:
+def write_tree(
+    root: Path, per_class: dict[str, int] = PER_CLASS, classes: int = len(CLASSES), *, shrink: int = 1
+) -> Path:
     """Write ``root/train/CLASS/*.JPEG`` and ``root/val/CLASS/*.JPEG``: the same bytes each time."""
     rng = np.random.default_rng(0)
     for tree, num in per_class.items():
@@ -43,7 +46,7 @@ def write_tree(root: Path, per_class: dict[str, int] = PER_CLASS, classes: int =
             folder = root / tree / name
             folder.mkdir(parents=True)
             for number in range(num):
-                (folder / f"{name[:3]}_{number}.JPEG").write_bytes(encoded(cut(picture, rng), quality=90))
+                (folder / f"{name[:3]}_{number}.JPEG").write_bytes(encoded(cut(picture, rng, shrink), quality=90))
     return root
 
 

@@ -58,7 +58,7 @@ CASES = [
 def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a scanned tree, one of whose images is left out."""
     folder = tmp_path_factory.mktemp("photos")
-    root = write_tree(folder / "tree", {"train": 12, "val": 4}, 4)
+    root = write_tree(folder / "tree", {"train": 12, "val": 4}, 4, shrink=2)
     sorted(root.rglob("*.JPEG"))[0].write_bytes(b"")
     assert scan.main([str(root)]) == 0
     return folder

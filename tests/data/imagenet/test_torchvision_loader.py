@@ -35,7 +35,7 @@ GARBLED = {  # where Pillow raises no OSError
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tree with some odd images, and one that was broken when it was scanned."""
-    folder = write_tree(tmp_path_factory.mktemp("tree"), {"train": 6, "val": 3}, 4)
+    folder = write_tree(tmp_path_factory.mktemp("tree"), {"train": 6, "val": 3}, 4, shrink=2)
     for i, change in enumerate(ODD.values()):
         for path in (folder / f"train/{CLASSES[i]}/{CLASSES[i][:3]}_1.JPEG", folder / f"val/{CLASSES[i]}/odd.JPEG"):
             path.write_bytes(change((folder / f"train/{CLASSES[i]}/{CLASSES[i][:3]}_2.JPEG").read_bytes()))

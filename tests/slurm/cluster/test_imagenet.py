@@ -27,7 +27,7 @@ STEPS = 26  # an epoch: 102 images in batches of 4
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     """The sweep that is shipped, saved after each step; its tree, and a profile of two nodes with one task each."""
-    scan.main([str(write_tree(tmp_path / "data" / "imagenet-small", PHOTOS))])
+    scan.main([str(write_tree(tmp_path / "data" / "imagenet-small", PHOTOS, shrink=2))])
     file = yaml.safe_load((ROOT / "sweeps" / "imagenet_small.yaml").read_text())
     file["base"]["checkpoint"] = {"every_seconds": 0, "max_time_share": 1}
     file["base"] |= {"global_batch_size": 4, "epochs": 2}
