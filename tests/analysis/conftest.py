@@ -1,5 +1,6 @@
 """Sweeps with made-up results: what tables and figures are tested on."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,12 @@ grid:
     - {name: weights, lr: 0.1}
     - {name: edge_popup, lr: 0.1, sparsity: 0.5}
 """
+
+
+@pytest.fixture(autouse=True)
+def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up results need not outlive a power cut: waiting for the disk takes longer than to write them."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 @pytest.fixture

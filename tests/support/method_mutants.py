@@ -66,7 +66,7 @@ def copy_code(repository: Path, folder: Path, mutant: Mutant | None = None) -> P
     Raises:
         AssertionError: the text that is to be replaced is not there exactly once.
     """
-    ignored = shutil.ignore_patterns("__pycache__")
+    ignored = shutil.ignore_patterns("*.pyc.*")  # which somebody writes now
     for name in ("suite", "analysis", "sweeps", "tests/methods", "tests/support"):
         shutil.copytree(repository / name, folder / name, ignore=ignored)
     for name in ("pyproject.toml", "tests/conftest.py"):
