@@ -1,13 +1,17 @@
 """A small tree of real photos, as ImageNet has them: cut out of pictures that scikit-image and scikit-learn carry."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 import skimage.data
 import sklearn.datasets  # type: ignore[import-untyped]
 from PIL import Image, ImageEnhance
+
+from suite.data.imagenet import pack
 
 CLASSES = ("n01_astronaut", "n02_cat", "n03_coffee", "n04_rocket", "n05_temple", "n06_flower")
 PER_CLASS = {"train": 40, "val": 12}
@@ -48,6 +52,14 @@ def write_tree(
             for number in range(num):
                 (folder / f"{name[:3]}_{number}.JPEG").write_bytes(encoded(cut(picture, rng, shrink), quality=90))
     return root
+
+
+@contextmanager
+def small_shards() -> Iterator[None]:
+    """``--shard-mb`` counts in quarters: several shards of photos that are half as large as others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pack, "_MB", pack._MB // 4)
+        yield
 
 
 NUM_NOISE_CLASSES = 61  # classes

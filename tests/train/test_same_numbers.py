@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from support.identity_table import CANNOT
-from support.photos import write_tree
+from support.photos import small_shards, write_tree
 from support.ranks import without_times
 
 from suite import train
@@ -71,7 +71,8 @@ def packed(trees: Path) -> Callable[[], Path]:
     @functools.cache
     def pack_once() -> Path:
         command = [str(trees / "tree"), str(trees / "tar"), "--val-share", "0.25", "--max-excluded-share", "0.5"]
-        assert pack.main([*command, "--shard-mb", "1"]) == 0
+        with small_shards():
+            assert pack.main([*command, "--shard-mb", "1"]) == 0
         return trees / "tar"
 
     return pack_once

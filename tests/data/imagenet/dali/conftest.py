@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import TypeAdapter
-from support.photos import write_noise_tree, write_tree
+from support.photos import small_shards, write_noise_tree, write_tree
 
 from suite import data
 from suite.config import Dataset
@@ -37,7 +37,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def packed(tree: Path) -> Path:
     """The same as tar shards, several for each split."""
     shards = tree.parent / "shards"
-    assert pack.main([str(tree), str(shards), "--shard-mb", "1", "--val-share", str(SMALL["val_share"])]) == 0
+    with small_shards():
+        assert pack.main([str(tree), str(shards), "--shard-mb", "1", "--val-share", str(SMALL["val_share"])]) == 0
     return shards
 
 
