@@ -68,7 +68,7 @@ def random_case(chance: random.Random) -> tuple[Bag, str, list[dict[str, Any]]]:
     return model, name, groups
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.slow] * (seed >= 50)) for seed in range(150)])
 def test_any_network_and_settings(seed: int, tmp_path: Path) -> None:
     torch.manual_seed(seed)
     chance = random.Random(seed)
