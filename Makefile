@@ -16,8 +16,7 @@ sweep: .venv/installed
 gate: .venv/installed
 	$(BIN)/python -m analysis.gate sweeps/width_vs_acc.yaml
 
-# Three workers on two cores: many tests wait for a cluster, a disk or a process.
-PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: .venv/installed-test
 	$(PYTEST) -m "not slow"
