@@ -20,6 +20,9 @@ from suite.data.interface import SplitName
 from suite.data.sources import RawDataset
 from suite.methods.random import Stream, random_words
 
+_GATHERED_BYTES = 2**20  # of images that wait for their step
+_CACHE_LINE = 64  # bytes
+
 
 @dataclass(frozen=True)
 class Split:
@@ -102,10 +105,14 @@ class ArrayData:
             world_size: each share is every world_size-th image of the batch, so sizes differ by 1 at most.
         """
         order = batch_order(len(self.train), seed=seed, epoch=epoch).to(self.train.labels.device)
-        plan = self.augmentation.plan(len(order), seed=seed, epoch=epoch) if self.augmentation else None
-        for batch in torch.split(order, batch_size)[first:]:
-            share = batch[rank::world_size]
-            yield self._train_images(share, plan), self.train.labels[share]
+        shares = [batch[rank::world_size] for batch in torch.split(order, batch_size)[first:]]
+        if self.augmentation is None:
+            yield from self._gathered(shares)
+            return
+        plan = self.augmentation.plan(len(order), seed=seed, epoch=epoch)
+        for share in shares:
+            images = self.augmentation(self.train.images[share], plan[:, share])
+            yield self._normalized(images), self.train.labels[share]
 
     def batches(
         self, split: SplitName, batch_size: int, *, rank: int = 0, world_size: int = 1
@@ -129,10 +136,19 @@ class ArrayData:
     def restore(self, state: bytes) -> None:
         """Nothing is needed: as `stream`."""
 
-    def _train_images(self, indices: Tensor, plan: Tensor | None) -> Tensor:
-        if self.augmentation is None or plan is None:
-            return self._normalized_train[indices]
-        return self._normalized(self.augmentation(self.train.images[indices], plan[:, indices]))
+    def _gathered(self, shares: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of normalized training images, of some MB at once: small ones would take longer to ask for."""
+        num = self._num_at_once(len(shares[0])) if shares else 1
+        for start in range(0, len(shares), num):
+            some = shares[start : start + num]
+            indices, sizes = torch.cat(some), [len(share) for share in some]
+            images, labels = self._normalized_train[indices], self.train.labels[indices]
+            yield from zip(torch.split(images, sizes), torch.split(labels, sizes), strict=True)
+
+    def _num_at_once(self, batch_size: int) -> int:
+        """How many batches to gather in one memory; 1 where a batch would not begin on a cache line, as by itself."""
+        num_bytes = batch_size * self._normalized_train[0].nbytes
+        return 1 if num_bytes % _CACHE_LINE else max(1, _GATHERED_BYTES // max(num_bytes, 1))
 
     def _normalized(self, images: Tensor) -> Tensor:
         return (images - self.mean).div_(self.std)

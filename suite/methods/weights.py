@@ -10,10 +10,21 @@ from torch.optim import SGD
 from torch.optim.optimizer import ParamsT
 
 from suite.config import Distribution
+from suite.methods.dense_sgd import DTYPES, sgd_
 from suite.methods.param_groups import SGD_RULES, check_settings, fan_in_of
 from suite.methods.random import draw_values_
 
 _sgd_step = inspect.unwrap(SGD.step)  # torch's wrapper around it imports dynamo, which takes more than a second
+
+
+def _is_plain(group: dict[str, Any]) -> bool:
+    """A group asks for nothing but what the suite's settings say, and leaves the form of the step to us."""
+    asked = ("dampening", "nesterov", "maximize", "foreach", "fused", "differentiable")
+    return not any(group[key] for key in asked) and not isinstance(group["lr"], Tensor)
+
+
+def _is_in_memory(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.is_cpu and tensor.dtype in DTYPES and tensor.layout is torch.strided
 
 
 class Weights(SGD):
@@ -55,8 +66,25 @@ class Weights(SGD):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One update of SGD."""
+        if closure is None and all(_is_plain(group) for group in self.param_groups) and self._update():
+            return None
         loss: float | None = _sgd_step(self, closure)
         return loss
+
+    def _update(self) -> bool:
+        """Update all weights, unless some are not as ``sgd_`` takes them, or have no momentum yet: then none."""
+        updates = []
+        for group in self.param_groups:
+            params = [param for param in group["params"] if param.grad is not None]
+            grads = [param.grad for param in params]
+            buffers = [self.state[param].get("momentum_buffer") for param in params] if group["momentum"] else []
+            if not all(map(_is_in_memory, (*params, *grads, *buffers))):
+                return False
+            updates.append((group, params, grads, buffers))
+        for group, *tensors in updates:
+            if tensors[0]:
+                sgd_(*tensors, lr=group["lr"], momentum=group["momentum"], weight_decay=group["weight_decay"])
+        return True
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group as SGD does, and draw its weights."""
