@@ -6,6 +6,7 @@ unfinished, saved; 76 taken over by another process; 130 Ctrl-C, saved.
 """
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -136,4 +137,5 @@ def _stop_when_launcher_exits() -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # what is imported stays: to look through it once more, at the end, would take half a second
     sys.exit(cli.run(main))
