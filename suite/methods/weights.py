@@ -66,13 +66,15 @@ class Weights(SGD):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One update of SGD."""
-        if closure is None and all(_is_plain(group) for group in self.param_groups) and self._update():
+        if closure is None and not torch.compiler.is_compiling() and self._update():
             return None
         loss: float | None = _sgd_step(self, closure)
         return loss
 
     def _update(self) -> bool:
         """Update all weights, unless some are not as ``sgd_`` takes them, or have no momentum yet: then none."""
+        if not all(map(_is_plain, self.param_groups)):
+            return False
         updates = []
         for group in self.param_groups:
             params = [param for param in group["params"] if param.grad is not None]

@@ -16,8 +16,9 @@ def a_training(slow: SimpleNamespace, name: str, *, compiled: str = "") -> tuple
     """Losses of six steps, and the trained net; ``compiled`` is the backend, none for an eager step."""
     torch.manual_seed(0)
     net = slow.small_net()
-    extra = {"rerandomize_every": 2, "rerandomize_prob": 0.5} if name == "iterand" else {}
-    optimizer = methods.get(name)(methods.prunable(net), sparsity=0.5, lr=0.1, **extra)
+    extra = {"sparsity": 0.5} if methods.get(name).masked else {}
+    extra |= {"rerandomize_every": 2, "rerandomize_prob": 0.5} if name == "iterand" else {}
+    optimizer = methods.get(name)(methods.prunable(net), lr=0.1, **extra)
 
     def step(number: int) -> torch.Tensor:
         images, classes = batches[number]
@@ -32,8 +33,9 @@ def a_training(slow: SimpleNamespace, name: str, *, compiled: str = "") -> tuple
     return [float(taken(number)) for number in range(6)], net
 
 
-@pytest.mark.parametrize("name", ["edge_popup", "iterand"])
+@pytest.mark.parametrize("name", ["edge_popup", "iterand", "weights"])
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch asks it of its own tensors
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch's own SGD uses it
 def test_a_compiled_step_is_the_eager_step(slow: SimpleNamespace, name: str) -> None:
     torch._dynamo.reset()
     losses, net = a_training(slow, name, compiled="aot_eager")
