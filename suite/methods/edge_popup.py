@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT, _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+from torch.optim.optimizer import Optimizer, ParamsT
 from torch.optim.sgd import sgd
 
 from suite.config import Distribution, RankBy, ScoreInit
 from suite.methods.param_groups import check_masked_group, fan_in_of, theta_fan_in
 from suite.methods.random import draw_scores_, draw_values_
+from suite.methods.step_hooks import has_hooks
 from suite.methods.update import prepare, select_backend
 from suite.methods.update.plain import Redraw, Thresholds, keep_mask, write_effective_
 from suite.methods.update.signs import Signs, unpacked
@@ -123,11 +124,11 @@ class EdgePopup(Optimizer):
         """One update of every group; parameters without a gradient are passed over."""
         if torch.compiler.is_compiling():  # compiled code calls it as it is; as a decorator this would import dynamo
             return torch.compiler.disable(self._step)(closure)  # type: ignore[no-any-return, no-untyped-call]
-        if _has_hooks(self):
+        if has_hooks(self):
             return self._hooked_step(closure)
         return self._step(closure)
 
-    step.hooked = True  # type: ignore[attr-defined] # torch's wrapper costs more than the update of a small network
+    step.hooked = True  # type: ignore[attr-defined] # see step_hooks
 
     @torch.no_grad()
     def _step(self, closure: Callable[[], float] | None) -> float | None:
@@ -305,13 +306,6 @@ def _settings(group: dict[str, Any]) -> dict[str, Any]:
         "rank_by": group["rank_by"],
         "max_norm": group["max_score_grad_norm"],
     }
-
-
-def _has_hooks(optimizer: Optimizer) -> bool:
-    """Whether somebody wants to know of its steps: a profiler, or hooks of this optimizer or of all."""
-    of_all = _global_optimizer_pre_hooks or _global_optimizer_post_hooks
-    own = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
-    return bool(of_all or own or torch._C._autograd._profiler_enabled())
 
 
 def _like(param: Tensor, value: Any) -> Any:

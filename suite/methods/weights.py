@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.optim import SGD
-from torch.optim.optimizer import ParamsT
+from torch.optim.optimizer import Optimizer, ParamsT
 
 from suite.config import Distribution
 from suite.methods.dense_sgd import DTYPES, sgd_
 from suite.methods.param_groups import SGD_RULES, check_settings, fan_in_of
 from suite.methods.random import draw_values_
+from suite.methods.step_hooks import has_hooks
 
 _sgd_step = inspect.unwrap(SGD.step)  # torch's wrapper around it imports dynamo, which takes more than a second
 
@@ -63,13 +64,22 @@ class Weights(SGD):
             self._draw(group, first)
             first += len(group["params"])
 
-    @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One update of SGD."""
+        if has_hooks(self):
+            return self._hooked_step(closure)
+        return self._step(closure)
+
+    step.hooked = True  # type: ignore[attr-defined] # see step_hooks
+
+    @torch.no_grad()
+    def _step(self, closure: Callable[[], float] | None) -> float | None:
         if closure is None and not torch.compiler.is_compiling() and self._update():
             return None
         loss: float | None = _sgd_step(self, closure)
         return loss
+
+    _hooked_step = Optimizer.profile_hook_step(_step)
 
     def _update(self) -> bool:
         """Update all weights, unless some are not as ``sgd_`` takes them, or have no momentum yet: then none."""
