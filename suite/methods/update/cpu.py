@@ -103,11 +103,16 @@ def _update_loop(
 ) -> Function | None:
     """The compiled update for these layers and settings; None where there is none now."""
     kind = plan.kind
-    if kind is None or {(grad.dtype, grad.layout) for grad in grads} != {(kind.dtype, torch.strided)}:
+    if kind is None or any(grad.dtype is not kind.dtype or grad.layout is not torch.strided for grad in grads):
         return None
     case = (rank_by, momentum != 0, weight_decay != 0, max_norm is not None)
+    if case == plan.ready_case:
+        return plan.ready_update
     loop = compiled.loop("update", kind)
-    return loop.get(plan.num_weights, case, partial(_update_equals_plain, kind, *case))
+    update = loop.get(plan.num_weights, case, partial(_update_equals_plain, kind, *case))
+    if update is not None:
+        plan.ready_case, plan.ready_update = case, update
+    return update
 
 
 def _redraw_loop(plan: Plan, distribution: Distribution, rank_by: RankBy) -> Function | None:

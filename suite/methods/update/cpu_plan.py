@@ -75,6 +75,8 @@ class Plan:
         self._strides = [score.stride() for score in layers.scores]
         self.num_weights = sum(score.numel() for score in layers.scores)
         self._found = _Found.of(layers)
+        self.ready_case: Any = None  # the kind of step that was last found to have a compiled loop, and the loop
+        self.ready_update: Callable[..., int] | None = None
         self._sparsity = math.nan
         num, sizes = len(layers.scores), [score.numel() for score in layers.scores]
         self._table = np.zeros((t.ROWS, num), dtype=np.int64)
