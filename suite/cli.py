@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,7 @@ def run(main: Callable[[], int], *, prints: bool = False) -> int:
         status = _run(main)
         if (lost := output.lost()) and lost.errno not in _NOBODY_READS:
             print(f"{output.STDOUT}: {lost.strerror}: some of it is missing", file=sys.stderr)
+    gc.freeze()  # the process ends: to search torch or mlflow for garbage would take up to a second
     return status
 
 

@@ -4,20 +4,16 @@ The order of a training epoch and its augmentation are pure functions of (seed, 
 (DESIGN, section 2, "Random streams"), so a resumed run, another rank and another device see the same batches.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from suite.data.augment import Augmentation
 from suite.data.interface import SplitName
-from suite.data.sources import RawDataset
+from suite.data.sources import RawDataset, data_id
 from suite.methods.random import Stream, random_words
 
 _GATHERED_BYTES = 2**20  # of images that wait for their step
@@ -190,16 +186,6 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     std = ((counts * (value - mean).square()).sum(1, keepdim=True) / num).sqrt()
     std[std == 0] = 1.0
     return mean[..., None].to(images.device, torch.float32), std[..., None].to(images.device, torch.float32)
-
-
-def data_id(source: RawDataset) -> str:
-    """The first 16 hex digits of SHA-256 over images, labels and split indices, with their names and shapes."""
-    digest = hashlib.sha256()
-    arrays: dict[str, NDArray[Any]] = {"images": source.images, "labels": source.labels, **source.splits}
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
-    return digest.hexdigest()[:16]
 
 
 def _split(source: RawDataset, name: str, device: torch.device | str) -> Split:

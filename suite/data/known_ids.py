@@ -1,7 +1,7 @@
 """The ``data_id`` of data sets as they are here now, to compare results with.
 
 ImageNet's comes from its manifest; other data sets are read once. The ids are cached beside the results, by the state
-of their files and by ``code_id``. The cache may be deleted at any time.
+of their files and the source of the suite. The cache may be deleted at any time.
 """
 
 import contextlib
@@ -73,11 +73,9 @@ def _source(settings: Dataset, folder: Path) -> tuple[list[object], Callable[[],
     from suite.data import sources
 
     def find() -> str:
-        from suite.data.arrays import data_id  # torch
-
         source = sources.read(settings.name, folder)
         num = settings.train_images
-        return data_id(source if num is None else sources.subsample_train(source, num))
+        return sources.data_id(source if num is None else sources.subsample_train(source, num))
 
     # The files of CIFAR, and digits, cannot be others: their checksums are in the code that reads them.
     states = [_state(file) for file in sources.unchecked_files(settings.name, folder)]
@@ -85,7 +83,7 @@ def _source(settings: Dataset, folder: Path) -> tuple[list[object], Callable[[],
 
 
 def _key(*described: object) -> str:
-    text = json.dumps([source_code.code_id(), *described])
+    text = json.dumps([source_code.source_id(), *described])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -5,6 +5,7 @@ only for CIFAR (through torchvision) and for downloads.
 """
 
 import gzip
+import hashlib
 import importlib.util
 import math
 import struct
@@ -109,6 +110,16 @@ def _torchvision_datasets() -> Any:
 
 def _torchvision_class(name: str) -> Any:
     return getattr(_torchvision_datasets(), (_IDX | _CIFAR)[name].torchvision_class)
+
+
+def data_id(source: RawDataset) -> str:
+    """The first 16 hex digits of SHA-256 over images, labels and split indices, with their names and shapes."""
+    digest = hashlib.sha256()
+    arrays: dict[str, NDArray[Any]] = {"images": source.images, "labels": source.labels, **source.splits}
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
+    return digest.hexdigest()[:16]
 
 
 # Splits

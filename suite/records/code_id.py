@@ -46,6 +46,15 @@ def code_id_of(suite: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def source_id_of(suite: Path) -> str:
+    """As ``code_id_of``, of the source as it is: comments count, and nothing is parsed. Equal source, equal code."""
+    digest = hashlib.sha256()
+    for file in hashed_files(suite):
+        source = file.read_bytes()
+        digest.update(f"{file.relative_to(suite).as_posix()}\0{len(source)}\0".encode() + source)
+    return digest.hexdigest()[:32]
+
+
 def _normalized(source: bytes) -> bytes:
     try:
         return normalize_source(source)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import zipfile
 from functools import cache
@@ -9,11 +10,12 @@ from io import BytesIO
 from pathlib import Path
 
 from suite.records.atomic import write_bytes_atomic
-from suite.records.code_id import code_id_of
+from suite.records.code_id import code_id_of, source_id_of
 
 _SUITE = Path(__file__).parents[1]
 _PACKAGES = ("suite", "analysis")
 _NOTE = "suite/frozen.json"  # in a frozen copy: what can only be asked of the folder it was made from
+_KNOWN = "SUITE_CODE_ID"  # environment: a source_id, and the code_id of that source
 _ONE_TIME = (1980, 1, 1, 0, 0, 0)  # of all files: equal code makes equal archives
 
 
@@ -22,7 +24,26 @@ def code_id() -> str:
     """Identity of the code that can change numbers: 16 hex digits, see ``suite.records.code_id``."""
     if (archive := frozen_archive()) is not None:
         return str(_note(archive)["code_id"])
-    return code_id_of(_SUITE)
+    source, _, known = os.environ.get(_KNOWN, "").partition(" ")
+    return known if source == source_id() else code_id_of(_SUITE)
+
+
+@cache
+def source_id() -> str:
+    """Identity of the source that ``code_id`` is made from: other source, another id. Costs a few ms, not hundreds."""
+    if frozen_archive() is not None:
+        return code_id()
+    return source_id_of(_SUITE)
+
+
+def known_code_id() -> str:
+    """What ``know_code_id`` takes: the ``code_id``, and the source that it is of."""
+    return f"{source_id()} {code_id()}"
+
+
+def know_code_id(known: str) -> None:
+    """Take the ``code_id`` that another process worked out, here and in child processes, if it is of this source."""
+    os.environ[_KNOWN] = known
 
 
 @cache
@@ -57,15 +78,30 @@ def freeze(folder: Path, *, write: bool = True) -> Path:
     return path
 
 
+@cache
+def whole_id() -> str:
+    """Identity of all files of the suite, those that only tell of numbers included."""
+    if (archive := frozen_archive()) is not None:
+        return archive.name
+    digest = hashlib.sha256()
+    for file in _files():
+        content = file.read_bytes()
+        digest.update(f"{file.relative_to(_SUITE.parent).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:32]
+
+
+def _files() -> list[Path]:
+    files = [file for package in _PACKAGES for file in sorted((_SUITE.parent / package).rglob("*"))]
+    return [file for file in files if file.is_file() and "__pycache__" not in file.parts]
+
+
 def _zipped() -> bytes:
     buffer = BytesIO()
     note = json.dumps({"code_id": code_id(), "git_commit": git_commit()})
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        files = [file for package in _PACKAGES for file in sorted((_SUITE.parent / package).rglob("*"))]
-        for file in files:
-            if file.is_file() and "__pycache__" not in file.parts:
-                name = file.relative_to(_SUITE.parent).as_posix()
-                archive.writestr(zipfile.ZipInfo(name, _ONE_TIME), file.read_bytes(), zipfile.ZIP_DEFLATED)
+        for file in _files():
+            name = file.relative_to(_SUITE.parent).as_posix()
+            archive.writestr(zipfile.ZipInfo(name, _ONE_TIME), file.read_bytes(), zipfile.ZIP_DEFLATED)
         archive.writestr(zipfile.ZipInfo(_NOTE, _ONE_TIME), note)
     return buffer.getvalue()
 

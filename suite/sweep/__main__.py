@@ -5,12 +5,13 @@ HUP).
 """
 
 import argparse
+import importlib
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import yaml
@@ -27,8 +28,10 @@ from suite.slurm.profile import Profile, find_profile, load_profile
 from suite.slurm.record import JOB, forget_job
 from suite.sweep import cost, driver, ray_monitor
 from suite.sweep.cost import Cost
-from suite.sweep.plan import Plan, make_plan, notes
+from suite.sweep.plan import Plan, make_plan, notes, what_is_saved
+from suite.sweep.report_stamp import ReportStamp
 from suite.tracking import background, store
+from suite.tracking.background import Publisher
 
 STOPPED_STATUS = 130
 _FILE = "sweep.yaml"  # in the report: as it was when the sweep began
@@ -84,6 +87,7 @@ def _sweep(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Prof
             return 0
     if args.part:
         plan = make_plan(sweep, ledger)
+        _prepare_data(plan, args)
         _run(plan, sweep, ledger, args, None)
         return 0 if make_plan(sweep, ledger).complete else 1
     return _run_here(sweep, ledger, args, profile)
@@ -93,47 +97,51 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
     from suite.sweep import progress
     from suite.terminal import console
 
-    with ledger.locked(wait=args.wait):
-        plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
-        progress.show_counts(plan, ledger)
-        _show_notes(sweep, plan, args)
-        _keep_resolved(sweep, ledger)
-        estimated, start = _estimate(plan, ledger, args, profile), time.monotonic()
-        if plan.to_run:
-            console.print(estimated.text())
-        try:
-            _run(plan, sweep, ledger, args, profile)
-        except KeyboardInterrupt:
-            advice = (
-                _SLURM_STOP_MESSAGE.format(sweep.name) if profile else what_is_saved(make_plan(sweep, ledger), ledger)
-            )
-            console.print(f"stopped: what is done is kept, {advice}")
-            return STOPPED_STATUS
-        except ray_monitor.RayStartError as error:
-            console.print(f"Ray did not start: {error}: what is done is kept; the same command tries again")
-            return 1
-        ran, plan = plan.to_run, make_plan(sweep, ledger)
-        _tidy(plan, ledger)
-    files = _report(sweep, ledger)
-    if ran:
-        summaries = [summary for trial_id in ran if (summary := plan.found[trial_id].summary)]
-        text, compared = cost.compared(estimated, summaries, time.monotonic() - start)
-        console.print(text)
-        files.append(cli.report_folder(sweep, ledger) / "cost.json")
-        records.write_text_atomic(files[-1], json.dumps(compared, indent=1))
-    _publish(sweep, ledger, args.tracking_uri, files)
+    with ExitStack() as helpers:
+        publisher: Publisher | None = None
+        with ledger.locked(wait=args.wait):
+            plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
+            progress.show_counts(plan, ledger)
+            _show_notes(sweep, plan, args)
+            _keep_resolved(sweep, ledger)
+            estimated, start = _estimate(plan, ledger, args, profile), time.monotonic()
+            if plan.to_run:
+                console.print(estimated.text())
+                _prepare_data(plan, args)
+                publisher = helpers.enter_context(background.publishing(sweep, ledger))
+            try:
+                _run(plan, sweep, ledger, args, profile)
+            except KeyboardInterrupt:
+                console.print(f"stopped: what is done is kept, {_advice(sweep, ledger, profile)}")
+                return STOPPED_STATUS
+            except ray_monitor.RayStartError as error:
+                console.print(f"Ray did not start: {error}: what is done is kept; the same command tries again")
+                return 1
+            ran, plan = plan.to_run, make_plan(sweep, ledger)
+            _tidy(plan, ledger)
+        stamp = ReportStamp(sweep, ledger, plan, ledger.root / store.DATABASE)
+        files = _report(sweep, ledger, stamp)
+        if ran:
+            files.append(_keep_cost(sweep, ledger, plan, ran, estimated, time.monotonic() - start))
+        _publish(sweep, ledger, args.tracking_uri, files, plan, stamp, publisher)
     _show_failures(plan, ledger)
     return 0 if plan.complete else 1
 
 
-def what_is_saved(plan: Plan, ledger: Ledger) -> str:
-    """What a stop has left of trials: one that a full disk kept from saving itself has no checkpoint."""
-    newest = [records.newest_checkpoint(ledger.folder(i)) for i, state in plan.states.items() if state == "unfinished"]
-    without = newest.count("")
-    said = [f"with a checkpoint: {len(newest) - without}"] if len(newest) > without else []
-    said += [f"without one, to start again: {without}"] if without else []
-    unfinished = f"unfinished {', '.join(said)}; " if said else ""
-    return f"{unfinished}the same command goes on from here"
+def _advice(sweep: Sweep, ledger: Ledger, profile: Profile | None) -> str:
+    return _SLURM_STOP_MESSAGE.format(sweep.name) if profile else what_is_saved(make_plan(sweep, ledger), ledger)
+
+
+def _keep_cost(sweep: Sweep, ledger: Ledger, plan: Plan, ran: Iterable[str], estimated: Cost, wall: float) -> Path:
+    """Show and keep what the trials that ran cost; returns the file."""
+    from suite.terminal import console
+
+    summaries = [summary for trial_id in ran if (summary := plan.found[trial_id].summary)]
+    text, compared = cost.compared(estimated, summaries, wall)
+    console.print(text)
+    path = cli.report_folder(sweep, ledger) / "cost.json"
+    records.write_text_atomic(path, json.dumps(compared, indent=1))
+    return path
 
 
 def _estimate(plan: Plan, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> Cost:
@@ -235,9 +243,7 @@ def _run(plan: Plan, sweep: Sweep, ledger: Ledger, args: argparse.Namespace, pro
     from suite.sweep import tune
     from suite.sweep.progress import SweepDisplay
 
-    _prepare_data(plan, args)
-    publishing = nullcontext() if args.part else background.publishing(sweep, ledger)
-    with SweepDisplay(plan.to_run, ledger) as display, publishing:
+    with SweepDisplay(plan.to_run, ledger) as display:
         tune.run(
             plan.to_run,
             ledger,
@@ -247,7 +253,15 @@ def _run(plan: Plan, sweep: Sweep, ledger: Ledger, args: argparse.Namespace, pro
             profile=profile,
             sweep=sweep.name,
             planned=sweep.trials,
+            meanwhile=_import_analysis,
         )
+
+
+def _import_analysis() -> None:
+    """Import what the report needs."""
+    with suppress(Exception):  # the report will say what is wrong
+        importlib.import_module("analysis.tables")
+        importlib.import_module("analysis.figures")
 
 
 def _show_notes(sweep: Sweep, plan: Plan, args: argparse.Namespace) -> None:
@@ -270,23 +284,40 @@ def _tidy(plan: Plan, ledger: Ledger) -> None:
                 (folder / records.STOPPED).unlink(missing_ok=True)
 
 
-def _report(sweep: Sweep, ledger: Ledger) -> list[Path]:
-    from analysis import figures, tables
+def _report(sweep: Sweep, ledger: Ledger, stamp: ReportStamp) -> list[Path]:
+    """Show the report of a sweep; returns its files. They are made where they are not up to date."""
     from suite.terminal import console
 
-    text, files = tables.make(sweep, ledger)
-    console.print(text)
-    drawn = figures.make(sweep, ledger)
-    for path in drawn[:1]:
-        console.print(f"figure: {path}")
-    return [cli.report_folder(sweep, ledger) / _FILE, *files, *drawn]
+    folder, files = cli.report_folder(sweep, ledger), stamp.files
+    if not files:
+        from analysis import figures, tables
+
+        files = [*tables.make(sweep, ledger)[1], *figures.make(sweep, ledger)]
+        stamp.made(files)
+    console.print((folder / "table.md").read_text(encoding="utf-8"))
+    console.print(f"figure: {folder / 'figure.png'}")
+    return [folder / _FILE, *files]
 
 
-def _publish(sweep: Sweep, ledger: Ledger, uri: str | None, files: list[Path]) -> None:
+def _publish(
+    sweep: Sweep,
+    ledger: Ledger,
+    uri: str | None,
+    files: list[Path],
+    plan: Plan,
+    stamp: ReportStamp,
+    publisher: Publisher | None,
+) -> None:
+    """Publish what is not, by the publisher if it lives, and say where it is."""
     from suite.terminal import console
 
     try:
-        _, experiment = tracking.publish(sweep, ledger, uri=uri, report=files)
+        experiment = stamp.experiment(uri)
+        if experiment is None and publisher is not None:
+            experiment = publisher.publish((i for i, each in plan.found.items() if each.summary), files)
+        if experiment is None:
+            _, experiment = tracking.publish(sweep, ledger, uri=uri, report=files)
+        stamp.published(uri, experiment)
         console.print(f"MLflow: {store.how_to_open(ledger.root, uri, experiment)}")
     except InputError as error:  # the results do not depend on it
         console.print(str(error))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from suite.config import InputError, Trial
 from suite.config.sweep_file import Sweep
+from suite.records import newest_checkpoint
 from suite.records.ledger import FINAL, Ledger, LedgerEntry, State
 
 _MOST_TOLD = 10  # problems
@@ -66,6 +67,16 @@ def notes(sweep: Sweep, plan: Plan, data_problems: Mapping[str, str]) -> list[st
 def data_notes(problems: Mapping[str, str]) -> list[str]:
     """Of each data set that cannot be read here, and why: that its results count all the same."""
     return [f"{name}: results count without a comparison with its images: {why}" for name, why in problems.items()]
+
+
+def what_is_saved(plan: Plan, ledger: Ledger) -> str:
+    """What a stop has left of trials: one that a full disk kept from saving itself has no checkpoint."""
+    newest = [newest_checkpoint(ledger.folder(i)) for i, state in plan.states.items() if state == "unfinished"]
+    without = newest.count("")
+    said = [f"with a checkpoint: {len(newest) - without}"] if len(newest) > without else []
+    said += [f"without one, to start again: {without}"] if without else []
+    unfinished = f"unfinished {', '.join(said)}; " if said else ""
+    return f"{unfinished}the same command goes on from here"
 
 
 def _other_device(trial: Trial, entry: LedgerEntry) -> str | None:

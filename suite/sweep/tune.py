@@ -9,21 +9,21 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from suite import launch, machine, own_code, scratch, stopping
+from suite import launch, scratch
 from suite.config import InputError, Trial
 from suite.launch import lease
 from suite.launch.sweep_job import RAY_ADDRESS
-from suite.records import StoppedEarly, write_stopped
+from suite.records import StoppedEarly, source_code, write_stopped
 from suite.records.ledger import Ledger
 from suite.slurm.profile import Profile
 from suite.slurm.site import Site
 from suite.slurm.watch import QueuePoller, QueueSnapshot
-from suite.sweep import early_stop, ray_monitor, worker
+from suite.sweep import early_stop, ray_cluster, ray_monitor, worker
 from suite.sweep.run_state import Display, RunState
 from suite.sweep.rungs import RungRecords
 
@@ -34,10 +34,10 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),  # of Tune's own state: the ledger has what counts
+    "RAY_enable_worker_prestart": "0",  # Tune's trials run in workers of their own: those would stay idle
+    "RAY_prestart_worker_first_driver": "0",
     "TUNE_MAX_PENDING_TRIALS_PG": "16",  # with 1, Tune's choice here, a worker waits for its next trial
 }
-_OBJECT_STORE_BYTES = 100 * 2**20  # nothing large passes through Ray
-_LONGEST_TMPDIR = 20  # Ray makes sockets 87 characters further down, and the path of one may have 107
 _MOST_EPOCHS = 10**9  # that a scheduler lets a trial have: the trial knows itself when it is done
 _CPUS_TO_FOLLOW = 0.001  # that following a job takes: max_live_jobs is the limit
 
@@ -52,6 +52,7 @@ def run(
     profile: Profile | None = None,
     sweep: str = "",
     planned: Iterable[str] = (),
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> None:
     """Run ``trials``, as many at once as there are CPUs and GPUs here, or jobs the profile allows.
 
@@ -66,6 +67,7 @@ def run(
         profile: of the cluster, for the launcher ``slurm``.
         sweep: stands in the names of jobs.
         planned: all trials of the sweep, by trial_id: the scheduler compares with those that have run before.
+        meanwhile: is called in a thread while Ray starts, for what can be done early.
 
     Raises:
         InputError: ray is not installed, a trial asks for more than there is, or the launcher cannot run it.
@@ -75,9 +77,10 @@ def run(
     for trial in trials.values():
         launch.check(launcher, trial, profile)
     ray = _import_ray()
-    with _cluster(ray) as folder, _site(sweep, profile, ledger, folder) as site:
+    threading.Thread(target=_early, args=(meanwhile,), daemon=True).start()
+    with ray_cluster.started(ray) as folder, _site(sweep, profile, ledger, folder) as site:
         if site is None:
-            _check_resources(ray.cluster_resources(), trials)
+            ray_cluster.check_resources(ray.cluster_resources(), trials)
         units = _units(trials, ledger, site)
         state = RunState(sweep or folder.name, [trial_ids for trial_ids, _ in units], display, folder / "stop")
         shared = {
@@ -86,6 +89,7 @@ def run(
             "launcher": launcher,
             "stop": str(state.stop_file),
             "site": site and site.model_dump(mode="json"),
+            "code_id": source_code.known_code_id(),
             "every_epoch": ledger.scheduler.name != "fifo",
         }
         offsets = worker.write_unit_specs(folder / "cells", units, trials, shared)
@@ -101,14 +105,21 @@ def run(
             raise KeyboardInterrupt
 
 
+def _early(meanwhile: Callable[[], object]) -> None:
+    source_code.known_code_id()
+    meanwhile()
+
+
 def _any_runs(state: RunState, ledger: Ledger) -> bool:
     return any(lease.is_running(ledger.folder(trial_id)) for trial_id in state.running)
 
 
 def _fit(configs: list[dict[str, Any]], scheduler: Any, state: RunState, scratch: Path, most: int | None) -> None:
-    from ray import tune
+    tune = _import_tune()
+    from ray.air._internal import usage
     from ray.tune.progress_reporter import TrialProgressCallback
 
+    usage.tag_callbacks = lambda callbacks: False  # else it imports mlflow, to count callbacks for statistics of use
     callbacks = [_callback(TrialProgressCallback, state)]
     tune.Tuner(
         tune.with_resources(_trainable, lambda config: config["resources"]),
@@ -264,66 +275,15 @@ def _import_ray() -> Any:
     os.environ.update(_QUIET)
     try:
         import ray
-        from ray import tune  # noqa: F401 - may be missing where ray is not
     except ImportError as error:
         raise InputError(f"{error}: install it with: pip install 'ray[tune]'") from None
     return ray
 
 
-@contextlib.contextmanager
-def _cluster(ray: Any) -> Iterator[Path]:
-    """A Ray of our own, its files in a folder that is removed at the end."""
-    folder = scratch.make("suite-ray-", at_most=_LONGEST_TMPDIR)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def _import_tune() -> Any:
+    """Import it while Ray's servers start; it may be missing where ray is not."""
     try:
-        own = {
-            "num_cpus": machine.num_cpus(),
-            "include_dashboard": False,
-            "object_store_memory": _OBJECT_STORE_BYTES,
-            "_temp_dir": str(folder / "ray"),  # Ray opens it to everybody: the folder above stays ours
-        }
-        there = os.environ.get(RAY_ADDRESS)  # of the job that we are in
-        rest = {} if there else own
-        try:
-            with _hidden_from_children(signal.SIGHUP), own_code.inherited():
-                ray.init(
-                    address=there or "local",
-                    log_to_driver=False,
-                    logging_level="CRITICAL",
-                    job_config=ray.job_config.JobConfig(_client_job=True),  # else workers import from our folder first
-                    **rest,
-                )
-        except Exception as error:  # of many kinds, as one of its servers dies
-            raise ray_monitor.RayStartError(" ".join(str(error).split())[:200]) from None
-        if threading.current_thread() is threading.main_thread():  # Ray's own answer to TERM is a stack trace
-            signal.signal(signal.SIGTERM, stopping.as_ctrl_c)
-        yield folder
-    finally:
-        ray.shutdown()
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-        scratch.remove(folder)
-
-
-@contextlib.contextmanager
-def _hidden_from_children(number: signal.Signals) -> Iterator[None]:
-    """Processes that start now never get this signal, which a terminal sends to all of us; we get it afterwards.
-
-    Without this, Ray's servers end when the terminal closes, and its workers with them, before trials are saved.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _check_resources(there: dict[str, float], trials: dict[str, Trial]) -> None:
-    for trial in trials.values():
-        for kind, asked in (("CPU", trial.num_cpus), ("GPU", trial.resources.gpus)):
-            if asked > there.get(kind, 0):
-                raise InputError(
-                    f"resources.{kind.lower()}s: {asked:g}: this machine has {there.get(kind, 0):g}; "
-                    f"set --set resources.{kind.lower()}s={there.get(kind, 0):g} or run where there are more"
-                )
+        from ray import tune
+    except ImportError as error:
+        raise InputError(f"{error}: install it with: pip install 'ray[tune]'") from None
+    return tune

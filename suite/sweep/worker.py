@@ -9,7 +9,7 @@ from typing import Any
 
 from suite import launch, output
 from suite.config import InputError, Trial
-from suite.records import STOPPED, read_metrics
+from suite.records import STOPPED, read_metrics, source_code
 from suite.records.ledger import Ledger
 from suite.slurm.site import Site
 from suite.stopping import Stopped
@@ -48,6 +48,7 @@ def read_unit_spec(path: Path, at: int) -> UnitSpec:
 @output.tolerant()
 def run(cell: UnitSpec, report: Report) -> None:
     """Run the trials of a unit, or go on with them; ``report`` is given their epochs, and waits for the driver."""
+    source_code.know_code_id(cell["code_id"])
     if not Path(cell["stop"]).exists():
         trials = {trial_id: Trial.model_validate(settings) for trial_id, settings in cell["trials"].items()}
         with contextlib.suppress(Stopped):  # it is saved, and unfinished: the ledger says so

@@ -9,7 +9,8 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +47,38 @@ def publish(
         InputError: mlflow is not installed, or the store cannot be reached; the records stay, publish again.
     """
     mlflow = _import_mlflow()
+    with _told(ledger.root, uri), store.writing(ledger.root, uri) as place:
+        if uri is None:
+            _make(mlflow, store.file_of(place))
+        return _publish(mlflow.MlflowClient(place), sweep, ledger, report, set() if known is None else known)
+
+
+@contextmanager
+def _told(results: Path, uri: str | None) -> Iterator[None]:
+    """What goes wrong with a store is raised as an ``InputError``."""
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        with store.writing(ledger.root, uri) as place:
-            if uri is None:
-                _make(mlflow, store.file_of(place))
-            return _publish(mlflow.MlflowClient(place), sweep, ledger, report, set() if known is None else known)
-    except (mlflow.exceptions.MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, OSError) as error:
+        yield
+    except (_import_mlflow().exceptions.MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, OSError) as error:
         reason = store.without_secret(" ".join(str(error).split()))[:200]
         raise InputError(
-            f"MLflow store {store.without_secret(uri or store.store_uri(ledger.root))}: {reason}: all records are "
-            f"kept: python -m suite.tracking publish {ledger.root} brings them there when it answers again"
+            f"MLflow store {store.without_secret(uri or store.store_uri(results))}: {reason}: all records are "
+            f"kept: python -m suite.tracking publish {results} brings them there when it answers again"
         ) from None
+
+
+def prepare(results: Path, uri: str | None) -> None:
+    """Do what publishing begins with: import MLflow, and make the store, unless it is on a server.
+
+    Raises:
+        InputError: as ``publish``.
+    """
+    mlflow = _import_mlflow()
+    if uri is None:
+        with _told(results, uri), store.writing(results, uri) as place:
+            _make(mlflow, store.file_of(place))
+            mlflow.MlflowClient(place).search_experiments(max_results=1)
 
 
 def _make(mlflow: Any, path: Path) -> None:

@@ -8,12 +8,15 @@ Exit status: 0 all is published; 1 a sweep could not be read; 2 bad input, or no
 """
 
 import argparse
+import json
 import os
 import select
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -34,16 +37,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"{args.results}: no such folder: name one with the results of sweeps")
     if args.every is None:
         return _publish_all(args)
+    return _serve(_load(args.results / "sweeps" / f"{args.sweep}.yaml"), args)
+
+
+def _serve(sweep: Sweep, args: argparse.Namespace) -> int:
+    """Publish again and again while a sweep runs, and once more what a line of the input asks for; then answer."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # nothing but answers
+    with suppress(InputError):  # the sweep will be told when it asks
+        tracking.prepare(args.results, args.tracking_uri)
     os.nice(10)  # beside trials that run
-    sweep = _load(args.results / "sweeps" / f"{args.sweep}.yaml")
     known: set[str] = set()
-    while True:
+    while not select.select([sys.stdin], [], [], args.every)[0]:
         try:
             tracking.publish(sweep, Ledger(args.results), uri=args.tracking_uri, report=[], known=known)
         except InputError as error:
             print(error, file=sys.stderr)  # the next time, perhaps
-        if select.select([sys.stdin], [], [], args.every)[0]:  # readable: it has ended, with the sweep
-            return 0
+    if line := sys.stdin.readline():  # else the sweep has ended
+        print(json.dumps(_answer(json.loads(line), sweep, args, known)), file=answers, flush=True)
+    return 0
+
+
+def _answer(request: dict[str, list[str]], sweep: Sweep, args: argparse.Namespace, known: set[str]) -> dict[str, Any]:
+    asked = replace(sweep, trials={trial_id: sweep.trials[trial_id] for trial_id in request["trials"]})
+    report = [Path(path) for path in request["report"]]
+    try:
+        _, experiment = tracking.publish(asked, Ledger(args.results), uri=args.tracking_uri, report=report, known=known)
+    except InputError as error:
+        return {"problems": error.problems}
+    return {"experiment": experiment}
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -1,13 +1,16 @@
-"""Publishing while a sweep runs, by a process of its own: no store can delay a trial."""
+"""Publishing by a process of its own: no store can delay a trial, and importing MLflow delays nobody."""
 
+import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from suite import own_code
+from suite.config import InputError
 from suite.config.sweep_file import Sweep
 from suite.records.ledger import Ledger
 
@@ -15,36 +18,67 @@ EVERY_SECONDS = 60.0  # shorter sweeps are published at their end alone
 _END_SECONDS = 10.0
 
 
+class Publisher:
+    """A process that publishes the final trials of a sweep each minute, and its report when it is asked to."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process, self._started = process, time.monotonic()
+        self._answered = False
+
+    def publish(self, trial_ids: Iterable[str], report: Sequence[Path]) -> str | None:
+        """Publish trials of the sweep, and the files of its report.
+
+        Returns:
+            The id of the experiment; None where the process was killed: publish from another one.
+
+        Raises:
+            InputError: as ``suite.tracking.publish``.
+        """
+        assert self._process.stdin
+        assert self._process.stdout
+        request = {"trials": list(trial_ids), "report": [str(path.absolute()) for path in report]}
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            answer = json.loads(self._process.stdout.readline())
+        except (OSError, ValueError):
+            return None
+        self._answered = True
+        if "problems" in answer:
+            raise InputError(*answer["problems"])
+        return str(answer["experiment"])
+
+    def end(self) -> None:
+        """End the process: at once where it is not in the middle of a run."""
+        assert self._process.stdin
+        with suppress(OSError):
+            self._process.stdin.close()
+        if not self._answered and time.monotonic() - self._started > EVERY_SECONDS:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_SECONDS)
+        self._process.kill()  # a run half made is made anew
+
+
 @contextmanager
-def publishing(sweep: Sweep, ledger: Ledger) -> Iterator[None]:
-    """Publish final trials each minute, as long as this is entered; the store's URI comes from the environment."""
-    over = threading.Event()
-    thread = threading.Thread(target=_publish, args=(sweep.label, ledger, over), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+def publishing(sweep: Sweep, ledger: Ledger) -> Iterator[Publisher]:
+    """A publisher, as long as this is entered; the store's URI comes from the environment.
 
-
-def _publish(label: str, ledger: Ledger, over: threading.Event) -> None:
-    if over.wait(EVERY_SECONDS):
-        return
-    command = [sys.executable, "-m", "suite.tracking", "publish", str(ledger.root), "--sweep", label]
+    It imports MLflow and makes the store at once.
+    """
+    command = [sys.executable, "-m", "suite.tracking", "publish", str(ledger.root), "--sweep", sweep.label]
     process = subprocess.Popen(
         [*command, "--every", str(EVERY_SECONDS)],
         env={**os.environ, **own_code.environment()},
         stdin=subprocess.PIPE,  # ends with us, however that comes about
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # what goes wrong is told at the end, when all is published once more
+        text=True,
+        encoding="utf-8",
         start_new_session=True,  # Ctrl-C is for us
     )
-    over.wait()
-    with process, suppress(subprocess.TimeoutExpired):
-        assert process.stdin
-        process.stdin.close()
+    with process:
+        publisher = Publisher(process)
         try:
-            process.wait(_END_SECONDS)
+            yield publisher
         finally:
-            process.kill()  # a run half made is made anew
+            publisher.end()

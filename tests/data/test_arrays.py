@@ -16,8 +16,8 @@ from torch import Tensor
 
 from suite import data
 from suite.config import Dataset
-from suite.data.arrays import ArrayData, SplitName, batch_order, channel_statistics, data_id
-from suite.data.sources import RawDataset
+from suite.data.arrays import ArrayData, SplitName, batch_order, channel_statistics
+from suite.data.sources import RawDataset, data_id
 
 NUM_TRAIN = 50
 DIGITS_ID = "e12a3fbdcab3941f"  # golden: if it changes, so does every published number

@@ -13,7 +13,7 @@ from support.photos import write_tree
 
 from suite import data
 from suite.config import Dataset
-from suite.data import arrays, sources
+from suite.data import sources
 from suite.data.imagenet import manifest, pack, scan, shards
 from suite.data.known_ids import KnownIds
 
@@ -218,6 +218,6 @@ def test_a_cache_that_cannot_be_kept(tmp_path: Path) -> None:
 
 def test_other_code_finds_it_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     KnownIds(None, tmp_path / "ids.json")(settings_of("digits"))
-    monkeypatch.setattr("suite.records.source_code.code_id", lambda: "other")
-    monkeypatch.setattr(arrays, "data_id", lambda source: "anew")
+    monkeypatch.setattr("suite.records.source_code.source_id", lambda: "other")
+    monkeypatch.setattr(sources, "data_id", lambda source: "anew")
     assert KnownIds(None, tmp_path / "ids.json")(settings_of("digits")) == "anew"

@@ -169,3 +169,48 @@ def test_data_that_the_code_brings_is_read_from_the_archive(tmp_path: Path, deco
     archive = source_code.freeze(tmp_path)
     code = "from pathlib import Path; from suite.data import sources; print(len(sources.read('digits', Path()).labels))"
     assert python(archive, decoy, "-c", code) == "1797"
+
+
+# The code_id, worked out once ----------------------------------------------------------------------------------------
+
+
+SAYS = "from suite.records import source_code as source; print(source.source_id(), source.code_id())"
+HANDED_ON = "from suite.records import source_code as source; source.know_code_id({!r}); print(source.code_id())"
+
+
+def test_a_comment_makes_another_source_and_the_same_code(tmp_path: Path, checkout: Path) -> None:
+    source, code = python(checkout, tmp_path, "-c", SAYS).split()
+    file = checkout / "suite/methods/weights.py"
+    file.write_text(file.read_text() + "# more\n")
+    assert python(checkout, tmp_path, "-c", SAYS).split() == [python(checkout, tmp_path, "-c", SAYS).split()[0], code]
+    assert python(checkout, tmp_path, "-c", SAYS).split()[0] != source
+    file.write_text(file.read_text() + "more = 1\n")
+    assert python(checkout, tmp_path, "-c", SAYS).split()[1] != code
+
+
+def test_a_code_id_that_was_handed_on_holds_for_the_source_it_was_made_from_alone(
+    tmp_path: Path, checkout: Path
+) -> None:
+    source, code = python(checkout, tmp_path, "-c", SAYS).split()
+    known = f"{source} handed on"
+    assert python(checkout, tmp_path, "-c", HANDED_ON.format(known)) == "handed on"
+    file = checkout / "suite/methods/weights.py"
+    file.write_text(file.read_text() + "# an editor was quicker\n")
+    assert python(checkout, tmp_path, "-c", HANDED_ON.format(known)) == code
+    assert python(checkout, tmp_path, "-c", HANDED_ON.format("")) == code
+
+
+def test_child_processes_take_it_too(tmp_path: Path, checkout: Path) -> None:
+    source, _ = python(checkout, tmp_path, "-c", SAYS).split()
+    code = (
+        "import subprocess, sys; from suite.records import source_code as source; "
+        f"source.know_code_id('{source} handed on'); "
+        f"print(subprocess.run([sys.executable, '-c', {SAYS!r}], capture_output=True, text=True).stdout)"
+    )
+    assert python(checkout, tmp_path, "-c", code).endswith("handed on")
+
+
+def test_a_frozen_copy_says_its_own(tmp_path: Path, checkout: Path) -> None:
+    archive = frozen(checkout, tmp_path / "code")
+    _, code = python(checkout, tmp_path, "-c", SAYS).split()
+    assert python(archive, tmp_path, "-c", HANDED_ON.format(f"{code} another")) == code

@@ -20,7 +20,7 @@ from suite.config.sweep_file import load_sweep
 from suite.launch import inline, local
 from suite.records.ledger import Ledger
 from suite.sweep import __main__ as command
-from suite.sweep import tune
+from suite.sweep import ray_cluster, tune
 from suite.tracking.store import DATABASE, store_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
@@ -233,7 +233,7 @@ def test_too_few_gpus_are_told_before_any_trial(here: Path, capsys: Said, monkey
         cluster_resources = staticmethod(lambda: {"CPU": 2.0, "memory": 1e9})
 
     monkeypatch.setattr(tune, "_import_ray", Ray)
-    monkeypatch.setattr(tune, "_cluster", lambda ray: nullcontext(here))
+    monkeypatch.setattr(ray_cluster, "started", lambda ray: nullcontext(here))
     file = write_sweep(here / "tiny.yaml", seeds=(1,))
     assert call(file, "--set", "resources.gpus=1") == 2
     said = capsys.readouterr().err

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from suite.sweep import __main__ as sweep
 from suite.sweep import cost, progress
 from suite.sweep.cost import Cost, CostModel, kind_of
 from suite.sweep.plan import Plan
+from suite.tracking import background
 from suite.train import calibrate
 
 PACE = CostModel(epoch=10.0, test=4.0, state_bytes=1e6, record_bytes=2000.0)
@@ -247,7 +249,8 @@ def test_the_dry_run_and_the_report_tell_the_cost(
 
     artifacts: list[Path] = []
     monkeypatch.setattr(sweep, "_run", run)
-    monkeypatch.setattr(sweep, "_report", lambda sweep, ledger: [])
+    monkeypatch.setattr(sweep, "_report", lambda *about: [])
+    monkeypatch.setattr(background, "publishing", lambda *about: nullcontext())
     monkeypatch.setattr(tracking, "publish", lambda *rest, report, **named: (artifacts.extend(report), "1"))
     assert sweep.main([*flags, "--dry-run"]) == 0
     assert "cost: not known: no like trial was run yet" in capsys.readouterr().out

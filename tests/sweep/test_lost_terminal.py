@@ -13,8 +13,7 @@ from support.terminals import Terminal, run_in_shell
 from suite import records
 from suite.config.sweep_file import load_sweep
 from suite.records.ledger import Ledger
-from suite.sweep import __main__ as command
-from suite.sweep.plan import make_plan
+from suite.sweep.plan import make_plan, what_is_saved
 from suite.tracking.store import DATABASE
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
@@ -63,7 +62,7 @@ def test_a_stopped_sweep_promises_a_checkpoint_only_where_there_is_one(tmp_path:
         if i:
             (attempt / "checkpoint-0000000001.pt").touch()
     said = "unfinished with a checkpoint: 2, without one, to start again: 1; the same command goes on from here"
-    assert command.what_is_saved(make_plan(sweep, ledger), ledger) == said
-    assert command.what_is_saved(make_plan(sweep, Ledger(tmp_path / "none")), ledger) == (
+    assert what_is_saved(make_plan(sweep, ledger), ledger) == said
+    assert what_is_saved(make_plan(sweep, Ledger(tmp_path / "none")), ledger) == (
         "the same command goes on from here"
     )

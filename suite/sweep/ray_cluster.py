@@ -1,0 +1,90 @@
+"""A Ray of our own, from its start to its end. Does not import it: ``suite.sweep.tune`` does."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from suite import machine, own_code, scratch, stopping
+from suite.config import InputError, Trial
+from suite.launch.sweep_job import RAY_ADDRESS
+from suite.sweep import ray_monitor
+
+_OBJECT_STORE_BYTES = 100 * 2**20  # nothing large passes through Ray
+_LONGEST_TMPDIR = 20  # Ray makes sockets 87 characters further down, and the path of one may have 107
+
+
+@contextlib.contextmanager
+def started(ray: Any) -> Iterator[Path]:
+    """A Ray of our own, its files in a folder that is removed at the end."""
+    folder = scratch.make("suite-ray-", at_most=_LONGEST_TMPDIR)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        own = {
+            "num_cpus": machine.num_cpus(),
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "_temp_dir": str(folder / "ray"),  # Ray opens it to everybody: the folder above stays ours
+        }
+        there = os.environ.get(RAY_ADDRESS)  # of the job that we are in
+        rest = {} if there else own
+        try:
+            with _hidden_from_children(signal.SIGHUP), own_code.inherited(), _few_servers(ray):
+                ray.init(
+                    address=there or "local",
+                    log_to_driver=False,
+                    logging_level="CRITICAL",
+                    job_config=ray.job_config.JobConfig(_client_job=True),  # else workers import from our folder first
+                    **rest,
+                )
+        except Exception as error:  # of many kinds, as one of its servers dies
+            raise ray_monitor.RayStartError(" ".join(str(error).split())[:200]) from None
+        if threading.current_thread() is threading.main_thread():  # Ray's own answer to TERM is a stack trace
+            signal.signal(signal.SIGTERM, stopping.as_ctrl_c)
+        yield folder
+    finally:
+        ray.shutdown()
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        scratch.remove(folder)
+
+
+@contextlib.contextmanager
+def _few_servers(ray: Any) -> Iterator[None]:
+    """A Ray that starts now has no autoscaler and no log monitor: ``ray start`` can leave them out, ``init`` cannot."""
+    of_ray = ray._private.parameter
+    whole = of_ray.RayParams
+    of_ray.RayParams = partial(whole, no_monitor=True, include_log_monitor=False)
+    try:
+        yield
+    finally:
+        of_ray.RayParams = whole
+
+
+@contextlib.contextmanager
+def _hidden_from_children(number: signal.Signals) -> Iterator[None]:
+    """Processes that start now never get this signal, which a terminal sends to all of us; we get it afterwards.
+
+    Without this, Ray's servers end when the terminal closes, and its workers with them, before trials are saved.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def check_resources(there: dict[str, float], trials: dict[str, Trial]) -> None:
+    """Raise InputError where a trial asks for more than there is."""
+    for trial in trials.values():
+        for kind, asked in (("CPU", trial.num_cpus), ("GPU", trial.resources.gpus)):
+            if asked > there.get(kind, 0):
+                raise InputError(
+                    f"resources.{kind.lower()}s: {asked:g}: this machine has {there.get(kind, 0):g}; "
+                    f"set --set resources.{kind.lower()}s={there.get(kind, 0):g} or run where there are more"
+                )
