@@ -118,12 +118,14 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
                 console.print(f"Ray did not start: {error}: what is done is kept; the same command tries again")
                 return 1
             ran, plan = plan.to_run, make_plan(sweep, ledger)
+            if publisher:
+                publisher.begin()
             _tidy(plan, ledger)
         stamp = ReportStamp(sweep, ledger, plan, ledger.root / store.DATABASE)
         files = _report(sweep, ledger, stamp)
         if ran:
             files.append(_keep_cost(sweep, ledger, plan, ran, estimated, time.monotonic() - start))
-        _publish(sweep, ledger, args.tracking_uri, files, plan, stamp, publisher)
+        _publish(sweep, ledger, args.tracking_uri, files, stamp, publisher)
     _show_failures(plan, ledger)
     return 0 if plan.complete else 1
 
@@ -304,7 +306,6 @@ def _publish(
     ledger: Ledger,
     uri: str | None,
     files: list[Path],
-    plan: Plan,
     stamp: ReportStamp,
     publisher: Publisher | None,
 ) -> None:
@@ -314,7 +315,7 @@ def _publish(
     try:
         experiment = stamp.experiment(uri)
         if experiment is None and publisher is not None:
-            experiment = publisher.publish((i for i, each in plan.found.items() if each.summary), files)
+            experiment = publisher.publish(files)
         if experiment is None:
             _, experiment = tracking.publish(sweep, ledger, uri=uri, report=files)
         stamp.published(uri, experiment)

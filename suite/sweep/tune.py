@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from suite import launch, scratch
+from suite import launch, scratch, startup
 from suite.config import InputError, Trial
 from suite.launch import lease
 from suite.launch.sweep_job import RAY_ADDRESS
@@ -106,8 +106,9 @@ def run(
 
 
 def _early(meanwhile: Callable[[], object]) -> None:
-    source_code.known_code_id()
-    meanwhile()
+    with startup.without_garbage_collection():
+        source_code.known_code_id()
+        meanwhile()
 
 
 def _any_runs(state: RunState, ledger: Ledger) -> bool:
@@ -274,7 +275,8 @@ def _import_ray() -> Any:
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
     os.environ.update(_QUIET)
     try:
-        import ray
+        with startup.without_garbage_collection():
+            import ray
     except ImportError as error:
         raise InputError(f"{error}: install it with: pip install 'ray[tune]'") from None
     return ray
@@ -283,7 +285,8 @@ def _import_ray() -> Any:
 def _import_tune() -> Any:
     """Import it while Ray's servers start; it may be missing where ray is not."""
     try:
-        from ray import tune
+        with startup.without_garbage_collection():
+            from ray import tune
     except ImportError as error:
         raise InputError(f"{error}: install it with: pip install 'ray[tune]'") from None
     return tune

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from suite import launch, output
+from suite import launch, output, startup
 from suite.config import InputError, Trial
 from suite.records import STOPPED, read_metrics, source_code
 from suite.records.ledger import Ledger
@@ -74,9 +74,9 @@ def _run_one(cell: UnitSpec, trials: dict[str, Trial], report: Report) -> None:
         with contextlib.suppress(InputError):  # garbled: its checkpoint has them
             for line in read_metrics(folder):
                 on_epoch(line)
-    launch.get(cell["launcher"], trial, cell["site"] and Site.model_validate(cell["site"]))(
-        trial, folder, data_dir=_data_dir(cell), on_epoch=on_epoch, should_stop=should_stop
-    )
+    with startup.without_garbage_collection():  # torch, the first time
+        launcher = launch.get(cell["launcher"], trial, cell["site"] and Site.model_validate(cell["site"]))
+    launcher(trial, folder, data_dir=_data_dir(cell), on_epoch=on_epoch, should_stop=should_stop)
     (folder / STOPPED).unlink(missing_ok=True)  # it was done before it could stop
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from suite import cli, records, tracking
+from suite import cli, records, startup, tracking
 from suite.config import InputError, Trial
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.records.index import Index
@@ -41,27 +41,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(sweep: Sweep, args: argparse.Namespace) -> int:
-    """Publish again and again while a sweep runs, and once more what a line of the input asks for; then answer."""
+    """Publish again and again until the input has a line: then once more, with the files it names, and answer."""
     answers, sys.stdout = sys.stdout, sys.stderr  # nothing but answers
-    with suppress(InputError):  # the sweep will be told when it asks
+    with startup.without_garbage_collection(), suppress(InputError):  # the sweep will be told when it asks
         tracking.prepare(args.results, args.tracking_uri)
-    os.nice(10)  # beside trials that run
     known: set[str] = set()
+    niceness = 10  # beside trials that run
     while not select.select([sys.stdin], [], [], args.every)[0]:
-        try:
-            tracking.publish(sweep, Ledger(args.results), uri=args.tracking_uri, report=[], known=known)
-        except InputError as error:
-            print(error, file=sys.stderr)  # the next time, perhaps
-    if line := sys.stdin.readline():  # else the sweep has ended
-        print(json.dumps(_answer(json.loads(line), sweep, args, known)), file=answers, flush=True)
+        os.nice(niceness)
+        niceness = 0
+        answer = _answer(sweep, args, known, [])
+        print(*answer.get("problems", []), file=sys.stderr)  # the next time, perhaps
+    for line in sys.stdin:  # it ends with the sweep
+        print(json.dumps(_answer(sweep, args, known, json.loads(line))), file=answers, flush=True)
     return 0
 
 
-def _answer(request: dict[str, list[str]], sweep: Sweep, args: argparse.Namespace, known: set[str]) -> dict[str, Any]:
-    asked = replace(sweep, trials={trial_id: sweep.trials[trial_id] for trial_id in request["trials"]})
-    report = [Path(path) for path in request["report"]]
+def _answer(sweep: Sweep, args: argparse.Namespace, known: set[str], report: list[str]) -> dict[str, Any]:
+    files = [Path(path) for path in report]
     try:
-        _, experiment = tracking.publish(asked, Ledger(args.results), uri=args.tracking_uri, report=report, known=known)
+        _, experiment = tracking.publish(sweep, Ledger(args.results), uri=args.tracking_uri, report=files, known=known)
     except InputError as error:
         return {"problems": error.problems}
     return {"experiment": experiment}

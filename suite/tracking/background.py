@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,41 +19,54 @@ _END_SECONDS = 10.0
 
 
 class Publisher:
-    """A process that publishes the final trials of a sweep each minute, and its report when it is asked to."""
+    """A process that publishes the final trials of a sweep each minute, and what it is asked to."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process, self._started = process, time.monotonic()
-        self._answered = False
+        self._asked = 0
 
-    def publish(self, trial_ids: Iterable[str], report: Sequence[Path]) -> str | None:
-        """Publish trials of the sweep, and the files of its report.
+    def begin(self) -> None:
+        """Let it publish all final trials, while the report is made."""
+        self._ask([])
+
+    def publish(self, report: Sequence[Path]) -> str | None:
+        """Publish all final trials, and the files of the report.
 
         Returns:
             The id of the experiment; None where the process was killed: publish from another one.
 
         Raises:
-            InputError: as ``suite.tracking.publish``.
+            InputError: as ``suite.tracking.publish``, also where that of ``begin`` failed.
         """
+        experiment = self._answer() if self._asked else ""
+        if experiment is None:
+            return None
+        self._ask(report)
+        return self._answer()
+
+    def _ask(self, report: Sequence[Path]) -> None:
         assert self._process.stdin
-        assert self._process.stdout
-        request = {"trials": list(trial_ids), "report": [str(path.absolute()) for path in report]}
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
+        self._asked += 1
+        with suppress(OSError):  # it was killed: it will not answer
+            self._process.stdin.write(json.dumps([str(path.absolute()) for path in report]) + "\n")
             self._process.stdin.flush()
+
+    def _answer(self) -> str | None:
+        assert self._process.stdout
+        try:
             answer = json.loads(self._process.stdout.readline())
         except (OSError, ValueError):
             return None
-        self._answered = True
         if "problems" in answer:
             raise InputError(*answer["problems"])
         return str(answer["experiment"])
 
     def end(self) -> None:
-        """End the process: at once where it is not in the middle of a run."""
+        """End the process: at once where it publishes nothing, or was interrupted at it."""
         assert self._process.stdin
         with suppress(OSError):
             self._process.stdin.close()
-        if not self._answered and time.monotonic() - self._started > EVERY_SECONDS:
+        if not self._asked and time.monotonic() - self._started > EVERY_SECONDS:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_END_SECONDS)
         self._process.kill()  # a run half made is made anew

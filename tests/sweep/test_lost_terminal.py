@@ -63,6 +63,4 @@ def test_a_stopped_sweep_promises_a_checkpoint_only_where_there_is_one(tmp_path:
             (attempt / "checkpoint-0000000001.pt").touch()
     said = "unfinished with a checkpoint: 2, without one, to start again: 1; the same command goes on from here"
     assert what_is_saved(make_plan(sweep, ledger), ledger) == said
-    assert what_is_saved(make_plan(sweep, Ledger(tmp_path / "none")), ledger) == (
-        "the same command goes on from here"
-    )
+    assert what_is_saved(make_plan(sweep, Ledger(tmp_path / "none")), ledger) == ("the same command goes on from here")
