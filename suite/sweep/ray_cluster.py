@@ -56,14 +56,19 @@ def started(ray: Any) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _few_servers(ray: Any) -> Iterator[None]:
-    """A Ray that starts now has no autoscaler and no log monitor: ``ray start`` can leave them out, ``init`` cannot."""
-    of_ray = ray._private.parameter
-    whole = of_ray.RayParams
-    of_ray.RayParams = partial(whole, no_monitor=True, include_log_monitor=False)
+    """A Ray that starts now has no server but the two that it needs, and their agents.
+
+    Its autoscaler, log monitor and API server (which counts usage, without the dashboard) would serve nobody.
+    ``ray.init`` cannot leave them out, and waits for the last.
+    """
+    parameter, services = ray._private.parameter, ray._private.services
+    before = parameter.RayParams, services.start_api_server
+    parameter.RayParams = partial(parameter.RayParams, no_monitor=True, include_log_monitor=False)
+    services.start_api_server = lambda *about, **more: ("", None)  # its address, its process
     try:
         yield
     finally:
-        of_ray.RayParams = whole
+        parameter.RayParams, services.start_api_server = before
 
 
 @contextlib.contextmanager
