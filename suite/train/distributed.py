@@ -6,15 +6,20 @@ Gradients are averaged by torch's DistributedDataParallel; everything else here 
 
 import contextlib
 import gc
+import importlib
+import inspect
 import os
 import re
 import socket
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -146,7 +151,8 @@ class Group:
             return model
         device = next(model.parameters()).device
         ids = [device] if device.type == "cuda" else None
-        wrapped = DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+        with _without_compiler():
+            wrapped = DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
         before = [buffer.clone() for buffer in model.buffers()]
         wrapped.train()  # type: ignore[no-untyped-call]
         with warnings.catch_warnings():  # of strides, where a layer has one channel: they mean nothing there
@@ -181,6 +187,31 @@ class Group:
             rank, position = different[0].tolist()
             name = list(tensors)[position]
             raise RanksDiffer(f"rank {rank}: {name}: differs from rank 0's; {len(different)} differ in all")
+
+
+class _NoCompiler:
+    """Answers what ``DistributedDataParallel`` asks of torch's compiler; what else is asked, that one answers."""
+
+    utils = SimpleNamespace(get_optimize_ddp_mode=lambda: "ddp_optimizer")  # the default
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module("torch._dynamo"), name)
+
+
+@contextlib.contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Make a network parallel without importing torch's compiler, for seconds, where nothing is compiled."""
+    if "torch._dynamo" in sys.modules:
+        yield
+        return
+    plain = inspect.unwrap(DistributedDataParallel._inside_ddp_forward)
+    vars(plain).setdefault("__dynamo_disable", plain)  # where torch keeps the form that is not compiled
+    stand_in = vars(torch)["_dynamo"] = _NoCompiler()
+    try:
+        yield
+    finally:
+        if vars(torch).get("_dynamo") is stand_in:
+            del torch._dynamo
 
 
 SINGLE_PROCESS = Group(RankInfo())

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support import trial_processes
+from support import ranks, trial_processes
 
 from suite import cli
 from suite.config import InputError, Trial
@@ -69,6 +69,26 @@ def test_a_trial_loads_only_what_it_uses(tmp_path: Path, method: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, check=False)
     assert "done: results" in done.stderr and done.stderr.splitlines()[-1] == ""
+
+
+def test_ranks_load_no_compiler_either(tmp_path: Path) -> None:
+    file = write(trial_processes.trial_of("iterand", epochs=1, processes=2))
+    code = (
+        "import sys; from suite.train import __main__ as command; assert command.main(sys.argv[1:]) == 0\n"
+        "sys.exit(', '.join({'torch._dynamo', 'torch._inductor'} & sys.modules.keys()) or 0)"
+    )
+    command = [sys.executable, "-c", code, file, "--folder", str(tmp_path / "trial")]
+    here = {"WORLD_SIZE": "2", "SUITE_RENDEZVOUS": str(tmp_path / "meeting"), "GLOO_SOCKET_IFNAME": ranks.LOOPBACK}
+    ends = [
+        subprocess.Popen(command, env=ranks.environment(RANK=rank, LOCAL_RANK=rank, **here), stdin=subprocess.PIPE)
+        for rank in range(2)
+    ]
+    try:
+        assert [process.wait(100) for process in ends] == [0, 0]
+    finally:
+        for process in ends:
+            process.kill()
+            process.communicate()
 
 
 def test_what_is_done_is_printed_and_not_run_again(
