@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,17 @@ def own(scanned: Path, tmp_path: Path) -> Path:
 def test_digits(tmp_path: Path, num: int | None) -> None:
     settings = settings_of("digits", train_images=num)
     assert KnownIds(tmp_path)(settings) == id_loaded(settings, tmp_path)
+
+
+def test_digits_are_known_without_torch(tmp_path: Path) -> None:
+    """A sweep asks for them at the end of each trial."""
+    code = (
+        "import sys; from pydantic import TypeAdapter; from suite.config import Dataset; "
+        "from suite.data.known_ids import KnownIds; "
+        "assert KnownIds(None)(TypeAdapter(Dataset).validate_python({'name': 'digits'})); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("zipped", [False, True])

@@ -273,6 +273,27 @@ def test_the_dry_run_prints_the_trials_and_loads_neither_torch_nor_ray(tmp_path:
 
 
 @pytest.mark.slow
+def test_the_driver_of_a_sweep_loads_neither_torch_nor_mlflow(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "tiny.yaml", epochs=1, seeds=(1,))
+    code = (
+        "import sys; from suite import cli; from suite.sweep import __main__ as sweep; "
+        "status = cli.run(lambda: sweep.main(['tiny.yaml'])); "
+        "print([name for name in ('torch', 'mlflow', 'sqlalchemy', 'sklearn') if name in sys.modules]); "
+        "sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and done.stdout.endswith("[]\n"), done.stdout + done.stderr
+    check_store(tmp_path, load_sweep(tmp_path / "tiny.yaml").trials.keys())
+
+
+@pytest.mark.slow
 def test_the_wheel_runs_the_default_sweep_outside_the_checkout(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)

@@ -121,6 +121,8 @@ def test_each_port_of_a_sweep_is_local_and_asks_for_the_token(driver: subprocess
     for port in ports:
         refused[port], said[port] = refusal(port) if port.is_rays else (False, "gloo: not called")
         print(f"{port.pid:>8} {port.name:<22} {port.address:>20}:{port.number:<6} {said[port]}")
+    unused = re.compile(r"dashboard/dashboard\.py|_private/(log_)?monitor\.py")
+    assert [each.command for each in there if unused.search(each.command)] == []
     assert {"gcs_server", "raylet", "suite.sweep", "suite.train"} <= {port.name for port in ports}
     assert [port for port in ports if not port.is_local] == []
     assert [port for port in ports if port.is_rays and not refused[port]] == []  # a login node's loopback is public
