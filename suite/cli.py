@@ -2,12 +2,11 @@
 
 import argparse
 import errno
-import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from suite import output, own_code
+from suite import output, own_code, startup
 from suite.config import InputError
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.records import file_errors
@@ -72,11 +71,11 @@ def run(main: Callable[[], int], *, prints: bool = False) -> int:
         main: is the command. What it cannot print is dropped.
         prints: printing is all it is for: it ends, with status 1, where its output cannot be written.
     """
+    startup.end_without_garbage_collection()
     with output.tolerant(drops=not prints):
         status = _run(main)
         if (lost := output.lost()) and lost.errno not in _NOBODY_READS:
             print(f"{output.STDOUT}: {lost.strerror}: some of it is missing", file=sys.stderr)
-    gc.freeze()  # the process ends: to search torch or mlflow for garbage would take up to a second
     return status
 
 

@@ -26,7 +26,7 @@ ROOMS = {  # whom each may import besides itself; suite.data means suite.data.*,
     "suite.records": {"suite.config"},
     "suite.methods": {"suite.config", "suite.records"},
     "suite.slurm": {"suite.config", "suite.records", "suite.machine"},
-    "suite.cli": {"suite.config", "suite.records", "suite.output", "suite.own_code"},
+    "suite.cli": {"suite.config", "suite.records", "suite.output", "suite.own_code", "suite.startup"},
     "suite.terminal": {"suite.config", "suite.records"},
     "suite.data": {  # methods: random streams
         "suite.config",

@@ -73,13 +73,27 @@ class Publisher:
 
 
 @contextmanager
-def publishing(sweep: Sweep, ledger: Ledger) -> Iterator[Publisher]:
-    """A publisher, as long as this is entered; the store's URI comes from the environment.
+def publishing(sweep: Sweep, ledger: Ledger) -> Iterator[Publisher | None]:
+    """A publisher, as long as this is entered; None where none can be started.
 
-    It imports MLflow and makes the store at once.
+    It imports MLflow and makes the store at once; no trial waits for it. The store's URI comes from the environment.
     """
+    try:
+        process = _start(sweep, ledger)
+    except OSError:  # no memory, say: trials need no store
+        yield None
+        return
+    with process:
+        publisher = Publisher(process)
+        try:
+            yield publisher
+        finally:
+            publisher.end()
+
+
+def _start(sweep: Sweep, ledger: Ledger) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "suite.tracking", "publish", str(ledger.root), "--sweep", sweep.label]
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [*command, "--every", str(EVERY_SECONDS)],
         env={**os.environ, **own_code.environment()},
         stdin=subprocess.PIPE,  # ends with us, however that comes about
@@ -89,9 +103,3 @@ def publishing(sweep: Sweep, ledger: Ledger) -> Iterator[Publisher]:
         encoding="utf-8",
         start_new_session=True,  # Ctrl-C is for us
     )
-    with process:
-        publisher = Publisher(process)
-        try:
-            yield publisher
-        finally:
-            publisher.end()

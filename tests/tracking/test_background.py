@@ -51,6 +51,7 @@ def test_what_was_asked_for_is_published_once_whether_it_was_begun_early_or_not(
     table.write_text("| 1 |")
     first, *others = sweep.trials.values()
     with background.publishing(sweep, ledger) as publisher:
+        assert publisher
         write_result(ledger, first)
         publisher.begin()
         wait_for(lambda: count(ledger, FINISHED) == 1, 60)
@@ -64,6 +65,7 @@ def test_what_was_asked_for_is_published_once_whether_it_was_begun_early_or_not(
 def test_a_publisher_that_was_killed_gives_no_answer(sweep: Sweep, ledger: Ledger) -> None:
     others = set(descendants(os.getpid()))
     with background.publishing(sweep, ledger) as publisher:
+        assert publisher
         (process,) = set(descendants(os.getpid())) - others
         os.kill(process, 9)
         wait_for(lambda: not alive(process), 20)
@@ -77,6 +79,7 @@ def test_a_store_that_cannot_be_reached_is_told_and_the_password_is_not(
 ) -> None:
     monkeypatch.setenv(store.URI_VARIABLE, "http://me:secret@127.0.0.1:9")
     with background.publishing(sweep, ledger) as publisher:
+        assert publisher
         if begun:
             publisher.begin()
         with pytest.raises(InputError, match=r"all records are kept: python -m suite\.tracking publish") as told:
@@ -91,3 +94,9 @@ def test_it_ends_at_once_where_it_has_published_nothing_yet(sweep: Sweep, ledger
         begun = time.monotonic()
     assert not alive(process)
     assert time.monotonic() - begun < background._END_SECONDS / 2
+
+
+def test_where_none_can_be_started_there_is_none(sweep: Sweep, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background.sys, "executable", "/no/python")
+    with background.publishing(sweep, ledger) as publisher:
+        assert publisher is None
