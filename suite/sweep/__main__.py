@@ -313,9 +313,7 @@ def _publish(
     from suite.terminal import console
 
     try:
-        experiment = stamp.experiment(uri)
-        if experiment is None and publisher is not None:
-            experiment = publisher.publish(files)
+        experiment = publisher.publish(files) if publisher else stamp.experiment(uri)
         if experiment is None:
             _, experiment = tracking.publish(sweep, ledger, uri=uri, report=files)
         stamp.published(uri, experiment)
