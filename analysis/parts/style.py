@@ -106,5 +106,4 @@ def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
     files = [folder / f"{stem}.png", folder / f"{stem}.svg"]
     for file in files:
         figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
-        figure.set_layout_engine("none")  # all is in its place: to find that again would take as long as to draw it
     return files
