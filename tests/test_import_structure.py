@@ -45,6 +45,7 @@ ROOMS = {  # whom each may import besides itself; suite.data means suite.data.*,
         "suite.data",
         "suite.tickets",
         "suite.stopping",
+        "suite.startup",
     },
     "suite.launch": {
         "suite.config",

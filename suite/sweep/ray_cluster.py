@@ -59,9 +59,12 @@ def _few_servers(ray: Any) -> Iterator[None]:
     """A Ray that starts now has no server but the two that it needs, and their agents.
 
     Its autoscaler, log monitor and API server (which counts usage, without the dashboard) would serve nobody.
-    ``ray.init`` cannot leave them out, and waits for the last.
+    ``ray.init`` cannot leave them out, and waits for the last. Another release of Ray may start all of them.
     """
     parameter, services = ray._private.parameter, ray._private.services
+    if not (hasattr(parameter, "RayParams") and hasattr(services, "start_api_server")):
+        yield
+        return
     before = parameter.RayParams, services.start_api_server
     parameter.RayParams = partial(parameter.RayParams, no_monitor=True, include_log_monitor=False)
     services.start_api_server = lambda *about, **more: ("", None)  # its address, its process

@@ -3,14 +3,9 @@
 ``python -m suite.train CONFIG.json`` runs one trial by itself.
 """
 
-import gc
+from suite.startup import without_garbage_collection
 
-_was_enabled = gc.isenabled()
-gc.disable()  # torch makes hundred thousands of objects that all stay: to look through them takes a fifth of its import
-try:
+with without_garbage_collection():
     from suite.train.loop import train
-finally:
-    if _was_enabled:
-        gc.enable()
 
 __all__ = ["train"]
