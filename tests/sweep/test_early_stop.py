@@ -14,7 +14,15 @@ from support.sweep_processes import result_mtimes, run_sweep
 from suite import cli
 from suite.config import SchedulerSettings
 from suite.config.sweep_file import load_sweep
-from suite.records import StoppedEarly, newest_checkpoint, read_metrics, read_stopped, write_failure, write_stopped
+from suite.records import (
+    StoppedEarly,
+    newest_checkpoint,
+    read_metrics,
+    read_stopped,
+    source_code,
+    write_failure,
+    write_stopped,
+)
 from suite.records.ledger import Ledger
 from suite.sweep import __main__ as command
 from suite.sweep import worker
@@ -294,7 +302,8 @@ def test_trials_of_a_real_sweep_are_stopped_beside_those_of_an_earlier_call_and_
     plan = make_plan(load_sweep(file), Ledger(ledger.root))
     assert {trial_id for trial_id, state in plan.states.items() if state == "unfinished"} == stopped.keys()
     rest = {"root": str(ledger.root), "data_dir": None, "launcher": "inline", "every_epoch": False}
-    rest |= {"site": None, "stop": str(tmp_path / "stop")}
+    rest |= {"site": None, "stop": str(tmp_path / "stop"), "code_id": source_code.known_code_id()}
+    monkeypatch.setenv("SUITE_CODE_ID", "")  # where the worker keeps it, taken back after this test
     units = [([trial_id], False) for trial_id in plan.to_run]
     for place in worker.write_unit_specs(tmp_path / "cells", units, plan.to_run, rest):
         worker.run(worker.read_unit_spec(tmp_path / "cells", place), lambda line: None)  # as processes of Ray do
