@@ -32,6 +32,15 @@ def test_twenty_steps(form: Any, rank_by: str) -> None:
     assert 0 < some_in_band(twins)[2] < 10_000 // 32
 
 
+def test_autograd_sees_that_weights_have_changed(form: Any) -> None:
+    twins = PairedLayers(form, [(300,), (20, 30)])
+    twins.step()
+    params = twins.state[1][0]
+    before = [param._version for param in params]
+    twins.step()
+    assert all(param._version > old for param, old in zip(params, before, strict=True))
+
+
 def test_calm_training_searches_once(form: Any) -> None:
     """Where scores hardly move, so does no threshold."""
     twins = PairedLayers(form, [(300,), (2500,)], lr=1e-4)
