@@ -21,7 +21,7 @@ LOADED = (
     "suite.data.known_ids",
     "suite.launch.local",
     "suite.tickets",
-    "torch._dynamo",  # which DistributedDataParallel imports
+    "torch._dynamo",  # which compiled trials import
     *(f"suite.methods.{name}" for name in methods.names()),
 )
 

@@ -63,6 +63,7 @@ class CodeCache:
             OSError: the disk is full, say.
         """
         write_bytes_atomic(self._path(key), hashlib.sha256(code).digest() + code)
+        self._path(key).chmod(0o600)  # a umask of 002 would let a group write it
         self._remove_oldest()
 
     @contextmanager

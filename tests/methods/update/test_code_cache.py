@@ -17,6 +17,16 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert cache.load("other") is None
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o077])
+def test_any_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        CodeCache(tmp_path / "a" / "b").save("key", b"code")
+    finally:
+        os.umask(before)
+    assert CodeCache(tmp_path / "a" / "b").load("key") == b"code"
+
+
 def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "open"
     folder.mkdir()
