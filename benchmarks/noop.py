@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from suite.config import Trial
+from suite.data.known_ids import KnownIds
 from suite.launch.lease import Lease
 from suite.records import EpochMetrics, Result, Writer
+
+_known_ids = KnownIds(None)
 
 
 def run(trial: Trial, folder: Path, *, on_epoch: Callable[[EpochMetrics], None], **rest: Any) -> Result:
@@ -47,7 +50,7 @@ def fake_result(trial: Trial) -> Result:
         peak_memory_mb=1.0,
         seconds=0.0,
         started_at=time.time(),
-        data_id="none",
+        data_id=_known_ids(trial.dataset) or "none",
         code_id="none",
         git_commit=None,
         versions={"torch": "none"},
