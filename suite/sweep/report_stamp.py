@@ -57,7 +57,7 @@ class ReportStamp:
         return list(found) if holds else []
 
     def made(self, files: Iterable[Path]) -> None:
-        """Note that the report was made: from what was there when this object was made."""
+        """Keep what the report was made from, as it was when this object was created."""
         states = {str(path.absolute()): _state(path) for path in files}
         self._keep(_Stamp(made_from=self._made_from, files=states))
 

@@ -45,6 +45,11 @@ class CodeCache:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_ours(folder.stat(), folder)
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether code can be kept; what is there is loaded in either case."""
+        return os.access(self._folder, os.W_OK)
+
     def load(self, key: str) -> bytes | None:
         """The code kept under a key; None where there is none that is whole and ours."""
         try:

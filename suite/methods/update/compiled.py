@@ -76,10 +76,10 @@ class Loop:
         cache = _cache()
         key = key_of(f"{self._name} {self._kind.dtype} packed={self._kind.packed}")
         code = cache.load(key) if cache else None
-        if code is None and cache:
+        if code is None and cache and cache.is_writable:
             with cache.lock() as is_mine:
                 code = cache.load(key) or self._compiled_and_kept(cache, key) if is_mine else None
-        if code is None and not cache and num_weights >= _WORTH_COMPILING:
+        elif code is None and num_weights >= _WORTH_COMPILING:
             code = self._compiled()
         return Function(code, _ARGUMENTS[self._name]) if code is not None else None
 

@@ -245,6 +245,19 @@ def test_where_nothing_can_be_kept(
     assert kept_code == ["update"] * large
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_a_folder_that_is_read_only(
+    fresh: pytest.MonkeyPatch, kept_code: list[str], caplog: pytest.LogCaptureFixture, large: bool
+) -> None:
+    if large:
+        fresh.setattr(compiled, "_WORTH_COMPILING", 100)
+    fresh.setattr(CodeCache, "lock", lambda self: pytest.fail("it would write"))
+    fresh.setattr(os, "access", lambda path, mode: False)
+    with caplog.at_level(logging.WARNING):
+        PairedLayers(SHAPES).run(5)
+    assert kept_code == ["update"] * large and not messages(caplog)
+
+
 def test_a_full_disk(fresh: pytest.MonkeyPatch, kept_code: list[str], caplog: pytest.LogCaptureFixture) -> None:
     def full(*args: Any) -> None:
         raise OSError(28, "No space left on device")
