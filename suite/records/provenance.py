@@ -22,13 +22,14 @@ _PACKAGES = (
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that training uses."""
+    """Versions of Python and of the packages that training uses; torch's with its build (``+cpu``, ``+cu130``)."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
+    found["torch"] = torch.__version__  # a wheel's metadata may leave the build out
     return found
 
 
