@@ -1,7 +1,7 @@
 """A gate for changes of code: ``python -m analysis.gate FILE.yaml`` compares a sweep with kept trials of other seeds.
 
 Trials that were kept from the same code on the same kind of machine must come out bit for bit. All others are compared
-by a permutation test (``permutation``). ``docs/gate.md`` says why, and how a reference is made.
+by a permutation test (``permutation``). ``docs/explanation/gate.md`` says why, and how a reference is made.
 """
 
 import hashlib

@@ -2,8 +2,8 @@
 
     from suite import IteRand, prunable, save_ticket
 
-The names in ``__all__`` are public: ``docs/api.md`` says what that promises. Each is imported when it is first used, so
-``import suite`` loads no torch.
+The names in ``__all__`` are public: ``docs/reference/api.md`` says what that promises. Each is imported when it is
+first used, so ``import suite`` loads no torch.
 """
 
 import importlib

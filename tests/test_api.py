@@ -39,7 +39,7 @@ def trained(model: nn.Module) -> suite.IteRand:
 
 
 def test_public_names_stay() -> None:
-    """One that is renamed or removed keeps working, with a warning, for one release: see docs/api.md."""
+    """One that is renamed or removed keeps working, with a warning, for one release: see docs/reference/api.md."""
     assert suite.__all__ == PUBLIC
     assert set(PUBLIC) <= set(dir(suite)) and suite.__version__
 

@@ -1,4 +1,4 @@
-"""The code and the files that the README and docs/api.md show work as printed."""
+"""The code and the files that the README and docs/reference/api.md show work as printed."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ def blocks(language: str, file: str = "README.md") -> list[str]:
 
 def test_the_python_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names, code = blocks("python", "docs/api.md")
+    names, code = blocks("python", "docs/reference/api.md")
     exec(names, scope := {})
     assert set(suite.__all__) == scope.keys() - {"__builtins__"}
     exec(code, {})  # it asserts that the loaded network says the same
@@ -54,7 +54,13 @@ def test_the_table_is_the_default_sweeps() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["docs/width_vs_acc.png", "docs/mlflow.png", "CONTRIBUTING.md", "benchmarks/results/checkpoint_cost.md"]
+    "target",
+    [
+        "docs/images/width_vs_acc.png",
+        "docs/images/mlflow.png",
+        "CONTRIBUTING.md",
+        "benchmarks/results/checkpoint_cost.md",
+    ],
 )
 def test_what_it_points_to_is_there(target: str, repository: Path) -> None:
     assert (repository / target).exists()

@@ -1,7 +1,8 @@
 """Data sets that fit in memory: the whole set on the training device, batches by indexing.
 
 The order of a training epoch and its augmentation are pure functions of (seed, epoch) and (seed, epoch, image index)
-(DESIGN, section 2, "Random streams"), so a resumed run, another rank and another device see the same batches.
+("Random numbers" in ``docs/explanation/methods.md``), so a resumed run, another rank and another device see the
+same batches.
 """
 
 from collections.abc import Iterator

@@ -5,8 +5,8 @@ Which crop an image gets is drawn on the CPU, in float64, from words that belong
 the weight of row p of the unpadded image in row o of the result, the second does the same for columns. Padding has
 weights but no pixels, so it is never made; a flip is the column matrix upside down.
 
-The protocol's transform (DESIGN, section 7) is torchvision's RandomResizedCrop with antialias, without the rounding of
-the result to uint8. Source of the rule: `torchvision.transforms.RandomResizedCrop.get_params`.
+The protocol ("The protocol" in ``docs/explanation/methods.md``) uses torchvision's RandomResizedCrop with antialias,
+without the rounding of the result to uint8. Source of the rule: `torchvision.transforms.RandomResizedCrop.get_params`.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Tickets: a trained subnetwork of seeded random weights as a file of little more than a bit a weight.
 
 ``save`` writes one, ``load`` gives the network back bit for bit, with neither optimizer nor trainer, and ``info`` says
-what is in it. ``docs/tickets.md`` has the format byte by byte. A network trained by weight optimization has no such
-form: ``suite.tickets.dense`` writes it, and ``load`` and ``info`` read that too.
+what is in it. ``docs/reference/file_formats.md`` has the format byte by byte. A network trained by weight optimization
+has no such form: ``suite.tickets.dense`` writes it, and ``load`` and ``info`` read that too.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Symbols as bytes: packed as they are, or at their entropy by a range coder; the only importer of constriction.
 
-``docs/tickets.md`` says which bits come out, so that they can be read without this code.
+``docs/reference/file_formats.md`` says which bits come out, so that they can be read without this code.
 """
 
 import math

@@ -14,7 +14,7 @@ from suite.config import InputError, Trial
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.records.ledger import Ledger
 
-DESIGN = "sweeps/width_vs_acc.yaml"
+SWEEP = "sweeps/width_vs_acc.yaml"
 KEPT, FRESH = list(range(1001, 1016)), [1, 2, 3, 4, 5]  # 15,504 ways to choose the fresh ones
 
 
@@ -181,8 +181,8 @@ def test_the_command_ends_with_its_verdict(
 
 
 def test_the_kept_reference_is_of_the_default_sweep(repository: Path) -> None:
-    """Settings that were changed make it useless: docs/gate.md says how it is made again."""
-    reference, sweep = gate.read(gate.REFERENCE), load_sweep(repository / DESIGN)
+    """Settings that were changed make it useless: docs/explanation/gate.md says how it is made again."""
+    reference, sweep = gate.read(gate.REFERENCE), load_sweep(repository / SWEEP)
     planned = {trial.seed for trial in sweep.trials.values()}
     seeds = {kept.seed for kept in reference.trials.values()}
     assert len(seeds - planned) >= 12

@@ -11,7 +11,7 @@ from suite.config.sweep_file import load_sweep
 from suite.records.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
-RECORDS = ROOT / "docs" / "study" / "records.jsonl.gz"
+RECORDS = ROOT / "docs" / "explanation" / "study" / "records.jsonl.gz"
 SHOWN = {  # which tables of a sweep the page has, and what they match
     "fashion_width": (("table", "differences", "needed"), "weights:0.0625"),
     "fashion_controls": (("table", "differences"), None),
@@ -26,7 +26,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_every_row_of_the_page_is_that_of_the_records(ledger: Ledger, name: str) -> None:
-    page, (stems, target) = (ROOT / "docs" / "study.md").read_text(), SHOWN[name]
+    page, (stems, target) = (ROOT / "docs" / "explanation" / "studies.md").read_text(), SHOWN[name]
     sweep = load_sweep(ROOT / "sweeps" / "study" / f"{name}.yaml")
     made = [part for part in tables.build_tables(sweep, ledger, target) if part.stem in stems]
     assert tuple(part.stem for part in made) == stems

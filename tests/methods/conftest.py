@@ -24,7 +24,7 @@ class SlowTopK(torch.autograd.Function):
 
 
 def slow_keep(rank: Tensor, sparsity: float) -> Tensor:
-    """DESIGN's definition, word for word: order by (is NaN, value, logical index), prune the first ones."""
+    """The definition in docs/explanation/methods.md: order by (is NaN, value, logical index), prune the first ones."""
     values = rank.detach().contiguous().flatten().tolist()
     is_nan = [math.isnan(value) for value in values]
     order = sorted(range(len(values)), key=lambda i: (is_nan[i], 0.0 if is_nan[i] else values[i], i))

@@ -38,7 +38,7 @@ def test_probability_zero_is_edge_popup(slow: SimpleNamespace, rank_by: str) -> 
 
 
 def slow_redraw(layer: Any, position: int, *, seed: int, draw: int, prob: float, distribution: str) -> None:
-    """Draw pruned weights again, one at a time, from the words that DESIGN names."""
+    """Draw pruned weights again, one at a time, from the words that docs/explanation/methods.md names."""
     where = {"seed": seed, "draw": draw, "parameter": position}
     choice = random_words(layer.theta.numel(), stream=Stream.REDRAW, **where).tolist()
     value = random_words(layer.theta.numel(), stream=Stream.VALUES, **where).tolist()

@@ -57,7 +57,7 @@ def test_counts_checkable_by_head() -> None:
 
 def test_the_pages_table_of_counts() -> None:
     """The formulas give its numbers, and none is more than a weight from ours."""
-    page = (Path(__file__).parents[2] / "docs" / "masks.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "masked_step.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| .* \| (\d+) \| (0\.\d) \| (\d+) \| (\d+) \| (\d*) \|$", page, re.MULTILINE)
     assert {float(row[1]) for row in rows} == {0.5, 0.6, 0.7}
     for num, p, *counts in ((int(row[0]), float(row[1]), *row[2:]) for row in rows):

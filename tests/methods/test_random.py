@@ -55,7 +55,7 @@ def slow_philox(counter: list[int], key: list[int]) -> list[int]:
 
 
 def slow_word(i: int, *, seed: int, stream: int, draw: int, parameter: int) -> int:
-    """DESIGN's definition: counter = (i // 4 low, i // 4 high, draw, parameter), output word i % 4."""
+    """As docs/explanation/methods.md defines it: counter = (i // 4 low, i // 4 high, draw, parameter), word i % 4."""
     return slow_philox([i // 4 % 2**32, i // 4 // 2**32, draw, parameter], [seed, stream])[i % 4]
 
 

@@ -1,4 +1,4 @@
-"""Reads tickets slowly, one symbol at a time, from what docs/tickets.md says and nothing else.
+"""Reads tickets slowly, one symbol at a time, from what docs/reference/file_formats.md says and nothing else.
 
 Imports neither suite nor constriction: what it agrees with is the page, not the code.
 """

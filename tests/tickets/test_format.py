@@ -1,4 +1,4 @@
-"""Files are what docs/tickets.md says: a second reader, written from that page alone, reads the very same network."""
+"""Files are as docs/reference/file_formats.md has it: a reader written from that page alone reads the same network."""
 
 import base64
 import errno
@@ -35,7 +35,7 @@ Mw!;TMw!;TMw!;TMw!;U%w!;U%w!;TMw!;U%w!;U%w!;TMw!;U%w!;U%w!;U%w!;TMw!;TMw!;TMw!;U
 ;U%w!;U%w!;TMw!;TMw!;U%w!;TMw!;U%w!;TMw!;U%w!;U%w!;TMw!;TMc-muN7&-s|0IUE30}-}t7%&50yc`%8#+pH!5reURuq@lwF?!%gnEa@_
 """
 GOLDEN_DIGEST = (
-    "d37d07ea1e3a0d0260c04f4038ecadf4fa1f8e89c8225b6f987d438477e9d57e"  # of the network: docs/tickets.md, `digest`
+    "d37d07ea1e3a0d0260c04f4038ecadf4fa1f8e89c8225b6f987d438477e9d57e"  # `digest` in docs/reference/file_formats.md
 )
 
 

@@ -1,7 +1,7 @@
 """Which images of a tree are trained on, validated on and tested on. No torch.
 
-Training images are ``train`` without a share held out for validation (DESIGN, section 7: 1 %, one fixed split for all
-seeds); the folder ``val`` is the test set. Classes have the numbers that torchvision's ImageFolder gives them.
+Training images are ``train`` without a share held out for validation (``val_share``, by default 1 %; one fixed split
+for all seeds); the folder ``val`` is the test set. Classes have the numbers that torchvision's ImageFolder gives them.
 """
 
 import logging

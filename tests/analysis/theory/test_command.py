@@ -103,7 +103,7 @@ def test_the_command_writes_the_same_twice(tmp_path: Path, capsys: pytest.Captur
 
 
 def rows_not_on_the_page(repository: Path, made: dict[str, pd.DataFrame]) -> list[str]:
-    page = (repository / "docs" / "theory.md").read_text().splitlines()
+    page = (repository / "docs" / "explanation" / "theorem.md").read_text().splitlines()
     rows = [line for line in command.markdown(theory_tables.Plan(), made).splitlines() if line.startswith("|")]
     assert len(rows) > 10
     return [row for row in rows if row not in page]
