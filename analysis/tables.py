@@ -141,7 +141,7 @@ def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
 def _notes(found: list[Cell], metric: str) -> list[str]:
     few = any(cell.correct(metric) for cell in found)
     over = f"over seeds and test images, where those are below {SMALL_TEST}" if few else "Student t over seeds"
-    notes = [f"Intervals: {over}, 95 %; a difference counts where its interval leaves out 0."]
+    notes = [f"Intervals: {over}, 95 %; a difference is significant if its interval does not contain 0."]
     small = {c.name: c for c in found if any(0 < r.num_test_images < SMALL_TEST for r in c.results.values())}
     if few and (silent := [name for name, c in small.items() if c.values(metric) and not c.correct(metric)]):
         notes.append(f"Over seeds alone, as records do not say which images were right: {'; '.join(silent)}.")

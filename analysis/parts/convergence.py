@@ -11,8 +11,8 @@ from analysis.parts.seeds import Paired, pairing_notes, seed_list
 from analysis.statistics.intervals import t_interval
 
 _NOTE = (
-    "Moved: how much more the first is ahead after more epochs, paired by seed; where the interval leaves out 0 the "
-    "comparison depends on how long one trains."
+    "Moved: how much more the first is ahead after more epochs, paired by seed; if the interval does not contain 0, "
+    "the comparison depends on how long one trains."
 )
 _Step = tuple[tuple[Cell, Cell], tuple[Cell, Cell]]  # two methods at few epochs, and at more
 _Place = tuple[str, str, str, float]

@@ -9,7 +9,7 @@ from analysis.parts.stored_forms import MAX_ACCURACY_LOSS, Size, smallest_form
 
 _NOTES = [
     f"Stored: bytes of the smallest form whose accuracy is within {100 * MAX_ACCURACY_LOSS:g} points, or one image, of "
-    "fp32; change: by how many points it differs; payload: what says masks and weights.",
+    "fp32; change: by how many points it differs; payload: the bytes that encode masks and weights.",
     "Dense / stored: the network trained by weight optimization at that width, in its smallest form, over this "
     "one, both without headers.",
 ]
@@ -26,8 +26,8 @@ def part(found: list[Cell], metric: str) -> ReportTable | None:
 def size_table(found: list[Cell], metric: str) -> pd.DataFrame:
     """A row a cell whose trials kept their networks: bytes in float32, and in the smallest form of that accuracy.
 
-    ``payload`` is what says masks and random weights, or weights; the rest is header, norms and biases. ``ratio`` is
-    that of the network trained by weight optimization at the same width, in its own smallest form, both without header.
+    ``payload`` is the bytes that encode masks and random weights, or weights; the rest is header, norms and biases.
+    ``ratio`` is that of the network trained by weight optimization at the same width, in its own smallest form, both without header.
     ``loss`` is what the form costs, in [-1, 1].
     """
     sizes = [(cell, size) for cell in in_order(found) if (size := smallest_form(cell, metric))]

@@ -65,7 +65,7 @@ def test_a_complete_sweep(sweep: Any, fill: Any) -> None:
     notes = [line for line in text.splitlines() if line.startswith("- ")]
     assert notes[-2].startswith("- Seconds: ") and notes[-1].startswith("- State: ")  # of the table of time and memory
     assert notes[:-2] == [
-        "- Intervals: Student t over seeds, 95 %; a difference counts where its interval leaves out 0.",
+        "- Intervals: Student t over seeds, 95 %; a difference is significant if its interval does not contain 0.",
         "- digits: 360 test images, so one image is 0.28 points of one trial.",
     ]
 
