@@ -3,12 +3,15 @@
 # make gate: has a change of code changed results? The default study against kept trials of other seeds.
 # make test-slurm: those that need a SLURM cluster, on one that they start.
 # make test-long: many more faults; it says which, and how they went.
+# make gpu PARTS=smoke|all|1,2,...: what to run first on a GPU; docs/gpu.md. make gpu-wheels: packages for that machine.
+# make gpu-rehearse: the same on a CPU, without the packages that such a machine may lack.
 PYTHON ?= python3
+PARTS ?= smoke
 BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE  # else each process compiles the suite again, and pytest all tests
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: sweep gate test test-slow test-all test-slurm test-long check clean
+.PHONY: sweep gate test test-slow test-all test-slurm test-long check gpu gpu-wheels gpu-rehearse clean
 
 sweep: .venv/installed
 	$(BIN)/python -m suite.sweep sweeps/width_vs_acc.yaml
@@ -38,6 +41,15 @@ check: .venv/installed-check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+gpu: # by $(PYTHON), as that machine has it: it cannot fill .venv
+	$(PYTHON) -m benchmarks.gpu --parts '$(PARTS)' $(if $(OUT),--out '$(OUT)')
+
+gpu-wheels: .venv/installed
+	$(BIN)/python -m benchmarks.gpu.wheels
+
+gpu-rehearse: .venv/installed-test
+	$(BIN)/python -m benchmarks.gpu.rehearse
 
 clean:
 	rm -rf .venv results dist .pytest_cache .mypy_cache .ruff_cache

@@ -13,10 +13,11 @@ from benchmarks.timing import timed
 from benchmarks.trainers import FUSED, Row, Trainer
 from suite.records import provenance
 
-# What others have said of such nets, for scale; each on one A100.
+# What others have said of such nets, for scale.
 PUBLIC = {
-    "resnet18 x1": "7 min for 32.3 PFLOP, 77 TFLOP/s (README of KellerJordan/cifar10-airbench, standard training)",
-    "resnet50 x1": "2,470 images/s (NVIDIA DeepLearningExamples, ResNet50 v1.5, mixed precision)",
+    "resnet18 x1": "A100: 7 min for 32.3 PFLOP, 77 TFLOP/s (README of KellerJordan/cifar10-airbench, standard run)",
+    "resnet50 x1": "images/s: A100 2,470 (NVIDIA DeepLearningExamples, ResNet50 v1.5, mixed precision); H100 2,790 and "
+    "H200 3,079 (NVIDIA's PyTorch example, synthetic data); 7,983 on one of eight H200 (MLPerf v4.0)",
 }
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # bf16, dense, as the data sheets have it
 KINDS = {  # of operations, by what is in their names; the first that fits
@@ -63,11 +64,11 @@ def _peak_flops(device: torch.device) -> float:
     return max(2 * 2048**3 / product, 2 * 16 * 28**2 * 256**2 * 9 / convolution)
 
 
-def shares(row: Row) -> dict[str, Any]:
-    """Shares of a dense step's time by kind of operation, from torch's profiler."""
+def shares(row: Row, way: str = FUSED) -> dict[str, Any]:
+    """Shares of a step's time by kind of operation, from torch's profiler; by default of a dense step."""
     if not row.is_here:
         return {"net and batch": row.name, next(iter(KINDS)): "not measured"}
-    trainer = Trainer(row, FUSED)
+    trainer = Trainer(row, way)
     trainer.step()
     is_gpu = trainer.device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if is_gpu else ProfilerActivity.CPU]) as profiler:

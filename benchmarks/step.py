@@ -11,7 +11,7 @@ import argparse
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -51,7 +51,7 @@ def _write_tables(net: str | None, rounds: int, threads: int, out: str | None) -
         header(torch.device(device), f"medians of {rounds} rounds in turns, with quartiles of the ratio to SGD's step")
     )
     rows = [row for row in CPU_ROWS * (device == "cpu") + GPU_ROWS if net in (None, row.net)]
-    write_table(pd.DataFrame([line for row in rows for line in _lines(row, rounds)]), out)
+    write_table(pd.DataFrame([line for row in rows for line in lines(row, rounds)]), out)
     if net in (None, step_memory.NET):
         print("Peak memory of a step:\n")
         write_table(pd.DataFrame(step_memory.lines(device, threads)), out and f"{out}_memory")
@@ -61,11 +61,14 @@ def _write_tables(net: str | None, rounds: int, threads: int, out: str | None) -
     write_table(pd.DataFrame([dense_step.shares(row) for row in rows]), out and f"{out}_shares")
 
 
-def _lines(row: Row, rounds: int) -> Iterator[dict[str, Any]]:
+def lines(
+    row: Row, rounds: int, *, ways: Sequence[str] = WAYS, sample_seconds: float = _SAMPLE_SECONDS
+) -> Iterator[dict[str, Any]]:
+    """The table of a row; ``ways`` has both forms of SGD, and a sample of each way takes about ``sample_seconds``."""
     if not row.is_here:
         yield {"net and batch": row.name, "way": "not measured"}
         return
-    steps, updates, redraw = _measured(row, rounds)
+    steps, updates, redraw = _measured(row, rounds, ways, sample_seconds)
     update = {way: statistics.median(taken) for way, taken in updates.items()}
     for way, taken in steps.items():
         step, dense = statistics.median(taken), statistics.median(steps[SGD])
@@ -85,11 +88,11 @@ def _lines(row: Row, rounds: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def _measured(row: Row, rounds: int) -> tuple[Samples, Samples, float]:
-    """Steps and updates of each way, and what a redraw adds to an update."""
-    trainers = {way: Trainer(row, way) for way in WAYS}
+def _measured(row: Row, rounds: int, ways: Sequence[str], sample_seconds: float) -> tuple[Samples, Samples, float]:
+    """Steps and updates of each way, and what a redraw adds to an update of IteRand, where that is one of them."""
+    trainers = {way: Trainer(row, way) for way in ways}
     _, second = timed_parts([trainers[SGD].step] * 2, trainers[SGD].device)
-    num = min(_MOST_STEPS, math.ceil(_SAMPLE_SECONDS / second))
+    num = min(_MOST_STEPS, max(1, math.ceil(sample_seconds / second)))
     steps, updates = defaultdict(list), defaultdict(list)
     for number in range(rounds + _WARM_UP):
         for way, trainer in trainers.items():
@@ -97,6 +100,8 @@ def _measured(row: Row, rounds: int) -> tuple[Samples, Samples, float]:
             if number >= _WARM_UP:
                 steps[way].append(step)
                 updates[way].append(update)
+    if ITERAND not in trainers:
+        return steps, updates, math.nan
     redraws = [_sample(trainers[ITERAND], 1, redraw=True)[1] for _ in range(max(num, _FEWEST_REDRAWS))]
     return steps, updates, statistics.median(redraws) - statistics.median(updates[ITERAND])
 

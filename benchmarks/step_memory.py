@@ -39,11 +39,11 @@ def lines(device: str, threads: int) -> list[dict[str, Any]]:
     ]
 
 
-def peak_mb(device: str, way: str, redraws: bool) -> float:
+def peak_mb(device: str, way: str, redraws: bool, row: Row = _MEASURED, warm_up: Row = _WARM_UP) -> float:
     """Peak of a training step above what the process had before it made the network: on the device, or resident."""
-    _step(Trainer(replace(_WARM_UP, device=device), way), redraws)
+    _step(Trainer(replace(warm_up, device=device), way), redraws)
     before = _now(device)
-    trainer = Trainer(replace(_MEASURED, device=device), way)
+    trainer = Trainer(replace(row, device=device), way)
     _step(trainer, redraws)  # makes the state
     _now(device)
     _step(trainer, redraws)

@@ -33,11 +33,13 @@ class Row:
     channels: int = 3
     every: int = 300
     device: str = "cpu"
+    compiled: bool = False
 
     @property
     def name(self) -> str:
         """As tables have it."""
-        return f"{self.net} x{self.width:g}, {self.size} px, batch {self.batch}" + ", bf16" * (self.device == "cuda")
+        said = f"{self.net} x{self.width:g}, {self.size} px, batch {self.batch}" + ", bf16" * (self.device == "cuda")
+        return said + ", compiled" * self.compiled
 
     @property
     def is_here(self) -> bool:
@@ -76,16 +78,18 @@ class Trainer:
             width_mult=row.width,
             norm_affine=way in (SGD, FUSED),
         ).to(self.device)
-        batches = [torch.randn(row.batch, row.channels, row.size, row.size) for _ in range(_NUM_BATCHES)]
+        shape = (row.batch, row.channels, row.size, row.size)
+        batches = [torch.randn(shape, device=self.device) for _ in range(_NUM_BATCHES)]
         labels = [torch.randint(classes, (row.batch,), device=self.device) for _ in range(_NUM_BATCHES)]
         form = torch.contiguous_format
         if self.device.type == "cuda":
             form = torch.channels_last
             self.model.to(memory_format=form)  # type: ignore[call-overload]
             torch.backends.cudnn.benchmark = True
-        images = [batch.to(self.device, memory_format=form) for batch in batches]
-        self._batches = cycle(list(zip(images, labels, strict=True)))
+        images = [batch.to(memory_format=form) for batch in batches]
+        self.batches = cycle(list(zip(images, labels, strict=True)))
         self.optimizer = self._optimizer(way)
+        self._forward = torch.compile(self.model, dynamic=False) if row.compiled else self.model
 
     def _optimizer(self, way: str) -> torch.optim.Optimizer:
         if way in (SGD, FUSED):
@@ -113,10 +117,13 @@ class Trainer:
 
     def gradients(self) -> Tensor:
         """Forward and backward on the next batch; the loss."""
-        images, labels = next(self._batches)
+        return self.gradients_of(*next(self.batches))
+
+    def gradients_of(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Forward and backward on images (B, C, H, W) with labels (B,); the loss."""
         is_gpu = self.device.type == "cuda"
         with torch.autocast("cuda", dtype=torch.bfloat16) if is_gpu else nullcontext():
-            loss = cross_entropy(self.model(images), labels)
+            loss = cross_entropy(self._forward(images), labels)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss

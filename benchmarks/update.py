@@ -37,12 +37,16 @@ def main() -> None:
     torch.set_num_threads(1)
     device = torch.device(args.device)
     print(header(device, f"medians of {args.rounds} rounds in turns, with the quartiles of the ratio to SGD's update"))
-    rows = [row for net in NETS for row in _rows(net, device, args.rounds)]
-    write_table(pd.DataFrame(rows), args.out)
+    found = [row for net in NETS for row in rows(net, device, args.rounds)]
+    write_table(pd.DataFrame(found), args.out)
 
 
-def _rows(net: str, device: torch.device, rounds: int) -> Iterator[dict[str, object]]:
-    steps = dict(_candidates(net, device))
+def rows(
+    net: str, device: torch.device, rounds: int, *, width_mult: float = 1.0, kernels: bool | None = None
+) -> Iterator[dict[str, object]]:
+    """The table of one net. ``kernels``: masked steps take Triton's, and ``topk`` is timed, as by default on GPUs."""
+    kernels = device.type == "cuda" if kernels is None else kernels
+    steps = dict(_candidates(net, device, width_mult, kernels))
     seconds: dict[str, list[float]] = defaultdict(list)
     for number in range(rounds + 3):
         for name, (step, prepare) in steps.items():
@@ -50,7 +54,7 @@ def _rows(net: str, device: torch.device, rounds: int) -> Iterator[dict[str, obj
             taken = timed(step, device)
             if number >= 3:  # thresholds are found, and what is compiled is compiled
                 seconds[name].append(taken)
-    num = sum(param.numel() for param in _params(net, device))
+    num = sum(param.numel() for param in _params(net, device, width_mult))
     base = seconds["SGD(fused=True)"]
     for name, taken in seconds.items():
         ratios = statistics.quantiles([a / b for a, b in zip(taken, base, strict=True)], n=4)
@@ -69,33 +73,39 @@ def _rows(net: str, device: torch.device, rounds: int) -> Iterator[dict[str, obj
 Step = tuple[Callable[[], object], Callable[[int], None]]
 
 
-def _candidates(net: str, device: torch.device) -> Iterator[tuple[str, Step]]:
-    params = _params(net, device)
+def _candidates(net: str, device: torch.device, width_mult: float, kernels: bool) -> Iterator[tuple[str, Step]]:
+    params = _params(net, device, width_mult)
     yield "SGD(fused=True)", _step(torch.optim.SGD(params, **SETTINGS, fused=True), params)
-    if device.type == "cpu":
+    if not kernels:
         for packed in (False, True):
             tail = ", signs packed" if packed else ""
             for name, form in (("no compiler", _without_compiled), ("compiled", nullcontext)):
-                yield f"masked, {name}{tail}", _step(*_masked(net, device, packed), around=form)
+                yield f"masked, {name}{tail}", _step(*_masked(net, device, width_mult, packed), around=form)
     else:
         for packed in (False, True):
-            yield f"masked, GPU{', signs packed' if packed else ''}", _step(*_masked(net, device, packed))
-    params = _params(net, device)
+            yield f"masked, GPU{', signs packed' if packed else ''}", _step(*_masked(net, device, width_mult, packed))
+    params = _params(net, device, width_mult)
     optimizer = IteRand(params, sparsity=0.5, rerandomize_every=1, **SETTINGS)
     yield "masked, and a redraw each step", _step(optimizer, params)
-    scores = [param.detach().flatten() for param in _params(net, device)]
+    scores = [param.detach().flatten() for param in _params(net, device, width_mult)]
     counts = [max(1, round(0.5 * (score.numel() - 1))) for score in scores]
     yield "kthvalue alone", (lambda: [s.kthvalue(c) for s, c in zip(scores, counts, strict=True)], lambda _: None)
+    if kernels:
+        pairs = [(s, max(1, s.numel() - c)) for s, c in zip(scores, counts, strict=True)]  # those that are kept
+        yield "topk alone", (lambda: [s.topk(num, sorted=False) for s, num in pairs], lambda _: None)
 
 
-def _params(net: str, device: torch.device) -> list[nn.Parameter]:
+def _params(net: str, device: torch.device, width_mult: float) -> list[nn.Parameter]:
     size = NETS[net]
-    model = models.build(net, num_classes=10 if size == 32 else 1000, image_size=size).to(device)
+    model = models.build(net, num_classes=10 if size == 32 else 1000, image_size=size, width_mult=width_mult)
+    model.to(device)
     return [param for _, param in methods.prunable(model)]
 
 
-def _masked(net: str, device: torch.device, packed: bool) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
-    params = _params(net, device)
+def _masked(
+    net: str, device: torch.device, width_mult: float, packed: bool
+) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
+    params = _params(net, device, width_mult)
     return methods.get("edge_popup")(params, sparsity=0.5, pack_signs=packed, **SETTINGS), params
 
 

@@ -1,0 +1,64 @@
+"""Part 1: the tests marked ``gpu``, a row each."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.gpu.machine import check_kernels
+from benchmarks.gpu.sheet import Sheet, say
+
+ROOT = Path(__file__).parents[2]
+SMOKE = (  # a few of each file
+    "test_a_step_does_not_wait",
+    "test_300_steps and scores-0.5",
+    "test_replays_of_a_captured_step",
+    "test_ties",
+    "test_version_counters",
+    "test_one_rank",
+    "test_a_trial_resumes",
+)
+_TEST_SECONDS = 60
+
+
+class Rows:
+    """A plugin of pytest's that writes each test down, and passes over those for which no time is left."""
+
+    def __init__(self, sheet: Sheet) -> None:
+        self._sheet = sheet
+
+    def pytest_runtest_logstart(self, nodeid: str, location: object) -> None:
+        """Name the test that begins."""
+        self._sheet.begins(nodeid)
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Skip where no time is left."""
+        if self._sheet.left() < 0:
+            pytest.skip("no time is left")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write the outcome."""
+        if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            self._sheet.failed(report.nodeid, str(getattr(crash, "message", report.longrepr))[:1000])
+        elif report.skipped:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            self._sheet.not_measured(report.nodeid, reason.removeprefix("Skipped: "))
+        elif report.when == "call":
+            self._sheet.row("test", {"test": report.nodeid, "seconds": report.duration})
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Write down a file that cannot be collected."""
+        if report.failed:
+            self._sheet.failed(report.nodeid, str(report.longrepr)[-1000:])
+
+
+def run(sheet: Sheet) -> None:
+    """The tests, by pytest in this process; warnings are shown, and fail none: the machine has other versions."""
+    sheet.measure("Triton's kernels", lambda: check_kernels(sheet))
+    files = [str(path) for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text()]
+    select = sheet.options.select or (" or ".join(f"({name})" for name in SMOKE) if sheet.options.smoke else "")
+    options = ["-m", "gpu", "-q", "-W", "default", "-p", "no:cacheprovider", "--timeout", str(_TEST_SECONDS)]
+    status = pytest.main([*options, *(["-k", select] if select else []), *files], plugins=[Rows(sheet)])
+    say(f"pytest: {status!r}")
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        sheet.failed("pytest", f"ended with {status!r}")
