@@ -5,7 +5,6 @@ epochs. ``python -m analysis.report --records`` makes the page from such a file 
 take in bytes is.
 """
 
-import argparse
 import gzip
 import json
 import sys
@@ -60,11 +59,23 @@ def unpack(path: Path, root: Path) -> Ledger:
     return ledger
 
 
+def parser() -> cli.CommandParser:
+    """The arguments."""
+    made = cli.sweep_parser(
+        "analysis.export",
+        "Write the records of sweeps into one compressed file.",
+        example="python -m analysis.export width_vs_acc.yaml --out records.jsonl.gz",
+        several=True,
+    )
+    made.add_argument_group("file").add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the file to write, as records.jsonl.gz"
+    )
+    return made
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the records of some sweeps into one file."""
-    parser = cli.sweep_parser("python -m analysis.export", "Keep the records of sweeps in one file.", several=True)
-    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="the file, as records.jsonl.gz")
-    args: argparse.Namespace = parser.parse_args(argv)
+    args = parser().parse_args(argv)
     sweeps = cli.load_several(args)
     ids = [trial_id for sweep in sweeps for trial_id in sweep.trials]
     content = pack(Ledger(args.results), ids)

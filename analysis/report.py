@@ -4,141 +4,37 @@ The page is one HTML file that needs nothing else, and becomes an artifact of ea
 """
 
 import argparse
-import base64
 import os
-import shlex
 import sys
 import tempfile
-import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from html import escape
-from importlib.resources import files
+from collections.abc import Sequence
 from pathlib import Path
-from string import Template
 
-import pandas as pd
-
-from analysis import export, figures, tables
-from analysis.parts import ReportTable, parameter_efficiency
-from analysis.parts.cells import cells, metric_of
+from analysis import export
 from suite import cli, tracking
 from suite.config import InputError
 from suite.config.sweep_file import Sweep
-from suite.records import Summary, write_text_atomic
+from suite.records import write_text_atomic
 from suite.records.ledger import Ledger
 from suite.tracking.store import URI_VARIABLE
 
-_PAGE = Template((files("analysis") / "report.html").read_text(encoding="utf-8"))
-_BLOCKS = {"paper": 0, "tuned": 1, None: 2}
-_ALT = {
-    "figure": "accuracy against parameters and bytes",
-    "pareto": "Pareto fronts of accuracy and cost",
-    "sparsity": "accuracy against sparsity",
-    "learning": "validation accuracy over the epochs",
-}
 
-
-def page(sweeps: Sequence[tuple[Sweep, Ledger]], target: str | None = None) -> str:
-    """The page of some sweeps, those with the paper's settings first; their figures are drawn anew.
-
-    Raises:
-        InputError: garbled records, or none of them has such a target.
-    """
-    in_order = sorted(sweeps, key=lambda pair: _BLOCKS[pair[0].settings])
-    targets = _targets(in_order, target)
-    sections = [_section(*pair, target) for pair, target in zip(in_order, targets, strict=True)]
-    names = ", ".join(sweep.label for sweep, _ in in_order)
-    links = "".join(f'<li><a href="#{escape(s.label)}">{escape(s.label)}</a></li>' for s, _ in in_order)
-    return _PAGE.substitute(title=escape(names), links=links, sections="\n".join(sections))
-
-
-def _targets(sweeps: Sequence[tuple[Sweep, Ledger]], target: str | None) -> list[str | None]:
-    """The target, for those that have it; one at least must."""
-    if target is None:
-        return [None] * len(sweeps)
-    has = [parameter_efficiency.has_target(cells(*pair), metric_of(pair[0]), target) for pair in sweeps]
-    if not any(has):
-        tables.build_tables(*sweeps[0], target)  # says which there are
-    return [target if each else None for each in has]
-
-
-def _section(sweep: Sweep, ledger: Ledger, target: str | None) -> str:
-    first, *others = tables.build_tables(sweep, ledger, target)
-    drawn = [path for path in figures.make(sweep, ledger) if path.suffix == ".svg"]
-    return "\n".join(
-        [
-            f'<section id="{escape(sweep.label)}"><h2>{escape(first.title)}</h2>',
-            f"<p>{escape(sweep.description)}</p>",
-            _table(first),
-            *map(_figure, drawn),
-            *(f"<h3>{escape(part.title)}</h3>{_table(part)}" for part in others),
-            f"<h3>Where this came from</h3>{_provenance(sweep, ledger)}",
-            f"<h3>How to repeat it</h3>{_repeat(sweep, ledger, target)}",
-            "</section>",
-        ]
+def parser() -> cli.CommandParser:
+    """The arguments."""
+    made = cli.sweep_parser(
+        "analysis.report",
+        "Write one HTML page with the tables, figures and provenance of sweeps, and log it to MLflow.",
+        example="python -m analysis.report width_vs_acc.yaml --no-mlflow",
+        several=True,
     )
-
-
-def _table(part: ReportTable) -> str:
-    """Table, notes, and its numbers as a file."""
-    html = part.shown.to_html(index=False, border=0, escape=True)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in part.notes)
-    data = base64.b64encode(part.numbers.to_csv(index=False).encode()).decode()
-    link = f'<a download="{part.stem}.csv" href="data:text/csv;base64,{data}">numbers as CSV</a>'
-    return f'<div class="wide">{html}</div><ul class="notes">{notes}<li>{link}</li></ul>'
-
-
-def _figure(path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    alt = _ALT[path.stem.split("_")[0]]
-    return f'<figure><img alt="{alt}" src="data:image/svg+xml;base64,{data}"></figure>'
-
-
-def _provenance(sweep: Sweep, ledger: Ledger) -> str:
-    looked = ledger.lookup(sweep.trials)
-    results = [each.summary for each in looked.values() if each.summary]
-    states = Counter(each.state for each in looked.values())
-    rows = {"trials": ", ".join(f"{num} {state}" for state, num in states.items())} | _origin(results)
-    table = pd.DataFrame({"of": rows.keys(), "is": rows.values()})
-    return table.to_html(index=False, header=False, border=0, escape=True)
-
-
-def _origin(results: list[Summary]) -> dict[str, str]:
-    if not results:
-        return {}
-    starts = [time.strftime("%Y-%m-%d %H:%M", time.gmtime(result.started_at)) for result in results]
-    hosts = {host for result in results for host in (result.host, *(attempt.host for attempt in result.attempts))}
-    versions = {f"{name} {version}" for result in results for name, version in result.versions.items()}
-    return {
-        "code": _list(result.code_id for result in results),
-        "commit": _list(result.git_commit or "not known" for result in results),
-        "data": _list(result.data_id for result in results),
-        "packages": _list(versions),
-        "machines": f"{len(hosts)}, {_list(device for result in results for device in result.devices)}",
-        "begun (UTC)": f"{min(starts)} to {max(starts)}",
-        "hours of all trials": f"{sum(result.seconds for result in results) / 3600:.2f}",
-    }
-
-
-def _list(values: Iterable[str]) -> str:
-    return ", ".join(sorted(set(values)))
-
-
-def _repeat(sweep: Sweep, ledger: Ledger, target: str | None) -> str:
-    """The commands, and the sweep file whole."""
-    where = f"{shlex.quote(sweep.path.name)} --results {shlex.quote(ledger.root.name)}"
-    aimed = f" --target {shlex.quote(target)}" if target else ""
-    commands = [
-        f"python -m suite.sweep {where}    # runs what is missing; finished trials are never run again",
-        f"python -m analysis.tables {where}{aimed}",
-        f"python -m analysis.figures {where}",
-        f"python -m analysis.report {where}{aimed}",
-    ]
-    text = sweep.path.read_text(encoding="utf-8") if sweep.path.exists() else ""
-    name = escape(sweep.path.name)
-    shown = f"<details><summary>{name}</summary><pre>{escape(text)}</pre></details>"
-    return f"<pre>{escape(chr(10).join(commands))}</pre>{shown}"
+    page = made.add_argument_group("page")
+    page.add_argument("--target", metavar="SHARE|METHOD:WIDTH", help=cli.TARGET)
+    page.add_argument("--out", type=Path, metavar="FILE", help="the page; default: report.html beside the tables")
+    page.add_argument("--records", type=Path, metavar="FILE", help="read a file of analysis.export, not --results")
+    mlflow = made.add_argument_group("MLflow")
+    mlflow.add_argument("--no-mlflow", action="store_true", help="log nothing")
+    mlflow.add_argument("--tracking-uri", metavar="URI", help=cli.TRACKING_URI)
+    return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -147,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         root = export.unpack(args.records, Path(scratch) / "results").root if args.records else args.results
         sweeps = [(sweep, Ledger(root, sweep.scheduler)) for sweep in cli.load_several(args)]
-        text, out = page(sweeps, args.target), args.out or _place(sweeps)
+        from analysis.reports import report  # pandas and matplotlib: after the arguments
+
+        text, out = report.page(sweeps, args.target), args.out or _place(sweeps)
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomic(out, text)
     print("written:", out)
@@ -165,15 +63,7 @@ def _place(sweeps: Sequence[tuple[Sweep, Ledger]]) -> Path:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.sweep_parser("python -m analysis.report", "One HTML page of sweeps, from their records.", several=True)
-    parser.add_argument("--target", metavar="SHARE|METHOD:WIDTH", help=parameter_efficiency.TARGET_HELP)
-    parser.add_argument("--out", type=Path, metavar="PATH", help="the page; default: report.html by the tables")
-    parser.add_argument("--records", type=Path, metavar="PATH", help="a file of analysis.export, instead of --results")
-    parser.add_argument("--no-mlflow", action="store_true", help="log nothing")
-    parser.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow server; default: $MLFLOW_TRACKING_URI, else mlflow.db there"
-    )
-    args = parser.parse_args(argv)
+    args = parser().parse_args(argv)
     if args.records and args.out is None:
         raise InputError("--records: needs --out: there is no results folder to write the page into")
     args.tracking_uri = args.tracking_uri or os.environ.get(URI_VARIABLE)

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis import gate
+from analysis.gate import REFERENCE
 from analysis.parts.cells import cells
+from analysis.reports import gate
 from analysis.statistics.permutation import FALSE_ALARMS, POWER, Array, clip_outliers
 from benchmarks.report import write_table
 from suite import cli
@@ -106,7 +107,7 @@ def main() -> None:
     parser.add_argument("--out", help="path of the tables, without ending")
     args = parser.parse_args()
     sweep, ledger = cli.load(args)
-    compared, columns = gate.compare(sweep, cells(sweep, ledger), gate.read(gate.REFERENCE))
+    compared, columns = gate.compare(sweep, cells(sweep, ledger), gate.read(REFERENCE))
     rows = compared.reference
     chosen = np.array(list(combinations(range(len(rows) + FRESH), FRESH)))
     write_table(power_table(compared, columns, power(rows, chosen, args.num, seed=0)), args.out)

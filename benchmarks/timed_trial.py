@@ -64,7 +64,7 @@ def run(method: str, width: float, epochs: int) -> dict[str, float]:
     parts = Parts()
     parts.seconds[START] = time.process_time()
     parts.enter(START)
-    import suite.train  # noqa: F401 - it imports torch
+    import suite.train.loop  # noqa: F401 - it imports torch
 
     parts.leave()
     model = {"name": "conv2", "width_mult": width}

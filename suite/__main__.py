@@ -1,8 +1,8 @@
 """The commands of the suite, a line each: ``python -m suite``."""
 
-import argparse
 import ast
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import suite
@@ -24,11 +24,20 @@ COMMANDS = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
+def parser() -> cli.CommandParser:
+    """The arguments."""
+    made = cli.CommandParser(
+        "python -m suite", "List the commands of the suite.", usage="[--version]", example="python -m suite"
+    )
+    made.add_argument_group("version").add_argument(
+        "--version", action="version", version=f"random-pruning-suite {suite.__version__}", help="print it"
+    )
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the commands, or the version."""
-    parser = argparse.ArgumentParser(prog="python -m suite", description="List the commands of the suite.")
-    parser.add_argument("--version", action="version", version=f"random-pruning-suite {suite.__version__}")
-    parser.parse_args(argv)
+    parser().parse_args(argv)
     print(f"random-pruning-suite {suite.__version__}: python -m COMMAND, with --help for its arguments")
     width = max(len(name) for names in COMMANDS.values() for name in names)
     for heading, names in COMMANDS.items():

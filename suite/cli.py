@@ -1,10 +1,11 @@
-"""What the commands that take a sweep file share: arguments, and how mistakes are told."""
+"""What commands share: how their arguments are described, and how mistakes are reported."""
 
 import argparse
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from suite import output, own_code, startup
 from suite.config import InputError
@@ -12,22 +13,75 @@ from suite.config.sweep_file import Sweep, load_sweep
 from suite.records import file_errors
 from suite.records.ledger import Ledger
 
+STATUSES = {  # of every command
+    0: "success",
+    1: "a file cannot be read or written",
+    2: "bad input; the message names the value, the rule and the valid choices",
+    130: "stopped by Ctrl-C",
+}
+DATA_DIR = "folder of data sets; default: $SUITE_DATA, else data"
+TRACKING_URI = "MLflow server or database; default: $MLFLOW_TRACKING_URI, else mlflow.db in the results folder"
+TARGET = "accuracy to match: a share, as 0.9, or the mean of a cell, as edge_popup:0.25; default: weights at width 1"
 _WRONG_KIND = (errno.ENOTDIR, errno.EISDIR)
 _NOBODY_READS = (errno.EPIPE, errno.EIO)  # a reader that ended, a terminal that closed
 
 
-def sweep_parser(prog: str, description: str, *, several: bool = False) -> argparse.ArgumentParser:
+class CommandParser(argparse.ArgumentParser):
+    """The arguments of a command. Its help is one sentence, the flags in groups, an example and the exit statuses.
+
+    Args:
+        prog: how the command is started.
+        summary: says what it does, in one sentence.
+        usage: its arguments, in short.
+        example: a whole command line.
+        statuses: what its exit statuses mean, where that is not said by ``STATUSES``.
+    """
+
+    def __init__(
+        self, prog: str, summary: str, *, usage: str, example: str, statuses: Mapping[int, str] = STATUSES, **more: Any
+    ) -> None:
+        self.summary, self.example = summary, example
+        self.statuses = dict(sorted({**STATUSES, **statuses}.items()))
+        told = "\n".join(f"  {status:<4}{meaning}" for status, meaning in self.statuses.items())
+        super().__init__(
+            prog,
+            usage=f"{prog} {usage}",
+            description=summary,
+            epilog=f"example:\n  {example}\n\nexit status:\n{told}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **more,
+        )
+
+
+def sweep_parser(
+    name: str, summary: str, *, example: str, several: bool = False, statuses: Mapping[int, str] = STATUSES
+) -> CommandParser:
     """A parser with the arguments that say which trials are meant, and where their records are."""
-    parser = argparse.ArgumentParser(prog=prog, description=description)
+    usage = "FILE.yaml [FILE.yaml ...] [options]" if several else "FILE.yaml [options]"
+    parser = CommandParser(f"python -m {name}", summary, usage=usage, example=example, statuses=statuses)
+    where = "a path, or the name of a sweep that comes with the suite"
     if several:
-        parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="sweep files, run one after the other")
+        parser.add_argument("files", type=Path, nargs="+", metavar="FILE.yaml", help=f"sweep files: each {where}")
     else:
-        parser.add_argument("file", type=Path, help="the sweep file")
-    parser.add_argument(
-        "--only", action="append", default=[], metavar="KEY=VALUE", help="trials with this setting only"
+        parser.add_argument("file", type=Path, metavar="FILE.yaml", help=f"the sweep file: {where}")
+    trials = parser.add_argument_group("trials and records")
+    trials.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="select the trials with this setting, as method=iterand; can be repeated",
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="this setting in every trial")
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: %(default)s")
+    trials.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="use this setting in every trial, as epochs=3; can be repeated",
+    )
+    trials.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the records; default: results"
+    )
     return parser
 
 

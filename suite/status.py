@@ -1,6 +1,6 @@
-"""See how a sweep stands: ``python -m suite.status FILE.yaml``. Reads records only: it asks neither Ray nor SLURM.
+"""See how a sweep stands: ``python -m suite.status FILE.yaml``.
 
-Exit status: 0 all planned trials are final; 1 some are not; 2 bad input; 130 stopped (Ctrl-C).
+It reads records only: it asks neither Ray nor SLURM.
 """
 
 import argparse
@@ -167,18 +167,30 @@ def _status(rows: list[Row]) -> int:
     return 0 if all(row.state in FINAL for row in rows) else 1
 
 
+def parser() -> cli.CommandParser:
+    """The arguments."""
+    made = cli.sweep_parser(
+        "suite.status",
+        "Show the state of each trial of a sweep, from its records alone.",
+        example="python -m suite.status width_vs_acc.yaml --follow",
+        statuses={0: "all planned trials are final", 1: "some trials are not final"},
+    )
+    shown = made.add_argument_group("what is shown")
+    shown.add_argument("--failed", action="store_true", help="show failed trials only, and why they failed")
+    shown.add_argument("--json", action="store_true", help="print JSON: every trial with its settings")
+    shown.add_argument("--follow", action="store_true", help="refresh the table until all trials are final or failed")
+    shown.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="with --follow; default: 5")
+    made.add_argument_group("data sets").add_argument("--data-dir", type=Path, metavar="DIR", help=cli.DATA_DIR)
+    return made
+
+
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.sweep_parser("python -m suite.status", "Show how the trials of a sweep stand.")
-    parser.add_argument("--failed", action="store_true", help="show those that raised, and why")
-    parser.add_argument("--json", action="store_true", help="for programs: every trial with its settings")
-    parser.add_argument("--follow", action="store_true", help="look again until all trials are final or failed")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets; default: $SUITE_DATA, else data")
-    parser.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="with --follow; default: 5")
-    args = parser.parse_args(argv)
+    made = parser()
+    args = made.parse_args(argv)
     if not 1 <= args.every <= 86400:  # nan too
-        parser.error("--every: must be from 1 to 86400 seconds")
+        made.error("--every: must be from 1 to 86400 seconds")
     if args.follow and (args.json or args.failed):
-        parser.error("--follow: shows all trials, as a table: leave out --json and --failed")
+        made.error("--follow: shows all trials, as a table: leave out --json and --failed")
     return args
 
 

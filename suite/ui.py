@@ -1,6 +1,6 @@
-"""See results in MLflow's page: ``python -m suite.ui``. It listens on the loopback address of this machine only.
+"""See results in MLflow's page: ``python -m suite.ui``.
 
-Exit status: 1 the server has ended by itself; 2 bad input, or it did not start; 130 stopped (Ctrl-C, TERM, HUP).
+It listens on the loopback address of this machine only.
 """
 
 import argparse
@@ -43,7 +43,7 @@ authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve the page until somebody ends it."""
-    args = _parse(argv)
+    args = parser().parse_args(argv)
     store = _store(args)
     _check_installed(args.auth)
     _check_free(args.port)
@@ -65,13 +65,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m suite.ui", description="See results in MLflow's page.")
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--store", metavar="URI", help="a database; default: mlflow.db in the results folder")
-    parser.add_argument("--port", type=int, default=5000, metavar="N", help="default: %(default)s")
-    parser.add_argument("--auth", action="store_true", help="ask for a password, made anew each time")
-    return parser.parse_args(argv)
+def parser() -> cli.CommandParser:
+    """The arguments."""
+    made = cli.CommandParser(
+        "python -m suite.ui",
+        "Serve MLflow's page of results on this machine's loopback address, until Ctrl-C.",
+        usage="[options]",
+        example="python -m suite.ui --results results --port 5001",
+        statuses={
+            1: "the server has ended by itself, or a file cannot be read or written",
+            2: "bad input, or the server did not start",
+            130: "stopped by Ctrl-C, TERM or HUP",
+        },
+    )
+    shown = made.add_argument_group("results")
+    shown.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    shown.add_argument("--store", metavar="URI", help="a database; default: mlflow.db in the results folder")
+    server = made.add_argument_group("server")
+    server.add_argument("--port", type=int, default=5000, metavar="N", help="default: %(default)s")
+    server.add_argument("--auth", action="store_true", help="ask for a user name and a password, new at each start")
+    return made
 
 
 def _store(args: argparse.Namespace) -> str:

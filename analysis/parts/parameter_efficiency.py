@@ -18,9 +18,6 @@ from analysis.parts.stored_forms import smallest_form
 from analysis.statistics.matching import Point, Ratio, match, match_ratio
 from suite.config import InputError
 
-TARGET_HELP = (
-    "accuracy to match: a share, as 0.9, or that of a cell, as edge_popup:0.25; default: weight optimization at width 1"
-)
 _MOST_CENSORED = 0.05  # of draws: above, only a bound is told
 
 Quantity = Callable[[Cell, str], float | None]

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.theory import bounds, targets, theory_tables
+from analysis.theory.plan import Plan
 
 _STYLES: dict[str, dict[str, Any]] = {  # colour-blind safe, told apart by marker and line
     "(a)": {"color": "#0072b2", "marker": "o", "label": "(a) one unit"},
@@ -35,9 +36,7 @@ _CROSSING: dict[str, Any] = {
 _NAMES = ("theory", "theory_widths")
 
 
-def make(
-    plan: theory_tables.Plan, draws: pd.DataFrame, errors: pd.DataFrame, fits: pd.DataFrame, folder: Path
-) -> list[Path]:
+def make(plan: Plan, draws: pd.DataFrame, errors: pd.DataFrame, fits: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw both figures, PNG and SVG, into a folder that exists; returns the files."""
     over_draws, over_errors = (_panels(plan, name) for name in _NAMES)
     with pyplot.rc_context({"font.size": 8, "svg.hashsalt": "theory"}):
@@ -47,7 +46,7 @@ def make(
         ]
 
 
-def _panels(plan: theory_tables.Plan, name: str) -> Callable[[Path, Callable[[Axes, str], None]], list[Path]]:
+def _panels(plan: Plan, name: str) -> Callable[[Path, Callable[[Axes, str], None]], list[Path]]:
     """What draws a panel for each kind of target, one legend for both."""
 
     def drawn(folder: Path, fill: Callable[[Axes, str], None]) -> list[Path]:
@@ -75,7 +74,7 @@ def _panels(plan: theory_tables.Plan, name: str) -> Callable[[Path, Callable[[Ax
     return drawn
 
 
-def _over_draws(panel: Axes, plan: theory_tables.Plan, own: pd.DataFrame) -> None:
+def _over_draws(panel: Axes, plan: Plan, own: pd.DataFrame) -> None:
     last = bounds.proved_threshold(*plan.widths, eps=plan.eps, delta=plan.delta)
     formulas = theory_tables.curve(plan, (int(r) for r in np.unique(np.geomspace(1, 1.5 * last, 300).astype(int))))
     for name, style in _LINES.items():

@@ -3,7 +3,6 @@
 import functools
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,30 +10,25 @@ from scipy import stats
 
 from analysis.theory import bounds, exact_probabilities
 from analysis.theory.experiment import Found, Method, WidthSearch, proved_width, search, theorem_width
+from analysis.theory.plan import Plan
 from analysis.theory.targets import KINDS, Kind
 
 _search = functools.cache(search)  # several tables have the same cells
 METHODS: tuple[Method, ...] = ("one unit", "subset sum")
+_TITLES = {
+    "theorem": "Theorem 4.1: width of each random layer, and the R from which 2 d_{i-1} is enough",
+    "draws": "Smallest width over R",
+    "crossings": "Where the curves cross or meet",
+    "errors": "Smallest width over eps, R = 1",
+    "fits": "Fits to the widths over eps, with 95 % intervals of b",
+    "shapes": "Other targets, one and two layers",
+    "optimism": "The theorem's threshold for f(x) = x and width 2, against a lower bound of the probability of failure",
+}
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is computed. ``widths``: d_0, d_1 of the figures' targets; ``shapes``: those of the table, l = 1 and 2."""
-
-    seed: int = 0
-    trials: int = 400
-    eps: float = 0.1
-    delta: float = 0.05
-    widths: tuple[int, int] = (4, 1)
-    draws: tuple[int, ...] = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200)
-    errors: tuple[float, ...] = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
-    shapes: tuple[tuple[int, ...], ...] = ((1, 1), (2, 1), (4, 1), (4, 4), (2, 2, 1))
-    shape_draws: tuple[int, ...] = (1, 10)
-    deltas: tuple[float, ...] = (0.5, 0.05, 1e-5, 1e-10, 1e-15, 1e-20, 1e-25, 1e-30, 1e-40)
-
-    def cell(self, kind: Kind, method: Method, *, draws: int = 1, eps: float | None = None) -> WidthSearch:
-        """A search for the figures' target."""
-        return WidthSearch(kind, method, self.widths, eps or self.eps, self.delta, draws)
+def _cell(plan: Plan, kind: Kind, method: Method, *, draws: int = 1, eps: float | None = None) -> WidthSearch:
+    """A search for the figures' target."""
+    return WidthSearch(kind, method, plan.widths, eps or plan.eps, plan.delta, draws)
 
 
 def theorem_table(plan: Plan) -> pd.DataFrame:
@@ -58,7 +52,7 @@ def draws_table(plan: Plan) -> pd.DataFrame:
     rows = []
     for kind in KINDS:
         for draws in plan.draws:
-            cells = [plan.cell(kind, method, draws=draws) for method in METHODS]
+            cells = [_cell(plan, kind, method, draws=draws) for method in METHODS]
             one, several = (_search(cell, trials=plan.trials, seed=plan.seed) for cell in cells)
             units = exact_probabilities.units_for_one(plan.eps, plan.delta, draws) if kind == "extreme" else None
             exact = Found(units, "law").width(plan.widths)
@@ -71,7 +65,7 @@ def errors_table(plan: Plan) -> pd.DataFrame:
     rows = []
     for kind in KINDS:
         for eps in plan.errors:
-            cells = [plan.cell(kind, method, eps=eps) for method in METHODS]
+            cells = [_cell(plan, kind, method, eps=eps) for method in METHODS]
             one, several = (_search(cell, trials=plan.trials, seed=plan.seed) for cell in cells)
             rows.append({"target": kind, "eps": eps, **_found(one, several, cells[0])})
     return pd.DataFrame(rows)
@@ -145,13 +139,13 @@ def first_below(plan: Plan) -> int | None:
 
 def curve(plan: Plan, draws: Iterable[int]) -> pd.DataFrame:
     """The two formulas' widths over R."""
-    cells = [plan.cell("random", "one unit", draws=r) for r in draws]
+    cells = [_cell(plan, "random", "one unit", draws=r) for r in draws]
     rows = [{"R": cell.draws, "proved": proved_width(cell), "theorem": theorem_width(cell)} for cell in cells]
     return pd.DataFrame(rows)
 
 
 def _gap(plan: Plan, draws: int) -> int:
-    cell = plan.cell("random", "one unit", draws=draws)
+    cell = _cell(plan, "random", "one unit", draws=draws)
     return theorem_width(cell) - (proved_width(cell) or 0)
 
 
@@ -173,3 +167,32 @@ def _found(one: Found, several: Found, cell: WidthSearch) -> dict[str, str | int
 
 def _named(widths: tuple[int, ...]) -> str:
     return "-".join(map(str, widths))
+
+
+def all_tables(plan: Plan) -> dict[str, pd.DataFrame]:
+    """All tables, by the names of their files."""
+    draws, errors = draws_table(plan), errors_table(plan)
+    return {
+        "theorem": theorem_table(plan),
+        "draws": draws,
+        "crossings": crossing_table(plan, draws),
+        "errors": errors,
+        "fits": fit_table(errors),
+        "shapes": shapes_table(plan),
+        "optimism": optimism_table(plan),
+    }
+
+
+def markdown(plan: Plan, made: dict[str, pd.DataFrame]) -> str:
+    """What is printed: the tables with their titles, and what they were computed from."""
+    parts = [f"## Theory: eps {plan.eps:g}, delta {plan.delta:g}, {plan.trials} draws a cell, seed {plan.seed}"]
+    for name, table in made.items():
+        shown = table.map(_shown).to_markdown(index=False, disable_numparse=True)
+        parts += [f"### {_TITLES[name]}", shown]
+    return "\n\n".join(parts) + "\n"
+
+
+def _shown(value: object) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -7,8 +7,11 @@ from suite.config import InputError, Trial
 from suite.launch import log, logging_to
 from suite.launch.lease import Lease, TakenOver
 from suite.records import FAILURE, RESULT, EpochMetrics, Result, file_errors, read_result, write_failure
+from suite.startup import without_garbage_collection
 from suite.stopping import Stopped, StopRequest
-from suite.train import distributed, train
+
+with without_garbage_collection():
+    from suite.train import distributed, train
 
 _NOT_TRIAL_FAILURES = (Stopped, TakenOver, InputError, distributed.PeerLost)
 

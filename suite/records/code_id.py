@@ -25,6 +25,7 @@ UNHASHED_PATHS = (  # modules of those folders that change no number
     "data/imagenet/staging.py",
     "train/__main__.py",
     "train/calibrate.py",
+    "train/command.py",
     "train/checkpoint.py",  # a checkpoint is read back bit for bit, or not at all
     "train/restore.py",
 )

@@ -1,8 +1,4 @@
-"""Run a sweep: ``python -m suite.sweep FILE.yaml``.
-
-Exit status: 0 all planned trials are final; 1 some failed or are unfinished; 2 bad input; 130 stopped (Ctrl-C, TERM,
-HUP).
-"""
+"""Run a sweep: ``python -m suite.sweep FILE.yaml``."""
 
 import argparse
 import importlib
@@ -27,13 +23,13 @@ from suite.slurm import controller
 from suite.slurm.profile import Profile, find_profile, load_profile
 from suite.slurm.record import JOB, forget_job
 from suite.sweep import cost, driver, ray_monitor
+from suite.sweep.arguments import STOPPED_STATUS, parser
 from suite.sweep.cost import Cost
 from suite.sweep.plan import Plan, make_plan, notes, what_is_saved
 from suite.sweep.report_stamp import ReportStamp
 from suite.tracking import background, store
 from suite.tracking.background import Publisher
 
-STOPPED_STATUS = 130
 _FILE = "sweep.yaml"  # in the report: as it was when the sweep began
 _LEFT = (JOB, records.STOPPED)
 _SLURM_STOP_MESSAGE = "jobs go on; the same command follows them, `scancel` ends them: they carry the name {}.TRIAL_ID"
@@ -156,23 +152,7 @@ def _estimate(plan: Plan, ledger: Ledger, args: argparse.Namespace, profile: Pro
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.sweep_parser("python -m suite.sweep", "Run the trials of sweeps that are not done yet.", several=True)
-    parser.add_argument("--dry-run", action="store_true", help="print the trials and run nothing")
-    parser.add_argument("--calibrate", action="store_true", help="time some steps of trials that no record is like")
-    parser.add_argument("--launcher", choices=launch.LAUNCHERS, help="default: inline for one process, else local")
-    parser.add_argument("--profile", metavar="NAME", help="of the cluster, for slurm: slurm/NAME.yaml, or a path")
-    parser.add_argument(
-        "--driver", choices=("here", "job"), help="for slurm: where to submit from; default: here up to 16 live jobs"
-    )
-    parser.add_argument("--retry-failed", action="store_true", help="run trials again that raised")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets; default: $SUITE_DATA, else data")
-    parser.add_argument("--download", action="store_true", help="fetch data sets that are missing")
-    parser.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow server; default: $MLFLOW_TRACKING_URI, else mlflow.db there"
-    )
-    parser.add_argument("--wait", action="store_true", help=argparse.SUPPRESS)  # until no other sweep runs there
-    parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)  # of a sweep, in a job of packed trials
-    args = parser.parse_args(argv)
+    args = parser().parse_args(argv)
     args.tracking_uri = args.tracking_uri or os.environ.get(store.URI_VARIABLE)
     args.data_dir = data.resolve_data_dir(args.data_dir)  # trials run in other folders
     return args
@@ -262,8 +242,8 @@ def _run(plan: Plan, sweep: Sweep, ledger: Ledger, args: argparse.Namespace, pro
 def _import_analysis() -> None:
     """Import what the report needs."""
     with suppress(Exception):  # the report will say what is wrong
-        importlib.import_module("analysis.tables")
-        importlib.import_module("analysis.figures")
+        importlib.import_module("analysis.reports.tables")
+        importlib.import_module("analysis.reports.figures")
 
 
 def _show_notes(sweep: Sweep, plan: Plan, args: argparse.Namespace) -> None:
@@ -292,7 +272,7 @@ def _report(sweep: Sweep, ledger: Ledger, stamp: ReportStamp) -> list[Path]:
 
     folder, files = cli.report_folder(sweep, ledger), stamp.files
     if not files:
-        from analysis import figures, tables
+        from analysis.reports import figures, tables
 
         files = [*tables.make(sweep, ledger)[1], *figures.make(sweep, ledger)]
         stamp.made(files)

@@ -1,202 +1,100 @@
 """Look into stored networks, and check them: ``python -m suite.tickets info|verify|eval|export``.
 
-A network is named by its file, by the folder of its trial, or by a folder of results: all in it. Exit status: 0; 1 a
-network is not what its record says, or cannot be evaluated; 2 a mistake in the input.
+A network is named by its file, by the folder of its trial, or by a folder of results: all in it.
 """
 
 import argparse
-import io
-import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from tabulate import tabulate
-from torch import nn
-
-from suite import cli, tickets
-from suite.config import InputError, identity, sweep_file
-from suite.records import DENSE, TICKET, listed
-from suite.tickets import Info, NetworkMetadata, dense, networks
-from suite.tickets.verify import SPLITS, Check, Evaluator, check_fits, trial_of
-from suite.train import restore
+from suite import cli, startup
 
 TOLERANCE = 0.001  # of an accuracy: another device or torch rounds otherwise
-_FORMS = ("ticket", *dense.FORMS, "pt")
+_FORMS = ("ticket", "fp32", "bf16", "int8", "pt")
+_STATUSES = {
+    1: "a network is not what its record says, or a file cannot be read or written",
+}
+_EXAMPLES = {
+    "info": "python -m suite.tickets info results",
+    "verify": "python -m suite.tickets verify results --data-dir data",
+    "eval": "python -m suite.tickets eval results/trials/0a1b2c3d4e5f --split val",
+    "export": "python -m suite.tickets export results/trials/0a1b2c3d4e5f --form int8 --to net.safetensors",
+}
+
+
+def parser() -> cli.CommandParser:
+    """The arguments."""
+    made = cli.CommandParser(
+        "python -m suite.tickets",
+        "Look into stored networks, evaluate them again, and export them.",
+        usage="COMMAND ...",
+        example=_EXAMPLES["info"],
+        statuses=_STATUSES,
+    )
+    commands = made.add_subparsers(
+        title="commands",
+        metavar="COMMAND",
+        dest="command",
+        required=True,
+        prog=made.prog,
+        help="each has a --help of its own",
+    )
+
+    def add(name: str, summary: str, usage: str) -> cli.CommandParser:
+        found: cli.CommandParser = commands.add_parser(
+            name, summary=summary, help=summary, usage=usage, example=_EXAMPLES[name], statuses=_STATUSES
+        )
+        return found
+
+    info = add(
+        "info", "Show what the files of networks say, and where their bytes go.", "NETWORK [NETWORK ...] [--json]"
+    )
+    _add_networks(info)
+    info.add_argument_group("output").add_argument(
+        "--json", action="store_true", help="print a line of JSON for each network"
+    )
+    verify = add(
+        "verify", "Evaluate networks again and compare them with their records.", "NETWORK [NETWORK ...] [options]"
+    )
+    _add_networks(verify)
+    _add_evaluation(verify).add_argument(
+        "--tolerance", type=float, default=TOLERANCE, metavar="X", help="of an accuracy; default: %(default)s"
+    )
+    evaluation = add("eval", "Print the accuracy and loss of a network on a split.", "NETWORK [options]")
+    evaluation.add_argument("network", type=Path, metavar="NETWORK", help="a file, or the folder of a trial")
+    images = _add_evaluation(evaluation)
+    images.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
+    images.add_argument("--dataset", metavar="NAME", help="another data set than it was trained on")
+    export = add("export", "Write a network in another form.", "NETWORK --to FILE [options]")
+    export.add_argument("network", type=Path, metavar="NETWORK", help="a file, or the folder of a trial")
+    file = export.add_argument_group("file")
+    file.add_argument("--to", type=Path, required=True, metavar="FILE", help="the file to write")
+    file.add_argument("--form", choices=_FORMS, default="fp32", help="pt: torch.save of the state_dict; default: fp32")
+    _add_evaluation(export)
+    return made
+
+
+def _add_networks(made: cli.CommandParser) -> None:
+    made.add_argument(
+        "networks", type=Path, nargs="+", metavar="NETWORK", help="a file, the folder of a trial, or of results"
+    )
+
+
+def _add_evaluation(made: cli.CommandParser) -> "argparse._ArgumentGroup":
+    group = made.add_argument_group("evaluation")
+    group.add_argument("--data-dir", type=Path, metavar="DIR", help=cli.DATA_DIR)
+    group.add_argument("--device", metavar="NAME", help="as cuda:1; default: cuda if there is a GPU, else cpu")
+    return group
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one of the commands."""
-    args = _parse(argv)
-    commands = {"info": _info, "verify": _verify, "eval": _eval, "export": _export}
-    return commands[args.command](args)
+    args = parser().parse_args(argv)
+    with startup.without_garbage_collection():
+        from suite.tickets import commands  # torch: after the arguments
 
-
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m suite.tickets", description="Trained networks as small files.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    several, one, evaluating = (argparse.ArgumentParser(add_help=False) for _ in range(3))
-    several.add_argument(
-        "networks", type=Path, nargs="+", metavar="NETWORK", help="a file, a trial's folder, or results"
-    )
-    one.add_argument("network", type=Path, metavar="NETWORK", help="a file, or a trial's folder")
-    evaluating.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets; default: $SUITE_DATA, else data")
-    evaluating.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s"
-    )
-    info = commands.add_parser("info", parents=[several], help="what a network's file says, and where its bytes go")
-    info.add_argument("--json", action="store_true", help="a line of JSON for each")
-    verify = commands.add_parser(
-        "verify", parents=[several, evaluating], help="evaluate again, compare with the record"
-    )
-    verify.add_argument("--tolerance", type=float, default=TOLERANCE, help="of an accuracy; default: %(default)s")
-    evaluation = commands.add_parser("eval", parents=[one, evaluating], help="accuracy and loss on a split")
-    evaluation.add_argument("--split", choices=("train", "val", "test"), default="test")
-    evaluation.add_argument("--dataset", metavar="NAME", help="other data than it was trained on")
-    export = commands.add_parser("export", parents=[one, evaluating], help="write it in another form")
-    export.add_argument("--form", choices=_FORMS, default="fp32", help="pt: torch.save of the state_dict")
-    export.add_argument("--to", type=Path, required=True, metavar="FILE")
-    return parser.parse_args(argv)
-
-
-def _info(args: argparse.Namespace) -> int:
-    found = [(path, tickets.info(path)) for path in _files(args.networks)]
-    if args.json:
-        for path, info in found:
-            said = info.header.model_dump(exclude={"layers", "tensors", "digest", "sources"})
-            print(json.dumps({"path": str(path), **info.stored.model_dump(), "num_weights": info.num_weights, **said}))
-    elif len(found) == 1:
-        print(_told(*found[0]))
-    else:
-        rows = [(path, info.stored.form, info.num_weights, info.stored.bytes, _bits(info)) for path, info in found]
-        print(tabulate(rows, ("network", "form", "weights", "bytes", "bits a weight"), tablefmt="simple"))
-    return 0
-
-
-def _told(path: Path, info: Info) -> str:
-    about = info.header
-    network = about.network
-    lines = [
-        ("file", path),
-        ("network", f"{network.name} x{network.width_mult:g}" if network else "of its own: load needs it (model)"),
-        ("method", about.method),
-        ("trial", about.trial_id or "of its own"),
-        *((key, f"{value:.6g}") for key, value in about.metrics.items() if value is not None),
-        ("weights", info.num_weights),
-        ("bytes", f"{info.stored.bytes} ({_bits(info)} bits a weight)"),
-        *((f"bytes of {part}", size) for part, size in info.stored.parts.items()),
-    ]
-    if info.entropy_bytes is not None:
-        lines.append(("entropy of mask and theta", round(info.entropy_bytes)))
-    return tabulate(lines, tablefmt="plain", disable_numparse=True)
-
-
-def _bits(info: Info) -> str:
-    return f"{8 * info.stored.bytes / max(info.num_weights, 1):.3f}"
-
-
-def _verify(args: argparse.Namespace) -> int:
-    if not args.tolerance >= 0:
-        raise InputError(f"--tolerance: {args.tolerance}: must be at least 0")
-    evaluator, rows, all_right = _evaluator(args), [], True
-    for path in list(_files(args.networks)):
-        try:
-            checks = evaluator.check(path)
-        except InputError as error:  # one that is broken does not hide the others
-            checks = [Check("", None, None, problem.removeprefix(f"{path}: ")) for problem in error.problems]
-            all_right = False
-        for measure, recorded, now, verdict in checks:
-            values = ["" if value is None else f"{value:.4f}" for value in (recorded, now)]
-            rows.append((path, measure, *values, verdict))
-            if recorded is not None and now is not None:
-                all_right &= abs(now - recorded) <= args.tolerance
-    print(tabulate(rows, ("network", "measure", "recorded", "now", ""), tablefmt="simple", disable_numparse=True))
-    return 0 if all_right else 1
-
-
-def _eval(args: argparse.Namespace) -> int:
-    path = _file(args.network)
-    about, evaluator = tickets.info(path).header, _evaluator(args)
-    trial = trial_of(path, about, **({"dataset": args.dataset} if args.dataset else {}))
-    images = evaluator.images(trial)
-    check_fits(path, about, images)
-    found = evaluator.accuracies(trial, tickets.load(path), (args.split,))
-    told = "  ".join(f"{key} {value:.6f}" for key, value in found.items())
-    print(f"{told}  ({images.num_images(args.split)} images of {trial.dataset.name})")
-    return 0
-
-
-def _export(args: argparse.Namespace) -> int:
-    folder: Path = args.network
-    if not args.to.parent.is_dir() or args.to.is_dir():
-        raise InputError(f"--to {args.to}: must be a file in a folder that exists")
-    is_trial = folder.is_dir() and folder.absolute().parent.name == "trials"
-    if is_trial and not any((folder / name).exists() for name in (TICKET, DENSE)):
-        size = _export_unfinished(args, folder)
-    else:
-        path = _file(folder)
-        if args.form == "ticket":
-            raise InputError(f"{path}: --form ticket: is made while the optimizer is there, or of an unfinished trial")
-        header = tickets.info(path).header
-        size = _write(args, path, tickets.load(path), header.method, header)
-    print(f"written: {args.to} ({size} bytes)")
-    return 0
-
-
-def _export_unfinished(args: argparse.Namespace, folder: Path) -> int:
-    trial = sweep_file.find_trial(folder.absolute().name, folder.absolute().parent.parent / "sweeps")
-    run = restore.from_checkpoint(trial, folder, args.data_dir)
-    about = NetworkMetadata(trial_id=trial.trial_id, trial=identity(trial), data_id=run.data.data_id)
-    if args.form != "ticket":
-        return _write(args, folder, run.model, trial.method.name, networks.with_build_arguments(run.model, about))
-    if not run.optimizer.masked:
-        raise InputError(
-            f"{folder}: --form ticket: {trial.method.name} has no mask: must be one of fp32, bf16, int8, pt"
-        )
-    return tickets.save(args.to, run.model, run.optimizer, about=about).bytes
-
-
-def _write(args: argparse.Namespace, path: Path, model: nn.Module, method: str, about: NetworkMetadata) -> int:
-    if args.form == "pt":
-        content = io.BytesIO()
-        torch.save(model.state_dict(), content)
-        return dense.write(args.to, content.getvalue())
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.load_state_dict(dense.rounded(state, args.form))
-    same = all(networks.same_bits(tensor, state[name]) for name, tensor in model.state_dict().items())
-    if about.metrics and not same:  # what is recorded is of other numbers
-        splits = tuple(split for split in SPLITS if f"{split}/top1" in about.metrics)
-        found = _evaluator(args).accuracies(trial_of(path, about), model, splits)
-        about = about.model_copy(update={"metrics": found})
-    return dense.write(args.to, dense.pack(state, args.form, method=method, about=about))
-
-
-def _evaluator(args: argparse.Namespace) -> Evaluator:
-    try:
-        device = torch.device(args.device)
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, ImportError) as error:  # torch has many words for one that is not there
-        raise InputError(f"--device {args.device}: {str(error).splitlines()[0][:200]}") from None
-    return Evaluator(args.data_dir, device)
-
-
-def _file(path: Path) -> Path:
-    """The one network that is meant."""
-    found = list(_files([path]))
-    if len(found) > 1:
-        raise InputError(f"{path}: holds {len(found)} networks: name one of them, as {found[0]}")
-    return found[0]
-
-
-def _files(given: Sequence[Path]) -> Iterator[Path]:
-    """The files of the networks that are meant."""
-    for path in given:
-        folders = [path] if not (path / "trials").is_dir() else sorted(listed(path / "trials"))
-        found = [folder / name for folder in folders for name in (TICKET, DENSE) if (folder / name).exists()]
-        if path.is_dir() and not found:
-            raise InputError(f"{path}: holds no network: a trial that is done leaves one where keep_network is true")
-        yield from found or [path]
+    return commands.run(args)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 All sweeps that were run there, and under the name ``other`` the trials of none of them; also records that were copied
 from a cluster. Publishing again adds what is new, and replaces the run of a trial that ran anew since; one that was
 interrupted goes on.
-
-Exit status: 0 all is published; 1 a sweep could not be read; 2 bad input, or no answer of the store; 130 Ctrl-C.
 """
 
 import argparse
@@ -28,6 +26,11 @@ from suite.records.ledger import Ledger
 from suite.tracking import store
 
 _OTHER = "other"
+_STATUSES = {
+    0: "all is published",
+    1: "the file of a sweep could not be read; the others are published",
+    2: "bad input, or the MLflow server or database does not answer",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,15 +69,36 @@ def _answer(sweep: Sweep, args: argparse.Namespace, known: set[str], report: lis
     return {"experiment": experiment}
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m suite.tracking", description="Bring records to MLflow.")
-    commands = parser.add_subparsers(required=True)
-    publish = commands.add_parser("publish", description="Bring all final trials of a results folder to a store.")
-    publish.add_argument("results", type=Path, metavar="RESULTS_DIR", help="where the records are")
-    publish.add_argument("--tracking-uri", metavar="URI", help="default: $MLFLOW_TRACKING_URI, else mlflow.db there")
-    publish.add_argument("--sweep", metavar="LABEL", help="of this sweep alone: a file in RESULTS_DIR/sweeps")
+def parser() -> cli.CommandParser:
+    """The arguments."""
+    made = cli.CommandParser(
+        "python -m suite.tracking",
+        "Publish records to MLflow.",
+        usage="publish RESULTS_DIR [options]",
+        example="python -m suite.tracking publish results --tracking-uri http://127.0.0.1:5000",
+        statuses=_STATUSES,
+    )
+    commands = made.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, prog=made.prog, help="each has a --help of its own"
+    )
+    publish = commands.add_parser(
+        "publish",
+        summary="Publish all final trials of a results folder, sweep by sweep; publishing again adds what is new.",
+        help="publish all final trials of a results folder",
+        usage="RESULTS_DIR [options]",
+        example=made.example,
+        statuses=_STATUSES,
+    )
+    publish.add_argument("results", type=Path, metavar="RESULTS_DIR", help="folder of the records")
+    what = publish.add_argument_group("what is published, and where")
+    what.add_argument("--tracking-uri", metavar="URI", help=cli.TRACKING_URI)
+    what.add_argument("--sweep", metavar="LABEL", help="publish this sweep only: a file in RESULTS_DIR/sweeps")
     publish.add_argument("--every", type=float, help=argparse.SUPPRESS)  # seconds, while a sweep runs
-    args = parser.parse_args(argv)
+    return made
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    args = parser().parse_args(argv)
     args.tracking_uri = args.tracking_uri or os.environ.get(store.URI_VARIABLE)
     return args
 

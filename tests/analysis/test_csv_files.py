@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis import tables
+from analysis.reports import tables
 from suite.config import Trial
 
 EVERYTHING = """\

@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 from support.fake_results import data_id_of
 
-from analysis import figures, report, tables, tuned
 from analysis.parts.cells import cells
+from analysis.reports import figures, report, tables, tuned
 from suite.config import InputError, Trial
 
 AXIS = """\

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis import report, tables
 from analysis.parts.differences import MAX_COMPARED
+from analysis.reports import report, tables
 from suite.config import Trial
 
 ONE_METHOD = ("    - {name: edge_popup, lr: 0.1, sparsity: 0.5}\n", "")

@@ -8,8 +8,9 @@ import pytest
 from matplotlib import image
 from matplotlib.figure import Figure
 
-from analysis import figures
+from analysis import figures as figures_command
 from analysis.parts import style
+from analysis.reports import figures
 from analysis.statistics.intervals import t_interval
 from suite.records.ledger import Ledger
 
@@ -214,7 +215,7 @@ def test_a_diverged_trial_is_not_drawn(sweep: Any, fill: Any, drawn: list[Figure
 def test_the_command(sweep: Any, fill: Any, capsys: pytest.CaptureFixture[str]) -> None:
     planned = sweep()
     ledger = fill(planned)
-    assert figures.main([str(planned.path), "--results", str(ledger.root)]) == 0
+    assert figures_command.main([str(planned.path), "--results", str(ledger.root)]) == 0
     folder = ledger.root / "reports" / "two_methods"
     assert capsys.readouterr().out == f"written: {' '.join(str(folder / name) for name in NAMES)}\n"
 
@@ -222,7 +223,7 @@ def test_the_command(sweep: Any, fill: Any, capsys: pytest.CaptureFixture[str]) 
 def test_a_part_of_a_sweep_has_a_figure_of_its_own(sweep: Any, fill: Any) -> None:
     planned = sweep()
     ledger = fill(planned)
-    assert figures.main([str(planned.path), "--results", str(ledger.root), "--only", "seed=[1, 2]"]) == 0
+    assert figures_command.main([str(planned.path), "--results", str(ledger.root), "--only", "seed=[1, 2]"]) == 0
     (folder,) = (ledger.root / "reports").iterdir()
     assert folder.name == "two_methods-only-seed=1,2-30e82f"
 

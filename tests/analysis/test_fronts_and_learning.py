@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from analysis import figures
+from analysis.reports import figures
 from suite.config import Trial
 from suite.config.sweep_file import Sweep
 from suite.records.ledger import Ledger

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis import gate
-from analysis.gate import METRICS, ReferenceTrial
+from analysis import gate as gate_command
+from analysis.reports import gate
+from analysis.reports.gate import METRICS, ReferenceTrial
 from suite.config import InputError, Trial
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.records.ledger import Ledger
 
-SWEEP = "sweeps/width_vs_acc.yaml"
+DESIGN = "sweeps/width_vs_acc.yaml"
 KEPT, FRESH = list(range(1001, 1016)), [1, 2, 3, 4, 5]  # 15,504 ways to choose the fresh ones
 
 
@@ -33,7 +34,10 @@ def kept(sweep: Callable[..., Sweep], fill: Callable[..., Ledger], tmp_path: Pat
     path, reference = tmp_path / "sweep.yaml", tmp_path / "reference.json"
     seeds = f"seed={[1, *KEPT]}"
     fill(load_sweep(path, overrides=[seeds]), metrics)
-    assert gate.main([str(path), "--set", seeds, "--results", str(tmp_path / "results"), *at(reference), "--keep"]) == 0
+    assert (
+        gate_command.main([str(path), "--set", seeds, "--results", str(tmp_path / "results"), *at(reference), "--keep"])
+        == 0
+    )
     return path, reference
 
 
@@ -174,15 +178,15 @@ def test_the_command_ends_with_its_verdict(
     sweep = load_sweep(kept[0])
     fill(sweep, metrics)
     arguments = [str(kept[0]), "--results", str(tmp_path / "results"), *at(kept[1])]
-    assert gate.main(arguments) == 0
+    assert gate_command.main(arguments) == 0
     assert "false alarms: at most 0.001, over all 10 comparisons" in capsys.readouterr().out
     fill(sweep, lambda trial: metrics(trial, 0.05))
-    assert gate.main([*arguments, "--other-machine"]) == 1
+    assert gate_command.main([*arguments, "--other-machine"]) == 1
 
 
 def test_the_kept_reference_is_of_the_default_sweep(repository: Path) -> None:
     """Settings that were changed make it useless: docs/explanation/gate.md says how it is made again."""
-    reference, sweep = gate.read(gate.REFERENCE), load_sweep(repository / SWEEP)
+    reference, sweep = gate.read(gate_command.REFERENCE), load_sweep(repository / DESIGN)
     planned = {trial.seed for trial in sweep.trials.values()}
     seeds = {kept.seed for kept in reference.trials.values()}
     assert len(seeds - planned) >= 12

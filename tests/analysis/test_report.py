@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 from support.fake_results import write_result
 from support.stores import write_empty_store
 
-from analysis import export, report
+from analysis import export
+from analysis import report as report_command
+from analysis.reports import report
 from suite import records
 from suite.cli import run
 from suite.config.sweep_file import load_sweep
@@ -119,7 +121,7 @@ def test_the_target_where_a_sweep_has_it(sweep: Any, tmp_path: Path, drawn: list
     text = report.page([(planned, ledger), (other, ledger)], "edge_popup:0.25")
     assert text.count("Needed for the accuracy of edge_popup at width 0.25") == 1
     flags = [str(planned.path), str(other.path), "--results", str(ledger.root), "--no-mlflow", "--target", "iterand:1"]
-    assert run(lambda: report.main(flags)) == 2
+    assert run(lambda: report_command.main(flags)) == 2
 
 
 @pytest.mark.slow
@@ -129,10 +131,10 @@ def test_from_kept_records_alone(sweep: Any, tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "kept.gz").write_bytes(export.pack(ledger, planned.trials))
     pages = []
     for flags in (["--results", str(ledger.root), "--no-mlflow"], ["--records", str(tmp_path / "kept.gz")]):
-        assert report.main([str(planned.path), *flags, "--out", str(tmp_path / "page.html")]) == 0
+        assert report_command.main([str(planned.path), *flags, "--out", str(tmp_path / "page.html")]) == 0
         pages.append((tmp_path / "page.html").read_text())
     assert pages[0] == pages[1]
-    assert run(lambda: report.main([str(planned.path), "--records", str(tmp_path / "kept.gz")])) == 2
+    assert run(lambda: report_command.main([str(planned.path), "--records", str(tmp_path / "kept.gz")])) == 2
     assert "--records: needs --out" in capsys.readouterr().err
 
 
@@ -145,7 +147,7 @@ def test_logged_to_mlflow(sweep: Any, tmp_path: Path, drawn: list[Figure], capsy
     planned, ledger = sweep(), Ledger(tmp_path / "results")
     write(ledger, planned)
     write_empty_store(ledger.root / DATABASE)
-    assert run(lambda: report.main([str(planned.path), "--results", str(ledger.root)])) == 0
+    assert run(lambda: report_command.main([str(planned.path), "--results", str(ledger.root)])) == 0
     client = mlflow.MlflowClient(store_uri(ledger.root))
     experiment = client.get_experiment_by_name("two_methods")
     (found,) = client.search_runs([experiment.experiment_id], "tags.report = 'two_methods'")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis import export, tables
+from analysis import export
 from analysis.parts import markdown
+from analysis.reports import tables
 from suite.cli import run
 from suite.config.sweep_file import load_sweep
 from suite.records.ledger import Ledger

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from support.fake_results import create_trial_folder
 
-from analysis import tables
+from analysis import tables as tables_command
 from analysis.parts.cells import metric_of
+from analysis.reports import tables
 from suite.config.sweep_file import Sweep
 from suite.records import StoppedEarly, write_failure, write_stopped
 from suite.records.ledger import Ledger
@@ -306,7 +307,7 @@ def test_a_diverged_trial_enters_no_mean(sweep: Any, fill: Any, on: list[Any]) -
 def test_the_command_prints_and_writes(sweep: Any, fill: Any, capsys: pytest.CaptureFixture[str]) -> None:
     planned = sweep()
     ledger = fill(planned)
-    assert tables.main([str(planned.path), "--results", str(ledger.root), "--only", "method=weights"]) == 0
+    assert tables_command.main([str(planned.path), "--results", str(ledger.root), "--only", "method=weights"]) == 0
     printed = capsys.readouterr().out
     assert "edge_popup" not in printed
     folder = ledger.root / "reports" / "two_methods-only-method=weights"

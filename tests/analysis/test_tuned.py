@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from support.fake_results import create_trial_folder
 
-from analysis import tuned
+from analysis import tuned as tuned_command
+from analysis.reports import tuned
 from suite.config import InputError, SchedulerSettings, Trial
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.records import StoppedEarly, write_failure, write_stopped
@@ -52,7 +53,7 @@ def peak(trial: Trial) -> dict[str, Any]:
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     def run(*options: str) -> str:
         arguments = [str(tmp_path / "sweep.yaml"), "--results", str(tmp_path / "results"), *options]
-        assert tuned.main(arguments) == 0
+        assert tuned_command.main(arguments) == 0
         return capsys.readouterr().out
 
     return run

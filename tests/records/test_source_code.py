@@ -158,7 +158,7 @@ def test_modules_that_a_sweep_loads_come_from_the_archive(tmp_path: Path, decoy:
     archive = source_code.freeze(tmp_path)
     code = (
         "import sys, suite.train, suite.sweep.tune, suite.launch.job_entry, suite.launch.inline;"
-        "import analysis.tables, analysis.figures;"
+        "import analysis.reports.tables, analysis.reports.figures;"
         "print([m.__file__ for n, m in sys.modules.items() if n.split('.')[0] in ('suite', 'analysis')"
         f" and not m.__file__.startswith({str(archive)!r})])"
     )

@@ -20,7 +20,7 @@ LOADED = (
     "suite.cli",
     "suite.data.known_ids",
     "suite.launch.local",
-    "suite.tickets",
+    "suite.tickets.store",
     "torch._dynamo",  # which compiled trials import
     *(f"suite.methods.{name}" for name in methods.names()),
 )

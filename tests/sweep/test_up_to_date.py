@@ -11,7 +11,7 @@ import pytest
 from support.fake_results import write_result
 from support.sweep_processes import ROOT, write_sweep
 
-from analysis import figures, tables
+from analysis.reports import figures, tables
 from suite import cli, records, tracking
 from suite.config import InputError
 from suite.config.sweep_file import Sweep, load_sweep

@@ -228,7 +228,7 @@ def test_a_signal_saves_and_the_status_says_so(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
 ) -> None:
     file = write(trial_processes.trial_of("weights", checkpoint={}))
-    monkeypatch.setattr(command, "_print_line", lambda line: os.kill(os.getpid(), number))
+    monkeypatch.setattr("suite.train.command._print_line", lambda line: os.kill(os.getpid(), number))
     assert run(file) == status
     (saved,) = Path("results").rglob("checkpoint-*.pt")
     assert saved.name == "checkpoint-0000000020.pt"  # the end of the first epoch

@@ -53,7 +53,7 @@ class _Part:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Pack a tree, showing how far it is."""
-    args = _parse(argv)
+    args = parser().parse_args(argv)
     index = pack(args.src.absolute(), args.dst.absolute(), args)
     print(f"{args.dst}: {len(index.shards())} shards, {sum(s.num_images for s in index.shards()):,} images, verified")
     return 0
@@ -100,30 +100,39 @@ def pack(src: Path, dst: Path, choices: argparse.Namespace) -> Index:
     return index
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "python -m suite.data.imagenet.pack", description="Write a tree of images as tar shards."
+def parser() -> cli.CommandParser:
+    """The arguments."""
+    made = cli.CommandParser(
+        "python -m suite.data.imagenet.pack",
+        "Write a scanned tree of images as tar shards, and check every image in them.",
+        usage="SRC DST [options]",
+        example="python -m suite.data.imagenet.pack /data/imagenet /data/imagenet-shards --shard-mb 256",
     )
-    parser.add_argument("src", type=Path, help="a tree that suite.data.imagenet.scan has scanned")
-    parser.add_argument("dst", type=Path, help="the folder for the shards")
-    parser.add_argument("--shard-mb", type=_positive, default=256, metavar="N", help="10^6 bytes; default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the order; default: %(default)s")
-    parser.add_argument(
+    made.add_argument("src", type=Path, metavar="SRC", help="a tree that suite.data.imagenet.scan has scanned")
+    made.add_argument("dst", type=Path, metavar="DST", help="folder for the shards")
+    packing = made.add_argument_group("shards")
+    packing.add_argument("--manifest", type=Path, metavar="FILE", help="default: SRC/manifest.csv")
+    packing.add_argument(
+        "--shard-mb", type=_positive, default=256, metavar="N", help="size in 10^6 bytes; default: %(default)s"
+    )
+    packing.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the order of training images; default: %(default)s"
+    )
+    packing.add_argument(
         "--val-share",
         type=float,
         default=_DEFAULTS["val_share"].default,
         metavar="X",
-        help="of train, held out; as dataset.val_share; default: %(default)s",
+        help="share of train held out for validation, as dataset.val_share; default: %(default)s",
     )
-    parser.add_argument(
+    packing.add_argument(
         "--max-excluded-share",
         type=float,
         default=_DEFAULTS["max_excluded_share"].default,
         metavar="X",
-        help="of images that may be unusable; default: %(default)s",
+        help="share of images that may be unusable; default: %(default)s",
     )
-    parser.add_argument("--manifest", type=Path, metavar="FILE", help="default: SRC/manifest.csv")
-    return parser.parse_args(argv)
+    return made
 
 
 def _positive(text: str) -> int:

@@ -4,7 +4,6 @@ The tree is ``ROOT/train/CLASS/*`` and ``ROOT/val/CLASS/*``. Killed, it goes on 
 and changed files only.
 """
 
-import argparse
 import csv
 import errno
 import fcntl
@@ -36,7 +35,7 @@ _MOST_NAMED = 20
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Scan a tree, showing how far it is, and say what is wrong with which file."""
-    args = _parse(argv)
+    args = parser().parse_args(argv)
     root: Path = args.root.absolute()
     path = manifest.path_of(root, args.manifest)
     rows = scan(root, path, workers=args.workers or num_cpus(), again=args.again)
@@ -99,17 +98,22 @@ def _shown(path: str) -> str:
     return path if path.isprintable() else repr(path)
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "python -m suite.data.imagenet.scan", description="Decode every image of a tree once."
+def parser() -> cli.CommandParser:
+    """The arguments."""
+    made = cli.CommandParser(
+        "python -m suite.data.imagenet.scan",
+        "Decode every image of a tree once and write the manifest: which images there are, and which are unusable.",
+        usage="ROOT [options]",
+        example="python -m suite.data.imagenet.scan /data/imagenet --workers 16",
     )
-    parser.add_argument("root", type=Path, help="has train/CLASS/* and val/CLASS/*")
-    parser.add_argument("--manifest", type=Path, metavar="FILE", help="default: ROOT/manifest.csv")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes; default: one per CPU")
-    parser.add_argument(
-        "--again", action="store_true", help="examine unchanged files again, forgetting what was edited"
+    made.add_argument("root", type=Path, metavar="ROOT", help="folder with train/CLASS/* and val/CLASS/*")
+    work = made.add_argument_group("work")
+    work.add_argument("--manifest", type=Path, metavar="FILE", help="default: ROOT/manifest.csv")
+    work.add_argument("--workers", type=int, metavar="N", help="processes; default: one for each CPU")
+    work.add_argument(
+        "--again", action="store_true", help="examine unchanged files too; edits of the manifest are lost"
     )
-    return parser.parse_args(argv)
+    return made
 
 
 def _listed(root: Path) -> Iterator[tuple[str, int]]:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from analysis import tables
 from analysis.parts.cells import cells
 from analysis.parts.style import curves
+from analysis.reports import tables
 from suite.config import InputError
 from suite.config.sweep_file import Sweep
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from analysis import tables
 from analysis.parts import convergence
 from analysis.parts.cells import cells
+from analysis.reports import tables
 from suite.config import Trial
 
 EPOCHS = ("epochs: 1, ", "")

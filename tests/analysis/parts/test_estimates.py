@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from support.fake_results import correctness_fields
 
-from analysis import tables
 from analysis.parts import estimates
 from analysis.parts.cells import cells
+from analysis.reports import tables
 from analysis.statistics.intervals import image_interval, paired_image_interval, t_interval
 from suite.config import Trial
 

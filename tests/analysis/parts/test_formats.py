@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis import gate, tables
 from analysis.parts import format_interval, format_percent, format_points
+from analysis.reports import gate, tables
 from analysis.statistics.permutation import PermutationTest
 from suite.config import Trial
 

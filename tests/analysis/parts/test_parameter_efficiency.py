@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis import tables
+from analysis import tables as tables_command
+from analysis.reports import tables
 from suite import cli
 from suite.config import InputError, Trial
 
@@ -165,9 +166,9 @@ def test_an_unknown_target_names_the_choices(sweep: Any, fill: Any, target: str)
 def test_the_command_takes_a_target(sweep: Any, fill: Any, capsys: pytest.CaptureFixture[str]) -> None:
     ledger = fill(planned := sweep(text=THREE), curves())
     command = [str(planned.path), "--results", str(ledger.root), "--target"]
-    assert tables.main([*command, "0.88"]) == 0
+    assert tables_command.main([*command, "0.88"]) == 0
     assert "### Needed for the accuracy of 88 %" in capsys.readouterr().out
-    assert cli.run(lambda: tables.main([*command, "nobody:1"])) == 2
+    assert cli.run(lambda: tables_command.main([*command, "nobody:1"])) == 2
     assert capsys.readouterr().err.startswith("--target: nobody:1: ")
 
 

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from analysis import tables
 from analysis.parts import published
 from analysis.parts.published import FILE, ORIGIN, SOURCE_RELIABILITY
+from analysis.reports import tables
 from analysis.statistics.intervals import t_interval
 from suite.config import InputError
 from suite.config.sweep_file import Sweep

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis import figures, tables
+from analysis.reports import figures, tables
 from suite.config import Trial
 
 VARIED = ("sparsity: 0.5", "sparsity: [0.3, 0.6]")

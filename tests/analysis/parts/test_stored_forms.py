@@ -8,9 +8,9 @@ import pytest
 from matplotlib.figure import Figure
 from support.fake_results import fake_result
 
-from analysis import figures, tables
 from analysis.parts.cells import Cell
 from analysis.parts.stored_forms import Size, smallest_form
+from analysis.reports import figures, tables
 from suite.config import Trial
 from suite.records import Summary
 

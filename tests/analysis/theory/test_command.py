@@ -104,7 +104,7 @@ def test_the_command_writes_the_same_twice(tmp_path: Path, capsys: pytest.Captur
 
 def rows_not_on_the_page(repository: Path, made: dict[str, pd.DataFrame]) -> list[str]:
     page = (repository / "docs" / "explanation" / "theorem.md").read_text().splitlines()
-    rows = [line for line in command.markdown(theory_tables.Plan(), made).splitlines() if line.startswith("|")]
+    rows = [line for line in theory_tables.markdown(theory_tables.Plan(), made).splitlines() if line.startswith("|")]
     assert len(rows) > 10
     return [row for row in rows if row not in page]
 
@@ -118,7 +118,7 @@ def test_the_page_has_the_tables_of_the_formulas(repository: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_the_page_has_all_tables(repository: Path) -> None:
-    assert rows_not_on_the_page(repository, command.tables(theory_tables.Plan())) == []
+    assert rows_not_on_the_page(repository, theory_tables.all_tables(theory_tables.Plan())) == []
 
 
 def test_mistakes_are_named_at_once() -> None:
