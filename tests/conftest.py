@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from support.disks import mount_small_disk
+from support.gpu import REHEARSAL
 
 from suite.config import InputError
 from suite.config.sweep_file import Sweep, load_sweep
@@ -39,7 +40,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "compiler": (lambda: shutil.which("g++") is not None, "no C++ compiler (Debian package g++)"),
     "dali": (lambda: bool(find_spec("nvidia") and find_spec("nvidia.dali")), "no DALI (pip install '.[dali]')"),
     "fashion_mnist": (FASHION_MNIST.exists, "no Fashion-MNIST (Debian package dataset-fashion-mnist)"),
-    "gpu": (torch.cuda.is_available, "torch sees no CUDA GPU"),
+    "gpu": (lambda: REHEARSAL or torch.cuda.is_available(), "torch sees no CUDA GPU"),
     "slurm": (_can_have_slurm, "not root, or no SLURM and munge (Debian packages slurm-wlm, munge), or no namespaces"),
 }
 

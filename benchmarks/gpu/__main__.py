@@ -9,11 +9,11 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.gpu import wheels
-from benchmarks.gpu.parts import Choice, choose
+from benchmarks.gpu.parts import Choice, Part, choose
 from benchmarks.gpu.runner import ROOT, Runner, oversized
 
 
@@ -26,12 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         parser.error(f"--out: {out}: must be a folder that is empty or is made")
     out.mkdir(parents=True, exist_ok=True)
-    options = ["--device", args.device]
-    options += ["--digits", str(args.digits.absolute())] if args.digits.exists() else []
-    options += ["--select", args.select] if args.select else []
     with tempfile.TemporaryDirectory() as unpacked:
         print("\n".join(wheels.unpack(args.wheels, Path(unpacked))), flush=True)
-        runner = Runner(args.parts, out.absolute(), options, _environment(unpacked))
+        runner = Runner(args.parts, out.absolute(), _commands(args, out.absolute()), _environment(unpacked))
         status = runner.run((args.seconds or args.parts.seconds) - (time.monotonic() - start))
     problems = oversized(out)
     print("\n".join([*problems, f"results: {out}"]), flush=True)
@@ -59,6 +56,17 @@ def _choice(text: str) -> Choice:
         return choose(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _commands(args: argparse.Namespace, out: Path) -> Callable[[Part, float], list[str]]:
+    options = ["--device", args.device, "--out", str(out), *(["--smoke"] if args.parts.smoke else [])]
+    options += ["--digits", str(args.digits.absolute())] if args.digits.exists() else []
+    options += ["--select", args.select] if args.select else []
+
+    def command(part: Part, seconds: float) -> list[str]:
+        return [sys.executable, "-m", "benchmarks.gpu.part", part.name, "--seconds", f"{seconds:.1f}", *options]
+
+    return command
 
 
 def _environment(unpacked: str) -> dict[str, str]:

@@ -55,7 +55,7 @@ def run_limited(
     assert process.stdout is not None
     reader = threading.Thread(target=_forward, args=(process.stdout, on_output), daemon=True)
     reader.start()
-    ending = _wait(process, time.monotonic() + seconds, seconds, should_stop)
+    ending = _wait(process, seconds, should_stop)
     end_descendants()
     with suppress(subprocess.TimeoutExpired):  # a process that hangs in a driver may outlive SIGKILL
         process.wait(_GRACE_SECONDS)
@@ -68,13 +68,15 @@ def _forward(pipe: object, on_output: Callable[[bytes], object]) -> None:
         on_output(line)
 
 
-def _wait(process: subprocess.Popen[bytes], end: float, seconds: float, should_stop: Callable[[], bool]) -> str:
-    """Wait for a process, at most until ``end``; returns why it was asked to end, "" where it ended by itself."""
+def _wait(process: subprocess.Popen[bytes], seconds: float, should_stop: Callable[[], bool]) -> str:
+    """Wait for a process; returns why it was asked to end, "" where it ended by itself."""
+    grace = min(_GRACE_SECONDS, seconds / 5)  # of its seconds, so that those of the next one stay
+    end = time.monotonic() + seconds - grace
     while process.poll() is None:
         if (stops := should_stop()) or time.monotonic() > end:
             os.killpg(process.pid, signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
-                process.wait(_GRACE_SECONDS)
+                process.wait(grace)
             return "stopped" if stops else f"killed after {seconds:.0f} s, its limit"
         time.sleep(_POLL_SECONDS)
     return ""

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -19,8 +19,11 @@ _TOLD = 0.9  # of its limit is what a part is told it has: it should end by itse
 class Runner:
     """One run of the sheet into the folder ``out``, which is empty."""
 
-    def __init__(self, choice: Choice, out: Path, arguments: list[str], environment: Mapping[str, str]) -> None:
-        self._choice, self._out, self._arguments, self._environment = choice, out, arguments, environment
+    def __init__(
+        self, choice: Choice, out: Path, command: Callable[[Part, float], list[str]], environment: Mapping[str, str]
+    ) -> None:
+        """``command`` gives that of a part, told how many seconds it has."""
+        self._choice, self._out, self._command, self._environment = choice, out, command, environment
         self._log = CappedFile(out / LOG)
         self._endings: dict[Part, tuple[str, float]] = {}
         self._signal = 0
@@ -46,7 +49,7 @@ class Runner:
         begin = time.monotonic()
         self._take_line(f"--- part {part.number}, {part.name}: at most {limit:.0f} s\n".encode())
         ending = processes.run_limited(
-            self._command(part, limit),
+            self._command(part, _TOLD * limit),
             limit,
             environment=self._environment,
             folder=ROOT,
@@ -55,11 +58,6 @@ class Runner:
         )
         self._endings[part] = (ending, time.monotonic() - begin)
         self._take_line(f"--- part {part.number}, {part.name}: {ending}\n".encode())
-
-    def _command(self, part: Part, limit: float) -> list[str]:
-        options = ["--seconds", f"{_TOLD * limit:.1f}", "--out", str(self._out), *self._arguments]
-        smoke = ["--smoke"] if self._choice.smoke else []
-        return [sys.executable, "-m", "benchmarks.gpu.part", part.name, *options, *smoke]
 
     def _take_line(self, line: bytes) -> None:
         self._log.write(line)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import TypeAdapter
+from support.gpu import DEVICE
 from torch import Tensor
 
 from suite import data
@@ -197,10 +198,10 @@ def test_digits() -> None:
 @pytest.mark.gpu
 def test_the_gpu_sees_the_batches_of_the_cpu() -> None:
     for augment in ("none", "crop", "protocol"):
-        here, there = (ArrayData.build(toy_source(), augment=augment, device=device) for device in ("cpu", "cuda"))
+        here, there = (ArrayData.build(toy_source(), augment=augment, device=device) for device in ("cpu", DEVICE))
         pairs = zip(here.train_batches(1, 0, 16), there.train_batches(1, 0, 16), strict=True)
         for (images, labels), (gpu_images, gpu_labels) in pairs:
-            assert gpu_images.is_cuda
+            assert gpu_images.device.type == DEVICE.type
             assert torch.equal(labels, gpu_labels.cpu())
             torch.testing.assert_close(images, gpu_images.cpu(), rtol=0, atol=1e-4)
 

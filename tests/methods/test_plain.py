@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.gpu import DEVICE
 from torch import Tensor
 
 from suite.methods.random import Stream, random_words
@@ -237,4 +238,4 @@ def test_a_gpu_selects_the_same(rank_by: str) -> None:
     for scores in (awkward_scores(5_000, seed=2), random_scores(200_000)):
         for sparsity in SPARSITIES:
             expected = keep_mask(scores, sparsity, rank_by)
-            assert torch.equal(keep_mask(scores.cuda(), sparsity, rank_by).cpu(), expected)
+            assert torch.equal(keep_mask(scores.to(DEVICE), sparsity, rank_by).cpu(), expected)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from scipy import stats
+from support.gpu import DEVICE
 from torch import Tensor
 
 from suite.methods.random import (
@@ -266,7 +267,7 @@ def test_scores_in_bfloat16(init: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize(("name", "fill"), fills())
 def test_a_gpu_draws_the_same_bits(name: str, fill: Callable[[Tensor], Tensor]) -> None:
-    assert torch.equal(fill(torch.empty(70_001, device="cuda")).cpu(), fill(torch.empty(70_001)))
+    assert torch.equal(fill(torch.empty(70_001, device=DEVICE)).cpu(), fill(torch.empty(70_001)))
 
 
 if __name__ == "__main__":
