@@ -27,9 +27,8 @@ def size_table(found: list[Cell], metric: str) -> pd.DataFrame:
     """A row a cell whose trials kept their networks: bytes in float32, and in the smallest form of that accuracy.
 
     ``payload`` is the bytes that encode masks and random weights, or weights; the rest is header, norms and biases.
-    ``ratio`` is to the network trained by weight optimization at the same width, in its own smallest form; both without
-    header.
-    ``loss`` is what the form costs, in [-1, 1].
+    ``ratio`` is that of the network trained by weight optimization at the same width, in its own smallest form, both
+    without header. ``loss`` is what the form costs, in [-1, 1].
     """
     sizes = [(cell, size) for cell in in_order(found) if (size := smallest_form(cell, metric))]
     dense: dict[tuple[str, str, str, float], float] = {}  # of several series the smallest
