@@ -7,6 +7,7 @@ $SUITE_REQUIRE (with commas between) must be there: their tests then fail instea
 import contextlib
 import functools
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -118,11 +119,15 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep
 
 @pytest.fixture
 def problems(load: Callable[..., Sweep]) -> Callable[..., list[str]]:
-    """The mistakes of a sweep file, one a line."""
+    """The mistakes of a sweep file, one a line, without the lines of the file (see config/test_lines.py)."""
 
     def problems(content: str | bytes, **options: Any) -> list[str]:
         with pytest.raises(InputError) as caught:
             load(content, **options)
-        return list(caught.value.problems)
+        return [re.sub(r"^(s\.yaml):\d+: | \(line \d+\)(?= and )", _file_alone, each) for each in caught.value.problems]
 
     return problems
+
+
+def _file_alone(found: re.Match[str]) -> str:
+    return f"{found[1]}: " if found[1] else ""

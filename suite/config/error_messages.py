@@ -1,6 +1,7 @@
 """Mistakes in words: one line each, as `key path: value: rule`, with the nearest valid name."""
 
 import json
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -8,9 +9,10 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from suite.config.combination import FlatSettings, InvalidValue, Key, place_of
-from suite.config.trial import DATASETS, METHODS, MODELS
+from suite.config.trial import DATASETS, METHODS, MODELS, Trial
 
 _BLOCKS = {"dataset": DATASETS, "model": MODELS, "method": METHODS}
+_MOST_NAMES = 10
 _WORDS = {
     "Input should be a valid dictionary or object to extract fields from": "must be a block, as {name: ...}",
     "Input should be a valid dictionary or instance of": "must be a block of settings:",
@@ -39,11 +41,15 @@ def explain(error: ErrorDetails, top: type[BaseModel], raw: dict[str, Any], flat
         given = value.get("name") if isinstance(value, dict) else value
         if isinstance(given, InvalidValue):
             return None
+        if kind == "union_tag_not_found":
+            return f"{place_of(key, flat)}: name: is missing; valid: {', '.join(_BLOCKS[key[0]])}"
         key = (*key, "name") if (*key, "name") in flat else key
         return f"{place_of(key, flat)}: {short(given)}: not a {key[0]}; {choices(given, list(_BLOCKS[key[0]]))}"
     if kind == "extra_forbidden":
         owner, fields = _owner(key, top, raw)
-        return f"{place_of(key, flat)}: {short(value)}: not a setting{owner}; {choices(key[-1], fields)}"
+        moved = _elsewhere(key, top, raw)
+        hint = f"did you mean {moved}? valid: {', '.join(fields)}" if moved else choices(key[-1], fields)
+        return f"{place_of(key, flat)}: {short(value)}: not a setting{owner}; {hint}"
     if kind == "missing":
         return f"{place_of(key[:-1], flat)}: {key[-1]}: is missing and has no default"
     rule = error["msg"]
@@ -56,15 +62,39 @@ def explain(error: ErrorDetails, top: type[BaseModel], raw: dict[str, Any], flat
 
 
 def choices(given: object, names: list[str]) -> str:
-    """The valid names, the nearest one first."""
-    near = get_close_matches(str(given), names, n=1)
-    return (f"did you mean {near[0]}? " if near else "") + f"valid: {', '.join(names)}"
+    """The valid names, the nearest one first: ``method.lr`` for ``lr``."""
+    near = [name for name in names if name.rpartition(".")[2] == given] or get_close_matches(str(given), names, n=1)
+    return (f"did you mean {' or '.join(near)}? " if near else "") + f"valid: {', '.join(names)}"
+
+
+def nearest(given: object, names: Iterable[str]) -> str:
+    """The names that are most like a given one, at most ten."""
+    there = sorted(set(names))
+    near = get_close_matches(str(given), there, n=_MOST_NAMES, cutoff=0.5)
+    shown = [*near, *(name for name in there if name not in near)][:_MOST_NAMES]
+    return ", ".join(shown) + (f" and {len(there) - len(shown)} more" if len(there) > len(shown) else "")
 
 
 def short(value: object) -> str:
     """A value as it stands in the file, cut to 60 characters."""
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _elsewhere(key: Key, top: type[BaseModel], raw: dict[str, Any]) -> str:
+    """Where a setting belongs that is in the wrong block: ``lr`` of the trial is ``method.lr``."""
+    if top is not Trial:
+        in_base = "base" in top.model_fields and key[0] in Trial.model_fields
+        return f"base.{key[0]}" if in_base and len(key) == 1 else ""
+    blocks = {name: classes.get(_name_in(raw, name)) for name, classes in _BLOCKS.items() if name != key[0]}
+    owners = [name for name, cls in blocks.items() if cls and key[-1] in cls.model_fields]
+    there = [f"{name}.{key[-1]}" for name in owners]
+    return " or ".join([key[-1], *there] if len(key) > 1 and key[-1] in Trial.model_fields else there)
+
+
+def _name_in(raw: dict[str, Any], block: str) -> str:
+    given = raw.get(block)
+    return str(given.get("name")) if isinstance(given, dict) else ""
 
 
 def _owner(key: Key, top: type[BaseModel], raw: dict[str, Any]) -> tuple[str, list[str]]:

@@ -1,6 +1,5 @@
 """Sweep files: from YAML to trials. Every mistake is found at once, as `file: key path: value: rule`."""
 
-import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -8,30 +7,39 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
-from suite.config.combination import FlatSettings, InvalidValue, Key, Leaf, nest, overlay
-from suite.config.error_messages import InputError, choices, explain, short
+from suite.config import kept_plan, shipped, yaml_text
+from suite.config.combination import FlatSettings, InvalidValue, Leaf, nest, overlay
+from suite.config.error_messages import InputError, explain, nearest, short
 from suite.config.grid import expand, lists_in, num_combinations
+from suite.config.options import Option, label_of
 from suite.config.ranges import Range
 from suite.config.search import RangeReader, Search, SearchSettings, draw, has_ranges, num_drawn
 from suite.config.trial import Scheduler, SchedulerSettings, Settings, Trial
-from suite.config.yaml_text import parse
+from suite.config.yaml_text import Document
 
 MAX_TRIALS = 100_000
-_ABSENT = object()
 _TOP_BLOCKS = ("search", "scheduler")
 _SEARCH: TypeAdapter[SearchSettings | None] = TypeAdapter(Search)
 _WRONG = SearchSettings(name="random", num_trials=1)
-_ID = "trial_id"
 _TEST = ("evaluate_test",)
-_SHIPPED = Path(__file__).parents[1] / "sweeps"  # where the wheel puts the sweeps
+_MOST_BYTES = 20_000_000
+_MOST_TOLD = 100  # mistakes
+_MOST_EXPLAINED = 1000  # the same one stands in many trials
+_MANY = 10**100
+
+
+def _file_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise ValueError("must be at most 64 of A-Z, a-z, 0-9, _, . and -, the first one a letter or digit")
+    return name
 
 
 class SweepFile(Settings):
     """The top level of a sweep file."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    name: Annotated[str, AfterValidator(_file_name)]
     description: str = ""
     settings: Literal["paper", "tuned"] | None = None  # where learning rates come from: told over its tables
     search: Search = None
@@ -65,50 +73,7 @@ class Sweep:
     searched: tuple[str, ...] = ()
     ranges_by_trial: dict[str, dict[str, Range]] = field(default_factory=dict)
     settings: Literal["paper", "tuned"] | None = None
-
-
-@dataclass(frozen=True)
-class Option:
-    """A ``--only`` or ``--set`` of the command line: a dotted key and the values after ``=``."""
-
-    flag: str
-    key: Key
-    values: list[Any]
-
-    @classmethod
-    def read(cls, flag: str, text: str) -> "Option":
-        """Read ``KEY=VALUE``; the value is YAML, a list means any of (``--only``) or each of (``--set``)."""
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise InputError(f"{flag}: {text}: must be KEY=VALUE, as in {flag} model.width_mult=0.25")
-        # an id may look like a number
-        parsed = re.findall(r"\w+", value) if key == _ID else parse(value, f"{flag} {key}")
-        if parsed == []:
-            raise InputError(f"{flag} {key}: []: must have at least one value")
-        return cls(f"{flag} {key}", tuple(key.split(".")), parsed if isinstance(parsed, list) else [parsed])
-
-    def admits(self, flat: FlatSettings) -> bool:
-        """False where the file itself gives another value: such a trial need not even be valid."""
-        leaf = flat.get((*self.key, "name")) or flat.get(self.key)
-        return leaf is None or leaf.value in self.values
-
-    def _value(self, trial_id: str, trial: Trial) -> Any:
-        return trial_id if self.key == (_ID,) else _lookup(trial.model_dump(), self.key)
-
-    def filter_trials(self, trials: dict[str, Trial], flats: list[FlatSettings]) -> dict[str, Trial]:
-        """The trials that pass this filter; where none does, an InputError says which values there are."""
-        kept = {i: trial for i, trial in trials.items() if self._value(i, trial) in self.values}
-        if kept:
-            return kept
-        if self.key == (_ID,):
-            raise InputError(f"{self.flag}: {short(self.values)}: matches no trial; --dry-run lists the ids")
-        known = [*(nest(flat) for flat in flats), *(trial.model_dump() for trial in trials.values())]
-        seen = dict.fromkeys(
-            short(value) for value in (_lookup(raw, self.key) for raw in known) if value is not _ABSENT
-        )
-        keys = sorted({".".join(key) for flat in flats for key in flat} | set(Trial.model_fields))
-        there = f"values there: {', '.join(seen)}" if seen else choices(".".join(self.key), keys)
-        raise InputError(f"{self.flag}: {short(self.values)}: matches no trial; {there}")
+    text: str = ""  # of the file, which may have been a pipe
 
 
 def load_sweep(path: str | Path, only: Sequence[str] = (), overrides: Sequence[str] = ()) -> Sweep:
@@ -122,10 +87,12 @@ def load_sweep(path: str | Path, only: Sequence[str] = (), overrides: Sequence[s
     Raises:
         InputError: with one line for each mistake.
     """
-    path, text = _read(Path(path))
+    path = shipped.resolve(Path(path), shipped.SWEEPS)
+    text = _text(path)
     filters = [Option.read("--only", item) for item in only]
     settings = [Option.read("--set", item) for item in overrides]
-    raw = parse(text, str(path))
+    document = _document(text, path)
+    raw = document.value
     if not isinstance(raw, dict):
         raise InputError(f"{path}: {short(raw)}: a sweep file must be a mapping with name, base and grid")
     problems = _check_top(raw)
@@ -133,13 +100,13 @@ def load_sweep(path: str | Path, only: Sequence[str] = (), overrides: Sequence[s
     admitted = [flat for flat in flats if all(f.admits(flat) for f in filters)]
     trials, first = _validate(admitted, problems, unique=not settings)
     if problems:
-        raise InputError(*(f"{path}: {problem}" for problem in dict.fromkeys(problems)))
+        raise InputError(*_located(problems, document, path))
     for option in filters:
         trials = option.filter_trials(trials, flats)
     top = SweepFile.model_validate(raw)
     ranges_by_trial = {i: ranges for i in trials if (ranges := _sources(first[i]))}
     searched = tuple(dict.fromkeys(key for ranges in ranges_by_trial.values() for key in ranges))
-    label = _label(top.name, only, overrides)
+    label = label_of(top.name, only, overrides)
     return Sweep(
         top.name,
         label,
@@ -151,6 +118,7 @@ def load_sweep(path: str | Path, only: Sequence[str] = (), overrides: Sequence[s
         searched,
         ranges_by_trial,
         top.settings,
+        text,
     )
 
 
@@ -160,14 +128,16 @@ def load_trial(path: Path) -> Trial:
     Raises:
         InputError: with one line for each mistake.
     """
-    raw = parse(_read(path)[1], str(path))
+    document = _document(_text(path), path)
+    raw = document.value
     if not isinstance(raw, dict):
         raise InputError(f"{path}: {short(raw)}: must be a mapping: the settings of one trial")
-    return trial_from(raw["config"] if "trial_id" in raw and "config" in raw else raw, str(path))
+    in_result = "trial_id" in raw and "config" in raw
+    return trial_from(raw["config"], str(path)) if in_result else trial_from(raw, str(path), document)
 
 
-def trial_from(raw: dict[str, Any], where: str) -> Trial:
-    """One trial from its settings, which stand ``where``.
+def trial_from(raw: dict[str, Any], where: str, document: Document | None = None) -> Trial:
+    """One trial from its settings, which stand ``where``, on the lines of ``document``.
 
     Raises:
         InputError: with one line for each mistake.
@@ -175,7 +145,7 @@ def trial_from(raw: dict[str, Any], where: str) -> Trial:
     problems = [f"{key}: a list: one trial has one value; lists belong into a sweep" for key in lists_in(raw, "")]
     trials = {} if problems else _validate([_tidy(expand(raw, "", [])[0])], problems, unique=False)[0]
     if problems:
-        raise InputError(*(f"{where}: {problem.lstrip('.')}" for problem in problems))
+        raise InputError(*_located([p.lstrip(".") for p in problems], document or Document(raw), where))
     return next(iter(trials.values()))
 
 
@@ -193,23 +163,33 @@ def find_trial(trial_id: str, folder: Path) -> Trial:
     raise InputError(f"{trial_id}: {said}: {len(known)} trials stand in {folder}/*.yaml; --results says where that is")
 
 
-def _read(path: Path) -> tuple[Path, str]:
-    shipped = {file.name: file for file in _SHIPPED.rglob("*.yaml")}
-    path = path if path.exists() else shipped.get(path.name, path)
+def _text(path: Path) -> str:
     try:
-        return path, path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+            if content.startswith(kept_plan.HEADER.encode()):
+                content += file.read()
+        if len(content) > _MOST_BYTES and not content.startswith(kept_plan.HEADER.encode()):
+            raise InputError(f"{path}: more than {_MOST_BYTES // 10**6} MB: is no sweep file")
+        return content.decode("utf-8")
     except FileNotFoundError:
-        there = sorted({*shipped, *(file.name for file in path.parent.glob("*.yaml"))})
-        raise InputError(f"{path}: no such file; there are: {', '.join(there) or 'no .yaml files'}") from None
+        there = [file.name for file in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        near = nearest(path.name, [*there, *(file.name for file in shipped.SWEEPS.files.values())])
+        raise InputError(f"{path}: no such file; there are: {near or 'no .yaml files'}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text: {error}") from None
 
 
-def _label(name: str, only: Sequence[str], overrides: Sequence[str]) -> str:
-    """A file name for what the options leave of a sweep; a hash stands for what it has to leave out."""
-    full = "-".join([name, *(f"only-{option}" for option in only), *(f"set-{option}" for option in overrides)])
-    plain = re.sub(r"[^\w.=,-]+", "", full)[:100]
-    return plain if plain == full else f"{plain}-{hashlib.sha256(full.encode()).hexdigest()[:6]}"
+def _document(text: str, path: Path) -> Document:
+    kept = kept_plan.read(text)
+    return yaml_text.read(text, str(path), is_file=True) if kept is None else Document(kept)
+
+
+def _located(problems: Sequence[str], document: Document, file: str | Path) -> list[str]:
+    """The mistakes, each once and with its line."""
+    found = list(dict.fromkeys(problems))
+    more = [f"{file}: and {len(found) - _MOST_TOLD:,} more mistakes"] if len(found) > _MOST_TOLD else []
+    return [document.located(problem, str(file)) for problem in found[:_MOST_TOLD]] + more
 
 
 def _check_top(raw: dict[str, Any]) -> list[str]:
@@ -218,7 +198,7 @@ def _check_top(raw: dict[str, Any]) -> list[str]:
         return []
     except ValidationError as error:
         problems = []
-        for e in error.errors():
+        for e in error.errors()[:_MOST_EXPLAINED]:
             if e["loc"][0] == "grid" and e["type"] != "missing":
                 problems.append(f"grid: {short(raw['grid'])}: must be a block or a list of blocks; keys must be words")
             elif e["loc"][0] == "base":
@@ -251,7 +231,8 @@ def _combine(raw: dict[str, Any], settings: list[Option], problems: list[str]) -
 
 def _too_many(num: int, problems: list[str]) -> bool:
     if num > MAX_TRIALS:
-        problems.append(f"grid: {num} trials: must be at most {MAX_TRIALS}")
+        shown = num if num < _MANY else "far too many"
+        problems.append(f"grid: {shown} trials: must be at most {MAX_TRIALS}")
     return num > MAX_TRIALS
 
 
@@ -312,18 +293,26 @@ def _validate(
     """The trials by their ids, and the first combination of each."""
     trials: dict[str, Trial] = {}
     first: dict[str, FlatSettings] = {}
+    twice: dict[str, str] = {}  # by the places: one line for all trials that have them
+    explained = 0
     for flat in flats:
         raw = nest(flat)
         try:
             trial = Trial.model_validate(raw)
         except ValidationError as error:
-            problems += filter(None, (explain(e, Trial, raw, flat) for e in error.errors()))
+            errors = error.errors()[: _MOST_EXPLAINED - explained]
+            problems += filter(None, (explain(e, Trial, raw, flat) for e in errors))
+            explained += len(errors)
+            if explained >= _MOST_EXPLAINED:
+                break
             continue
         trial_id = trial.trial_id  # costs more than all else here
         if unique and trial_id in trials and not _by_chance(first[trial_id], flat):
-            problems.append(f"{_difference(first[trial_id], flat)}: the same trial stands twice in the grid")
+            places = _places(first[trial_id], flat)
+            twice.setdefault(places, f"{places}: the same trial stands twice in the grid: {_in_grid(flat)}")
         trials[trial_id] = trial
         first.setdefault(trial_id, flat)
+    problems += twice.values()
     return trials, first
 
 
@@ -337,14 +326,15 @@ def _by_chance(one: FlatSettings, other: FlatSettings) -> bool:
     return (bool(_sources(one)) and places[0] == places[1]) or _sources(one) != _sources(other)
 
 
-def _difference(one: FlatSettings, other: FlatSettings) -> str:
-    differing = (key for key in other if key in one and one[key] != other[key])
-    places = (f"{one[key].place} and {other[key].place}: {short(other[key].value)}" for key in differing)
-    return next(places, "grid")
+def _places(one: FlatSettings, other: FlatSettings) -> str:
+    """Where the same trial stands twice: in one block of the grid, or in two."""
+    differing = [(one[key].place, leaf.place) for key, leaf in other.items() if key in one and one[key] != leaf]
+    first, second = differing[0] if differing else ("grid", "grid")
+    blocks = first.split(".")[0], second.split(".")[0]
+    return " and ".join((first, second) if blocks[0] == blocks[1] else blocks)
 
 
-def _lookup(settings: dict[str, Any], key: Key) -> Any:
-    value: Any = settings
-    for part in key:
-        value = value.get(part, _ABSENT) if isinstance(value, dict) else _ABSENT
-    return value["name"] if isinstance(value, dict) and "name" in value else value
+def _in_grid(flat: FlatSettings) -> str:
+    """What the grid says of a trial."""
+    found = {key: leaf for key, leaf in flat.items() if leaf.place.startswith("grid")}
+    return ", ".join(f"{'.'.join(key)}={short(leaf.value)}" for key, leaf in found.items())

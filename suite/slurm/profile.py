@@ -6,11 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from suite.config import Count, InputError, Settings
-from suite.config.error_messages import explain, short
-from suite.config.yaml_text import parse
+from suite.config import Count, InputError, Settings, shipped, yaml_text
+from suite.config.error_messages import explain, nearest, short
 
-_SHIPPED = Path(__file__).parents[1] / "profiles"  # where the wheel puts them
 _HERE = Path("slurm")
 _OURS = {  # sbatch parameters that the suite decides
     "comment", "job-name", "output", "error", "nodes", "ntasks", "ntasks-per-node", "gpus", "gpus-per-node",
@@ -152,32 +150,30 @@ def load_profile(path: Path) -> Profile:
         InputError: with one line for each mistake.
     """
     try:
-        raw = parse(path.read_text(encoding="utf-8"), str(path))
+        document = yaml_text.read(path.read_text(encoding="utf-8"), str(path), is_file=True)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text: {error}") from None
-    if raw is None:
-        raw = {}
+    raw = {} if document.value is None else document.value
     if not isinstance(raw, dict):
         raise InputError(f"{path}: {short(raw)}: a profile must be a mapping")
     try:
         return Profile.model_validate(raw)
     except ValidationError as error:
         lines = (explain(e, Profile, raw, {}) for e in error.errors())
-        raise InputError(*(f"{path}: {line}" for line in lines if line)) from None
+        raise InputError(*(document.located(line, str(path)) for line in lines if line)) from None
 
 
 def find_profile(name: str | None) -> Path:
-    """The file of a profile: a path, or the name of a file in ``slurm/``.
+    """The file of a profile: a path, or the name of a file in ``slurm/``, here or of the suite.
 
     Raises:
         InputError: there is none; it says which there are.
     """
     if name is not None:
-        given = Path(name)
-        tried = [given, *(folder / f"{name}.yaml" for folder in (_HERE, _SHIPPED))]
-        for path in tried:
-            if path.is_file():
-                return path
-    there = sorted({path.stem for folder in (_HERE, _SHIPPED) for path in folder.glob("*.yaml")})
+        here = _HERE / f"{name.removesuffix('.yaml')}.yaml"
+        path = here if not Path(name).is_file() and here.is_file() else shipped.resolve(Path(name), shipped.PROFILES)
+        if path.is_file() or (path.exists() and not path.is_dir()):  # a pipe, too
+            return path
     asked = "is needed with --launcher slurm" if name is None else f"{name}: no such file or profile"
-    raise InputError(f"--profile: {asked}; there are: {', '.join(there) or 'none in slurm/'}; or give a path")
+    there = nearest(name, [*(path.stem for path in _HERE.glob("*.yaml")), *shipped.PROFILES.files])
+    raise InputError(f"--profile: {asked}; there are: {there or 'none in slurm/'}; or give a path")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
-from support.sweep_files import AXES, GOOD, GRID, RANGE, TWICE, Load, Problems, only, values
+from support.sweep_files import AXES, GOOD, GRID, RANGE, TWICE, Load, Problems, only, values, without_trials
 
-from suite.config import InputError, Trial, identity, sweep_file
+from suite.config import Trial, identity
 from suite.config.sweep_file import load_sweep
 
 
@@ -135,20 +135,6 @@ def test_the_resolved_trials_are_the_same_sweep(load: Load) -> None:
     assert load(yaml.safe_dump(resolved)).trials == trials
 
 
-def test_a_shipped_sweep_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own.yaml").write_text(GOOD)
-    (tmp_path / "shipped" / "study").mkdir(parents=True)
-    for name in ("own", "other", "study/third"):
-        (tmp_path / "shipped" / f"{name}.yaml").write_text(GOOD.replace("name: t", "name: shipped"))
-    monkeypatch.setattr(sweep_file, "_SHIPPED", tmp_path / "shipped")
-    assert load_sweep(tmp_path / "own.yaml").name == "t"
-    assert load_sweep(tmp_path / "sweeps" / "other.yaml").path == tmp_path / "shipped" / "other.yaml"
-    for asked in ("third.yaml", "sweeps/study/third.yaml"):
-        assert load_sweep(tmp_path / asked).path == tmp_path / "shipped" / "study" / "third.yaml"
-    with pytest.raises(InputError, match=r"no such file; there are: other.yaml, own.yaml, third.yaml$"):
-        load_sweep(tmp_path / "none.yaml")
-
-
 def test_the_default_sweep(repository: Path) -> None:
     sweep = load_sweep(repository / "sweeps" / "width_vs_acc.yaml")
     trials = values(sweep, lambda t: (t.model.width_mult, t.seed, t.method.name))
@@ -210,11 +196,11 @@ def test_what_is_drawn_may_stand_in_the_file_too(load: Load) -> None:
 
 def test_an_axis_that_says_the_same_twice_is_a_mistake_still(problems: Problems) -> None:
     told = problems(RANGE.replace("seed: 1", "seed: [1, 1]"))
-    assert told == ["s.yaml: grid.seed[0] and grid.seed[1]: 1: the same trial stands twice in the grid"]
+    assert without_trials(told) == [f"s.yaml: grid.seed[0] and grid.seed[1]: {TWICE}"]
 
 
 @pytest.mark.parametrize("key", ["momentum", "weight_decay", "sparsity", "rerandomize_prob"])
 def test_zero_and_minus_zero_are_the_same_trial(problems: Problems, key: str) -> None:
     method = {"name": "iterand", "lr": 0.1, "sparsity": 0.5, key: [0.0, -0.0]}
     told = problems(GOOD.replace("{name: weights, lr: 0.1}", json.dumps(method)))
-    assert told == [f"s.yaml: grid.method.{key}[0] and grid.method.{key}[1]: -0.0: {TWICE}"]
+    assert without_trials(told) == [f"s.yaml: grid.method.{key}[0] and grid.method.{key}[1]: {TWICE}"]

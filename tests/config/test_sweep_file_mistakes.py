@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.sweep_files import BASE, GOOD, GRID, TWICE, Load, Problems, valid
+from support.sweep_files import BASE, GOOD, GRID, TWICE, Load, Problems, valid, without_trials
 
 from suite.config import (
     ConvSettings,
@@ -18,6 +18,8 @@ from suite.config import (
     sweep_file,
 )
 from suite.config.sweep_file import SweepFile, load_sweep
+
+NAME = "must be at most 64 of A-Z, a-z, 0-9, _, . and -, the first one a letter or digit"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ from suite.config.sweep_file import SweepFile, load_sweep
             'grid.model.name: "cnv2": not a model; did you mean conv2? '
             "valid: conv2, conv4, conv6, resnet18, resnet34, resnet50, resnet101",
         ),
-        ("name: weights, ", "", "grid.method: null: not a method; valid: weights, edge_popup, iterand"),
+        ("name: weights, ", "", "grid.method: name: is missing; valid: weights, edge_popup, iterand"),
         ("{name: weights, lr: 0.1}", "weights", 'grid.method: "weights": must be a block, as {name: ...}'),
         # Missing.
         (", epochs: 2", "", "grid: epochs: is missing and has no default"),
@@ -91,7 +93,7 @@ from suite.config.sweep_file import SweepFile, load_sweep
         ("lr: 0.1", "lr: fast", 'grid.method.lr: "fast": must be a valid number'),
         ("lr: 0.1", 'lr: "0.1"', 'grid.method.lr: "0.1": must be a valid number'),
         ("lr: 0.1", "lr: true", "grid.method.lr: true: must be a valid number"),
-        ("lr: 0.1", "lr:", "grid.method.lr: null: must be a valid number"),
+        ("lr: 0.1", "lr: ", "grid.method.lr: null: must be a valid number"),
         ("lr: 0.1", "lr: {a: 1}", 'grid.method.lr: {"a": 1}: must be a valid number'),
         ("seed: 1", "seed: true", "grid.seed: true: must be a valid integer"),
         ("seed: 1", "seed: 1.0", "grid.seed: 1.0: must be a valid integer"),
@@ -120,49 +122,42 @@ from suite.config.sweep_file import SweepFile, load_sweep
             'base.schedule: {"warmup_epochs": 2, "constant_epochs": 1}: '
             "warmup_epochs + constant_epochs must be at most epochs (2)",
         ),
-        ("name: t", "name: ../x", "name: \"../x\": must match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$'"),
-        ("name: t", 'name: "t\\n"', "name: \"t\\n\": must match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$'"),
+        ("name: t", "name: ../x", f'name: "../x": {NAME}'),
+        ("name: t", 'name: "t\\n"', f'name: "t\\n": {NAME}'),
         # Axes.
         ("seed: 1", "seed: []", "grid.seed: []: an axis must have at least one value"),
         ("{name: weights, lr: 0.1}", "[]", "grid.method: []: an axis must have at least one value"),
         ("seed: 1", "seed: [1, true]", "grid.seed[1]: true: must be a valid integer"),
         ("lr: 0.1", "lr: [[0.1, 0], 0.2]", "grid.method.lr[0][1]: 0: must be greater than 0"),
         # Duplicates, with both places.
-        ("seed: 1", "seed: [1, 2, 1]", f"grid.seed[0] and grid.seed[2]: 1: {TWICE}"),
-        ("lr: 0.1", "lr: [1, 1.0]", f"grid.method.lr[0] and grid.method.lr[1]: 1.0: {TWICE}"),
+        ("seed: 1", "seed: [1, 2, 1]", f"grid.seed[0] and grid.seed[2]: {TWICE}"),
+        ("lr: 0.1", "lr: [1, 1.0]", f"grid.method.lr[0] and grid.method.lr[1]: {TWICE}"),
         (
             "seed: 1",
             "seed: 1\n  resources: [{cpus: 1}, {cpus: 2}]",
-            f"grid.resources[0].cpus and grid.resources[1].cpus: 2: {TWICE}",
+            f"grid.resources[0].cpus and grid.resources[1].cpus: {TWICE}",
         ),
         (
             "seed: 1",
             "seed: 1\n  dataset: [digits, {name: digits, augment: none}]",
-            f'grid.dataset[0] and grid.dataset[1].name: "digits": {TWICE}',
+            f"grid.dataset[0] and grid.dataset[1].name: {TWICE}",
         ),
         (
             "{name: weights, lr: 0.1}",
             "[{name: weights, lr: 0.1}, {name: weights, lr: 0.1, momentum: 0.9}]",
-            f'grid.method[0].name and grid.method[1].name: "weights": {TWICE}',
+            f"grid.method[0].name and grid.method[1].name: {TWICE}",
         ),
         (GRID, "grid: []\n", "grid: []: must have at least one block"),
     ],
 )
 def test_a_mistake_in_a_setting(problems: Problems, old: str, new: str, problem: str) -> None:
     assert GOOD.count(old) == 1
-    assert problems(GOOD.replace(old, new)) == [f"s.yaml: {problem}"]
+    assert without_trials(problems(GOOD.replace(old, new))) == [f"s.yaml: {problem}"]
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (GOOD.replace("seed: 1", "seed: 1\n  seed: 2"), "line 6, column 3: not YAML: the key 'seed' stands twice"),
-        (GOOD + "name: u\n", "line 7, column 1: not YAML: the key 'name' stands twice"),
-        ("name: [a\n", "line 2, column 1: not YAML: expected ',' or ']', but got '<stream end>'"),
-        ("name: t\n\tgrid: 3\n", "line 2, column 1: not YAML: found character '\\t' that cannot start any token"),
-        ("name: t\x00\n", "not YAML: unacceptable character #x0000"),
-        (GOOD + "---\nname: u\n", "line 7, column 1: not YAML: but found another document"),
-        (GOOD + "[1, 2]: 3\n", "line 7, column 1: not YAML: found unhashable key"),
         (GOOD.encode("utf-16"), "cannot be read as text: 'utf-8' codec can't decode byte 0xff in position 0"),
         (GOOD.encode().replace(b"t\n", b"t # \xe9\n"), "cannot be read as text: 'utf-8' codec can't decode byte 0xe9"),
         ("- a\n- b\n", '["a", "b"]: a sweep file must be a mapping with name, base and grid'),
@@ -181,16 +176,13 @@ def test_a_file_that_is_no_sweep(problems: Problems, content: str | bytes, probl
 )
 def test_tags_build_nothing(problems: Problems, tag: str) -> None:
     (told,) = problems(GOOD.replace("seed: 1", f"seed: {tag}"))
-    assert told.startswith("s.yaml: line 5, column 9: not YAML: could not determine a constructor for the tag")
+    assert told == "s.yaml:5:9: not YAML: tags (!) are not read"
     assert not Path("proof").exists()
 
 
 def test_a_file_that_is_not_there(load: Load, tmp_path: Path) -> None:
     load(GOOD)
-    with pytest.raises(InputError) as caught:
-        load_sweep("t.yaml")
-    assert list(caught.value.problems) == ["t.yaml: no such file; there are: s.yaml"]
-    with pytest.raises(InputError, match=r"^no/t.yaml: no such file; there are: no .yaml files$"):
+    with pytest.raises(InputError, match=r"^no/t.yaml: no such file; there are: .* and \d+ more$"):
         load_sweep("no/t.yaml")
     with pytest.raises(InputError, match=r"cannot be read as text: .*Is a directory"):
         load_sweep(tmp_path)
@@ -230,13 +222,15 @@ grid:
 
 def test_each_duplicate_is_told_with_the_first_place(problems: Problems) -> None:
     told = problems(GOOD.replace("seed: 1", "seed: [1, 1, 1]"))
-    assert told == [f"s.yaml: grid.seed[0] and grid.seed[{i}]: 1: {TWICE}" for i in (1, 2)]
+    assert without_trials(told) == [f"s.yaml: grid.seed[0] and grid.seed[{i}]: {TWICE}" for i in (1, 2)]
 
 
 def test_a_duplicate_over_two_blocks_of_the_grid(problems: Problems) -> None:
     block = "{model: {name: conv2}, seed: 1, method: {name: weights, lr: 0.1}}"
     (told,) = problems(GOOD.replace(GRID, f"grid:\n  - {block}\n  - {block}\n"))
-    assert told == f's.yaml: grid[0].model.name and grid[1].model.name: "conv2": {TWICE}'
+    assert told == (
+        f's.yaml: grid[0] and grid[1]: {TWICE}: model.name="conv2", seed=1, method.name="weights", method.lr=0.1'
+    )
 
 
 MISSING = "is missing and has no default"

@@ -52,3 +52,8 @@ def values(sweep: Sweep, get: Callable[[Trial], Any]) -> list[Any]:
 
 def valid(cls: type[Settings]) -> str:
     return f"valid: {', '.join(cls.model_fields)}"
+
+
+def without_trials(problems: list[str]) -> list[str]:
+    """Mistakes, those of a trial that stands twice without the trial."""
+    return [f"{where}{twice}" if twice else where for where, twice, _ in (each.partition(TWICE) for each in problems)]
