@@ -49,12 +49,12 @@ def test_a_plan_that_was_kept_may_be_large(load: Load, monkeypatch: pytest.Monke
     sweep = load(AXES)
     trials = [trial.model_dump(mode="json") for trial in sweep.trials.values()]
     text = kept_plan.text_of({"name": "t"}, trials, "/home/me/\udcff s.yaml")
-    monkeypatch.setattr("suite.config.sweep_file._MOST_BYTES", 100)
-    monkeypatch.setattr("suite.config.yaml_text.MAX_VALUES", 10)
-    assert load(text).trials == sweep.trials and kept_plan.source_of(text) == "/home/me/\udcff s.yaml"
-    with pytest.raises(InputError):
-        load(text[1:])
-    monkeypatch.undo()
+    with monkeypatch.context() as small:
+        small.setattr("suite.config.sweep_file._MOST_BYTES", 100)
+        small.setattr("suite.config.yaml_text.MAX_VALUES", 10)
+        assert load(text).trials == sweep.trials and kept_plan.source_of(text) == "/home/me/\udcff s.yaml"
+        with pytest.raises(InputError):
+            load(text[1:])
     edited = text.replace('"seed": 2', "seed: 3")  # by hand, in YAML
     assert {trial.seed for trial in load(edited).trials.values()} == {1, 3}
 
