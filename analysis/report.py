@@ -4,7 +4,6 @@ The page is one HTML file that needs nothing else, and becomes an artifact of ea
 """
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from suite.config import InputError
 from suite.config.sweep_file import Sweep
 from suite.records import write_text_atomic
 from suite.records.ledger import Ledger
-from suite.tracking.store import URI_VARIABLE
+from suite.tracking.store import uri_of
 
 
 def parser() -> cli.CommandParser:
@@ -66,7 +65,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser().parse_args(argv)
     if args.records and args.out is None:
         raise InputError("--records: needs --out: there is no results folder to write the page into")
-    args.tracking_uri = args.tracking_uri or os.environ.get(URI_VARIABLE)
+    args.tracking_uri = uri_of(args.tracking_uri)
     return args
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from suite import output, own_code, startup
+from suite import environment, output, own_code, startup
 from suite.config import InputError
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.records import file_errors
@@ -135,6 +135,7 @@ def run(main: Callable[[], int], *, prints: bool = False) -> int:
 
 def _run(main: Callable[[], int]) -> int:
     try:
+        environment.clean_command()
         own_code.check()
         own_code.leave_callers_folder()
         status = main()

@@ -2,15 +2,57 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 from suite.config import InputError
 
 
 def num_cpus() -> int:
-    """Return the number of CPUs this process may use, or of all CPUs if the system has no affinity."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the number of CPUs this process may use: its affinity and its CPU quota, whichever is less.
+
+    A quota of 2.5 CPUs counts as 2. A system without affinity says how many CPUs there are.
+    """
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return there if quota is None else max(1, min(there, int(quota)))
+
+
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """Return how many CPUs the control groups of this process (v1 and v2) let it use, or None for no limit.
+
+    Args:
+        root: the folder in which ``proc`` and the mounted control groups are.
+    """
+    with suppress(OSError, ValueError, IndexError):
+        return min((found for folder in _groups(root) if (found := _quota_of(folder)) is not None), default=None)
+    return None
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """The folders of the control groups of this process that may limit its CPU time, those above included."""
+    lines = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
+    paths = {kind: path for _, kinds, path in lines for kind in kinds.split(",")}  # "" for v2
+    for line in (root / "proc/self/mountinfo").read_text().splitlines():
+        about, _, system = line.partition(" - ")
+        kind, _, options = system.split()[:3]
+        controller = {"cgroup2": "", "cgroup": "cpu"}.get(kind)
+        if controller is None or controller not in paths or (controller and controller not in options.split(",")):
+            continue
+        top, mount = about.split()[3:5]
+        own = Path(paths[controller])
+        below = own.relative_to(top) if own.is_relative_to(top) and ".." not in own.parts else Path()
+        for folder in (below, *below.parents):  # a container may see its own group as the top
+            yield root / mount.lstrip("/") / folder
+
+
+def _quota_of(group: Path) -> float | None:
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        with suppress(OSError):
+            quota, period = " ".join((group / name).read_text() for name in names).split()
+            return None if quota in ("max", "-1") else int(quota) / int(period)
+    return None
 
 
 def require_linux(what: str, instead: str) -> None:

@@ -18,17 +18,13 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from suite import cli, stopping
+from suite import cli, environment, stopping
 from suite.config import InputError
 from suite.tracking.store import DATABASE, store_uri, without_secret
 
 _HOST = "127.0.0.1"
 _START_SECONDS, _END_SECONDS, _POLL_SECONDS = 180.0, 10.0, 0.2
 _LAST_LINES = 12  # of what a server said that did not start
-_QUIET = {
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight more processes, for language models
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-}
 # The leader of the server's process group. Its input ends when we do, however that comes about: SIGKILL as well.
 _KEEPER = 'cat >/dev/null; rm -rf "$0"; kill -KILL 0'
 _USER = "admin"
@@ -49,10 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_free(args.port)
     stopping.treat_as_ctrl_c()
     with _private_group() as (folder, group):
-        environment = {**os.environ, **_QUIET, "MLFLOW_BACKEND_STORE_URI": store}  # no argument: it may hold a password
+        given = environment.cleaned(os.environ, "mlflow server")
+        given["MLFLOW_BACKEND_STORE_URI"] = store  # no argument: it may hold a password
         if args.auth:
-            environment |= _authentication(folder)
-        server = _start(args, folder, group, environment)
+            given |= _authentication(folder)
+        server = _start(args, folder, group, given)
         try:
             print(f"MLflow starts on {without_secret(store)} ...", flush=True)
             _wait(server, args.port, folder / "log.txt")
@@ -141,7 +138,7 @@ def _authentication(folder: Path) -> dict[str, str]:
     }
 
 
-def _start(args: argparse.Namespace, folder: Path, group: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def _start(args: argparse.Namespace, folder: Path, group: int, given: dict[str, str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(args.port), "--workers", "1"]
     command += ["--artifacts-destination", str((args.results / "mlartifacts").absolute())]
     command += ["--uvicorn-opts", "--log-level warning --timeout-graceful-shutdown 2"]
@@ -149,7 +146,7 @@ def _start(args: argparse.Namespace, folder: Path, group: int, environment: dict
     with (folder / "log.txt").open("wb") as log:
         return subprocess.Popen(
             command,
-            env=environment,
+            env=given,
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -179,7 +176,7 @@ def _answers(port: int) -> bool:
 def _tell(args: argparse.Namespace, folder: Path) -> None:
     """Say where the page is, and who can open it."""
     print(f"ready: http://{_HOST}:{args.port} (Ctrl-C ends it)")
-    there = f"{getpass.getuser()}@{socket.gethostname()}"
+    there = f"{_user()}@{socket.gethostname()}"
     print(f"from another machine: ssh -N -L {args.port}:{_HOST}:{args.port} {there}, then the same address", flush=True)
     if not args.auth:
         print("every user of this machine can open and change it; --auth asks for a password", file=sys.stderr)
@@ -187,6 +184,14 @@ def _tell(args: argparse.Namespace, folder: Path) -> None:
     password = folder / "password"  # in what is kept of our output it has no place
     shown = password.read_text().strip() if sys.stdout.isatty() else f"in {password}"
     print(f"user: {_USER}, password: {shown}", flush=True)
+
+
+def _user() -> str:
+    """The name of the user; in a container the system may know none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError since Python 3.13
+        return "USER"
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 
+from suite import environment
+
+with environment.without("matplotlib"):
+    import matplotlib
 matplotlib.use("Agg")  # files only: no screen is needed
 from matplotlib import pyplot
 from matplotlib.axes import Axes
@@ -69,7 +72,7 @@ def _style_of(method: str) -> dict[str, Any]:
 @contextmanager
 def panels(num: int, title: str) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure of some panels side by side, which share their vertical axis: accuracies."""
-    with pyplot.rc_context({"font.size": 8, "svg.hashsalt": title}):
+    with pyplot.style.context(["default", {"font.size": 8, "svg.hashsalt": title}]):  # not as a matplotlibrc has it
         figure, axes = pyplot.subplots(
             1, num, figsize=(WIDTH, HEIGHT), sharey=True, squeeze=False, layout="constrained"
         )

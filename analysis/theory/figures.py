@@ -5,8 +5,10 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from suite import environment
 
+with environment.without("matplotlib"):
+    import matplotlib
 matplotlib.use("Agg")  # files only: no screen is needed
 import numpy as np
 import pandas as pd
@@ -39,7 +41,7 @@ _NAMES = ("theory", "theory_widths")
 def make(plan: Plan, draws: pd.DataFrame, errors: pd.DataFrame, fits: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw both figures, PNG and SVG, into a folder that exists; returns the files."""
     over_draws, over_errors = (_panels(plan, name) for name in _NAMES)
-    with pyplot.rc_context({"font.size": 8, "svg.hashsalt": "theory"}):
+    with pyplot.style.context(["default", {"font.size": 8, "svg.hashsalt": "theory"}]):  # not as a matplotlibrc has it
         return [
             *over_draws(folder, lambda panel, kind: _over_draws(panel, plan, draws[draws["target"] == kind])),
             *over_errors(folder, lambda panel, kind: _over_errors(panel, errors, fits, kind)),

@@ -63,6 +63,15 @@ def check(name: str | None, trial: Trial, profile: Profile | None = None) -> Non
         request.check_fits(trial, profile)
 
 
+def check_cpus(cpus: int | None, launcher: str | None) -> None:
+    """Raise InputError where trials cannot be kept to so many CPUs of this machine."""
+    there = machine.num_cpus()
+    if cpus is not None and launcher == "slurm":
+        raise InputError(f"--cpus {cpus}: is about trials on this machine; a profile has max_live_jobs")
+    if cpus is not None and not 1 <= cpus <= there:
+        raise InputError(f"--cpus {cpus}: must be from 1 to {there}, the CPUs that this process may use")
+
+
 def _default(trial: Trial) -> str:
     return "inline" if trial.processes == 1 else "local"
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 
-from suite import own_code
+from suite import environment, own_code
 from suite.config import InputError, Trial
 from suite.launch import logging_to
 from suite.launch.attempts import remove_attempts
@@ -114,8 +114,8 @@ class _Ranks:
         command += ["--data-dir", str(data_dir.absolute())] if data_dir else []
         command += ["--take-over"] if take_over else []
         for rank in range(trial.processes):
-            environment = _environment(rank, trial.processes, self._scratch / "meeting")
-            self._processes.append(_start(command, self._output_path(rank), environment))
+            given = _environment(rank, trial.processes, self._scratch / "meeting")
+            self._processes.append(_start(command, self._output_path(rank), given))
 
     def wait(self, stop: StopRequest, followed: MetricsFollower) -> None:
         """Return when all have ended; where one is gone or a stop is asked for, the others have some time."""
@@ -191,11 +191,11 @@ def _failed(trial: Trial, folder: Path, what: str, number: int) -> RuntimeError:
     return error
 
 
-def _start(command: list[str], said: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def _start(command: list[str], said: Path, given: dict[str, str]) -> subprocess.Popen[bytes]:
     with said.open("wb") as file:
         return subprocess.Popen(
             command,
-            env=environment,
+            env=given,
             stdin=subprocess.PIPE,  # its end tells a rank that we are gone
             stdout=subprocess.DEVNULL,
             stderr=file,
@@ -206,7 +206,7 @@ def _start(command: list[str], said: Path, environment: dict[str, str]) -> subpr
 def _environment(rank: int, processes: int, meeting: Path) -> dict[str, str]:
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
     return {
-        **os.environ,
+        **environment.cleaned(os.environ, "ranks", "python", "numbers", "threads"),
         **{name: str(value) for name, value in place.items()},
         "SUITE_RENDEZVOUS": str(meeting),
         "GLOO_SOCKET_IFNAME": _LOOPBACK,

@@ -9,6 +9,7 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 
+from suite import environment
 from suite.records.atomic import write_bytes_atomic
 from suite.records.code_id import code_id_of, source_id_of
 
@@ -56,7 +57,8 @@ def git_commit() -> str | None:
         return None
     command = ["git", "-C", str(_SUITE.parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+        given = environment.cleaned(os.environ, "git")
+        return subprocess.run(command, env=given, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from suite import machine
+from suite import environment, machine
 from suite.config import InputError
 
 _COMMANDS = ("sbatch", "squeue", "scancel", "scontrol")
@@ -24,7 +24,6 @@ _FORMAT = "%A|%T|%j|%k"
 _ENTRY_FORMAT = "%A|%T|%i"
 _ID = re.compile(r"\d+([_+]\d+)?")
 _UNKNOWN = "Invalid job id specified"  # "Invalid job id: ..." is said of an id that is none
-_OF_USERS = ("SQUEUE_", "SCANCEL_", "SLURM_CLUSTERS")  # would hide jobs, spare jobs, or ask another cluster than sbatch
 GONE = "GONE"  # our word: the controller has forgotten it
 OVER = frozenset(  # not REVOKED: another cluster of the federation has the job
     [
@@ -159,8 +158,6 @@ def _run(*command: str) -> str | None:
 
 
 def _completed(*command: str, given: str | None = None) -> subprocess.CompletedProcess[str] | None:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OF_USERS)}
-    environment = {**kept, "LC_ALL": "C"}
     try:
         return subprocess.run(
             command,
@@ -169,7 +166,7 @@ def _completed(*command: str, given: str | None = None) -> subprocess.CompletedP
             text=True,
             errors="replace",  # names of jobs may be in any encoding
             timeout=_SECONDS,
-            env=environment,
+            env=environment.cleaned(os.environ, "slurm"),
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):

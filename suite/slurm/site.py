@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from suite import environment
 from suite.records import source_code
 from suite.slurm.environment import python_command
 from suite.slurm.profile import Profile
 
-_OF_A_JOB = ("SLURM_", "SRUN_", "SUBMITIT_", "PMI", "PMIX_", "SBATCH_CLUSTERS")  # that we are in, if any
-_OF_THE_CLUSTER = ("SLURM_CONF",)
+_NOT_FOR_JOBS = ("slurm", "ranks", "python", "numbers", "threads")
 _OF_OUR_RAY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",)  # on this machine alone; a Ray over nodes refuses it
 
 
@@ -52,8 +52,10 @@ class Site(BaseModel):
 
 
 def exportable_variables(names: Iterable[str]) -> list[str]:
-    """The names of an environment without those that tell about the job we are in, or a Ray of this machine alone."""
-    return [name for name in names if name in _OF_THE_CLUSTER or not name.startswith((*_OF_A_JOB, *_OF_OUR_RAY))]
+    """The names of an environment that a job is to have: none about the job we are in, or a Ray of this machine."""
+    names = list(names)
+    kept = environment.cleaned(dict.fromkeys(names, "set"), *_NOT_FOR_JOBS)
+    return [name for name in names if name in kept and name not in _OF_OUR_RAY]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from suite import cli, data, launch, records, stopping, tracking
+from suite import cli, data, environment, launch, records, stopping, tracking
 from suite.config import InputError
 from suite.config.sweep_file import Sweep
 from suite.data import known_ids
@@ -38,6 +38,7 @@ _SLURM_STOP_MESSAGE = "jobs go on; the same command follows them, `scancel` ends
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing of sweeps, then show and publish their results."""
     args = _parse(argv)
+    environment.clean("ranks", "threads")  # trials are no processes of the caller's job
     with _in_environment(store.URI_VARIABLE, args.tracking_uri):
         return _run_all(args)
 
@@ -148,12 +149,12 @@ def _estimate(plan: Plan, ledger: Ledger, args: argparse.Namespace, profile: Pro
     if args.calibrate:
         _prepare_data(plan, args)
         known = cost.calibrate(trials, known, args.data_dir)
-    return cost.estimate(trials, known, profile.max_live_jobs * profile.pack if profile else None)
+    return cost.estimate(trials, known, profile.max_live_jobs * profile.pack if profile else None, args.cpus)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser().parse_args(argv)
-    args.tracking_uri = args.tracking_uri or os.environ.get(store.URI_VARIABLE)
+    args.tracking_uri = store.uri_of(args.tracking_uri)
     args.data_dir = data.resolve_data_dir(args.data_dir)  # trials run in other folders
     return args
 
@@ -174,6 +175,7 @@ def _in_environment(name: str, value: str | None) -> Iterator[None]:
 
 def _profile(args: argparse.Namespace, sweep: Sweep, ledger: Ledger) -> Profile | None:
     """The profile of the cluster, where trials are to be jobs; that they fit is checked before anything is queued."""
+    launch.check_cpus(args.cpus, args.launcher)
     if args.launcher != "slurm":
         for flag in ("profile", "driver"):
             if getattr(args, flag) is not None:
@@ -236,6 +238,7 @@ def _run(plan: Plan, sweep: Sweep, ledger: Ledger, args: argparse.Namespace, pro
             sweep=sweep.name,
             planned=sweep.trials,
             meanwhile=_import_analysis,
+            cpus=args.cpus,
         )
 
 

@@ -96,12 +96,21 @@ def _fit_cost_model(summaries: list[Summary]) -> CostModel:
     )
 
 
-def estimate(trials: Iterable[Trial], known: Mapping[str, CostModel], at_once: int | None = None) -> Cost:
-    """The cost of trials; ``at_once``: how many run at a time, by default as many as fit on this machine."""
+def estimate(
+    trials: Iterable[Trial], known: Mapping[str, CostModel], at_once: int | None = None, cpus: int | None = None
+) -> Cost:
+    """The cost of trials.
+
+    Args:
+        trials: are to run.
+        known: what like trials took.
+        at_once: how many run at a time; None: as many as fit on this machine.
+        cpus: that they may use there; None: all that this process may use.
+    """
     trials = list(trials)
     found = [(trial, known.get(kind_of(trial.model_dump(mode="json")))) for trial in trials]
     priced = [
-        (trial, model, model.seconds(trial), min(at_once or _fit_here(trial), len(trials)))
+        (trial, model, model.seconds(trial), min(at_once or _fit_here(trial, cpus), len(trials)))
         for trial, model in found
         if model
     ]
@@ -117,9 +126,9 @@ def estimate(trials: Iterable[Trial], known: Mapping[str, CostModel], at_once: i
     )
 
 
-def _fit_here(trial: Trial) -> int:
+def _fit_here(trial: Trial, cpus: int | None = None) -> int:
     """How many trials like this run at once on this machine."""
-    by_cpus = machine.num_cpus() / trial.num_cpus
+    by_cpus = (cpus or machine.num_cpus()) / trial.num_cpus
     gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) or 1
     part = trial.resources.gpus
     if part:  # what is left of two GPUs makes no third place

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,34 +16,25 @@ from suite.launch.sweep_job import RAY_ADDRESS
 from suite.sweep import ray_monitor
 
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing large passes through Ray
+_STARTS, _START_SECONDS = 3, 120.0  # tries, and how long each waits for the raylet
 _LONGEST_TMPDIR = 20  # Ray makes sockets 87 characters further down, and the path of one may have 107
 
 
 @contextlib.contextmanager
-def started(ray: Any) -> Iterator[Path]:
-    """A Ray of our own, its files in a folder that is removed at the end."""
+def started(ray: Any, cpus: int | None = None) -> Iterator[Path]:
+    """A Ray of our own, its files in a folder that is removed at the end.
+
+    Args:
+        ray: the module.
+        cpus: that trials may use at once; None: all that this process may use.
+
+    Raises:
+        RayStartError: it did not start, however often that was tried.
+    """
     folder = scratch.make("suite-ray-", at_most=_LONGEST_TMPDIR)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        own = {
-            "num_cpus": machine.num_cpus(),
-            "include_dashboard": False,
-            "object_store_memory": _OBJECT_STORE_BYTES,
-            "_temp_dir": str(folder / "ray"),  # Ray opens it to everybody: the folder above stays ours
-        }
-        there = os.environ.get(RAY_ADDRESS)  # of the job that we are in
-        rest = {} if there else own
-        try:
-            with _hidden_from_children(signal.SIGHUP), own_code.inherited(), _few_servers(ray):
-                ray.init(
-                    address=there or "local",
-                    log_to_driver=False,
-                    logging_level="CRITICAL",
-                    job_config=ray.job_config.JobConfig(_client_job=True),  # else workers import from our folder first
-                    **rest,
-                )
-        except Exception as error:  # of many kinds, as one of its servers dies
-            raise ray_monitor.RayStartError(" ".join(str(error).split())[:200]) from None
+        _start(ray, folder, cpus or machine.num_cpus())
         if threading.current_thread() is threading.main_thread():  # Ray's own answer to TERM is a stack trace
             signal.signal(signal.SIGTERM, stopping.as_ctrl_c)
         yield folder
@@ -52,6 +44,64 @@ def started(ray: Any) -> Iterator[Path]:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         scratch.remove(folder)
+
+
+def _start(ray: Any, folder: Path, cpus: int) -> None:
+    """Start Ray, again where it fails: on a machine that is busy its servers may come too late for each other."""
+    from suite.terminal import console
+
+    there = os.environ.get(RAY_ADDRESS)  # of the job that we are in
+    for left in reversed(range(_STARTS)):
+        own = {
+            "num_cpus": cpus,
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "_temp_dir": str(folder / f"r{left}"),  # Ray opens it to everybody: the folder above stays ours
+        }
+        before = ray_monitor.children()
+        try:
+            with _hidden_from_children(signal.SIGHUP), own_code.inherited(), _few_servers(ray), _patience(ray):
+                ray.init(
+                    address=there or "local",
+                    log_to_driver=False,
+                    logging_level="CRITICAL",
+                    job_config=ray.job_config.JobConfig(_client_job=True),  # else workers import from our folder first
+                    **({} if there else own),
+                )
+            return
+        except Exception as error:  # of many kinds, as one of its servers dies
+            why = " ".join(str(error).split())[:200]
+            ray.shutdown()
+            ray_monitor.kill_children_but(before)
+            if not left:
+                raise ray_monitor.RayStartError(why) from None
+            console.print(f"Ray did not start: {why}: trying again")
+
+
+@contextlib.contextmanager
+def _patience(ray: Any) -> Iterator[None]:
+    """Ray waits 30 s for its raylet, and has no setting for it; here it waits longer, as long as its servers live."""
+    services = ray._private.services
+    before = getattr(services, "get_node", None)
+    if before is None:  # another release
+        yield
+        return
+
+    def get_node(*about: Any) -> Any:
+        end = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                return before(*about)
+            except RuntimeError:  # it is not there yet
+                if time.monotonic() > end or ray_monitor.has_child_ended():
+                    raise
+                time.sleep(0.2)
+
+    services.get_node = get_node
+    try:
+        yield
+    finally:
+        services.get_node = before
 
 
 @contextlib.contextmanager

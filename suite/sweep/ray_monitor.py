@@ -67,14 +67,39 @@ def exit_if_ray_dies(ray: Any, stop: Path, busy: Callable[[], bool], on_death: C
         ended.set()
 
 
+def children() -> set[int]:
+    """The processes that this one has started and that live, where the system shows them."""
+    return set(_below().get(os.getpid(), []))
+
+
+def kill_children_but(kept: set[int]) -> None:
+    """End all processes that this one has started, and those below them, but some."""
+    for child in children() - kept:
+        for pid in (child, *_descendants(child)):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def has_child_ended() -> bool:
+    """One of the processes that this one has started has ended, and nobody has asked for its status."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return False
+
+
 def _descendants(pid: int) -> list[int]:
     """All processes below one, where the system shows them."""
+    below, found = _below(), [pid]
+    for each in found:
+        found += below.get(each, [])
+    return found[1:]
+
+
+def _below() -> dict[int, list[int]]:
+    """For each process those that it has started."""
     below: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             parent = path.read_text(errors="replace").rpartition(")")[2].split()[1]
             below.setdefault(int(parent), []).append(int(path.parent.name))
-    found = [pid]
-    for each in found:
-        found += below.get(each, [])
-    return found[1:]
+    return below

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from suite import launch, scratch, startup
+from suite import environment, launch, scratch, startup
 from suite.config import InputError, Trial
 from suite.launch import lease
 from suite.launch.sweep_job import RAY_ADDRESS
@@ -27,17 +27,7 @@ from suite.sweep import early_stop, ray_cluster, ray_monitor, worker
 from suite.sweep.run_state import Display, RunState
 from suite.sweep.rungs import RungRecords
 
-_QUIET = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new display prints a table whatever verbose says
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),  # of Tune's own state: the ledger has what counts
-    "RAY_enable_worker_prestart": "0",  # Tune's trials run in workers of their own: those would stay idle
-    "RAY_prestart_worker_first_driver": "0",
-    "TUNE_MAX_PENDING_TRIALS_PG": "16",  # with 1, Tune's choice here, a worker waits for its next trial
-}
+_TOKEN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")
 _MOST_EPOCHS = 10**9  # that a scheduler lets a trial have: the trial knows itself when it is done
 _CPUS_TO_FOLLOW = 0.001  # that following a job takes: max_live_jobs is the limit
 
@@ -53,6 +43,7 @@ def run(
     sweep: str = "",
     planned: Iterable[str] = (),
     meanwhile: Callable[[], object] = lambda: None,
+    cpus: int | None = None,
 ) -> None:
     """Run ``trials``, as many at once as there are CPUs and GPUs here, or jobs the profile allows.
 
@@ -68,6 +59,7 @@ def run(
         sweep: stands in the names of jobs.
         planned: all trials of the sweep, by trial_id: the scheduler compares with those that have run before.
         meanwhile: is called in a thread while Ray starts, for what can be done early.
+        cpus: that trials here may use at once; None: all that this process may use.
 
     Raises:
         InputError: ray is not installed, a trial asks for more than there is, or the launcher cannot run it.
@@ -78,7 +70,7 @@ def run(
         launch.check(launcher, trial, profile)
     ray = _import_ray()
     threading.Thread(target=_early, args=(meanwhile,), daemon=True).start()
-    with ray_cluster.started(ray) as folder, _site(sweep, profile, ledger, folder) as site:
+    with ray_cluster.started(ray, cpus) as folder, _site(sweep, profile, ledger, folder) as site:
         if site is None:
             ray_cluster.check_resources(ray.cluster_resources(), trials)
         units = _units(trials, ledger, site)
@@ -265,6 +257,9 @@ def _callback(base: type, state: RunState) -> Any:
 @cache
 def _import_ray() -> Any:
     """Import ray, which reads its environment then; a fresh token keeps other users of the machine out."""
+    of_our_job = {name: os.environ[name] for name in _TOKEN if {name, RAY_ADDRESS} <= os.environ.keys()}
+    environment.clean("ray")
+    os.environ.update(of_our_job)
     if RAY_ADDRESS not in os.environ:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # what Ray calls listening on loopback alone
         folder = scratch.make("suite-token-")
@@ -273,7 +268,6 @@ def _import_ray() -> Any:
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
-    os.environ.update(_QUIET)
     try:
         with startup.without_garbage_collection():
             import ray

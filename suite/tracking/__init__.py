@@ -7,14 +7,13 @@ is replaced.
 
 import json
 import logging
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from suite import records
+from suite import environment, records
 from suite.config import InputError, Trial
 from suite.config.grid import flatten
 from suite.config.sweep_file import Sweep
@@ -229,12 +228,7 @@ def _publish_report(client: Any, experiment: str, sweep: Sweep, files: Sequence[
 
 
 def _import_mlflow() -> Any:
-    # An absent server would otherwise block one call for minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")  # a copy that stays open keeps its room
+    environment.clean("mlflow")
     try:
         import mlflow
     except ImportError as error:

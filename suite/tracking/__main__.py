@@ -99,7 +99,7 @@ def parser() -> cli.CommandParser:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser().parse_args(argv)
-    args.tracking_uri = args.tracking_uri or os.environ.get(store.URI_VARIABLE)
+    args.tracking_uri = store.uri_of(args.tracking_uri)
     return args
 
 

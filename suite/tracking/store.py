@@ -24,6 +24,11 @@ _NETWORK = re.compile(
 )
 
 
+def uri_of(given: str | None) -> str | None:
+    """The store that a caller names, by a flag or in the environment; None where that is unset, or empty."""
+    return given or os.environ.get(URI_VARIABLE, "").strip() or None
+
+
 def store_uri(results: Path) -> str:
     """The store used unless another is named: a SQLite file in the results folder."""
     return f"{_SQLITE}{(results / DATABASE).absolute()}"

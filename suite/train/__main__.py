@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from suite import cli, data, launch, startup
+from suite import cli, data, environment, launch, startup
 from suite.stopping import EXIT_TAKEN_OVER, EXIT_UNFINISHED
 
 
@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one trial, printing its records as they come."""
     args = parser().parse_args(argv)
     args.data_dir = data.resolve_data_dir(args.data_dir)  # a job runs in another folder
+    environment.refuse("threads")
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     with startup.without_garbage_collection():
         from suite.train import command  # torch: after the arguments

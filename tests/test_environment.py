@@ -1,0 +1,211 @@
+"""Variables of the caller's shell: none changes what the suite promises."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.sweep_processes import ROOT, write_sweep
+from support.trial_processes import trial_of
+
+from suite import environment, own_code
+from suite.config import InputError
+from suite.launch import local
+from suite.slurm.site import exportable_variables
+from suite.tracking.store import URI_VARIABLE, how_to_open, uri_of
+
+NOTEBOOK = "module://matplotlib_inline.backend_inline"
+STRANGE = {  # that a sweep must not notice; each broke it, or could
+    "MPLBACKEND": NOTEBOOK,
+    "MATPLOTLIBRC": "/nowhere",
+    "TUNE_RESULT_DIR": "/x",
+    "TUNE_DISABLE_AUTO_INIT": "1",
+    "TUNE_MAX_LEN_IDENTIFIER": "x",
+    "RAY_AIR_LOCAL_CACHE_DIR": "/x",
+    "RAY_ADDRESS": "ray://192.0.2.1:1",
+    "RAY_RUNTIME_ENV_HOOK": "no.such",
+    "RAY_OVERRIDE_RESOURCES": '{"CPU": 1000}',
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": "abc",
+    "RAY_USE_TLS": "1",
+    "RAY_JOB_CONFIG_JSON_ENV_VAR": "x",
+    "RAY_gcs_server_request_timeout_seconds": "",
+    "RAY_memory_usage_threshold": "",
+    "MLFLOW_TRACKING_URI": "",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "",
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "true",
+    "MLFLOW_RUN_ID": "x",
+    "RANK": "1",
+    "LOCAL_RANK": "1",
+    "WORLD_SIZE": "2",
+    "MASTER_ADDR": "192.0.2.1",
+    "PYTHONWARNINGS": "error",
+    "PYTHONOPTIMIZE": "1",
+    "PYTHONHASHSEED": "7",
+    "OMP_DYNAMIC": "true",
+    "OMP_THREAD_LIMIT": "1",
+    "OMP_NUM_THREADS": "1",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "BF16",
+    "GIT_DIR": "/nowhere/.git",
+    "GIT_WORK_TREE": "/nowhere",
+    "GIT_INDEX_FILE": "/nowhere/index",
+}
+
+
+def test_the_documentation_shows_the_table() -> None:
+    text = (ROOT / "docs/environment.md").read_text(encoding="utf-8")
+    shown = text.partition("## The table\n\n")[2].partition("\n## ")[0]
+    assert shown.strip() == environment.table().strip()
+
+
+@pytest.mark.slow
+def test_a_sweep_in_a_strange_shell_is_like_any_other(tmp_path: Path) -> None:
+    """Records, report and MLflow runs, with the bits and the commit of a quiet shell."""
+    found = []
+    for name, more in (("quiet", {}), ("strange", STRANGE)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "matplotlibrc").write_text("font.size: 40\nsavefig.dpi: 10\n" if more else "")
+        write_sweep(folder / "s.yaml", seeds=(1,), epochs=1)
+        done = subprocess.run(
+            [sys.executable, "-m", "suite.sweep", "s.yaml"],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **more},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        assert f"MLflow: {sys.executable} -m suite.ui --results results, then" in done.stdout
+        results = [json.loads(path.read_text()) for path in sorted(folder.glob("results/trials/*/result.json"))]
+        kept = ("trial_id", "metrics", "git_commit", "status", "device")
+        figure = (folder / "results/reports/tiny/learning.svg").read_bytes()
+        found.append(([{key: result[key] for key in kept} for result in results], figure))
+    assert len(found[0][0]) == 3 and found[0][0] == found[1][0]
+    assert len(found[0][1]) == pytest.approx(len(found[1][1]), rel=0.02)  # not of another size
+
+
+# git ---------------------------------------------------------------------------------------------------------------
+
+
+def commit_in(root: Path, **given: str) -> str:
+    """The commit that a copy of the suite in a repository of its own says."""
+    command = [sys.executable, "-c", "from suite.records import source_code; print(source_code.git_commit())"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    env = {**kept, "PYTHONPATH": str(root), **given}
+    return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def repositories(tmp_path: Path) -> tuple[Path, Path]:
+    """One with a copy of the suite, and another one."""
+    own, other = tmp_path / "own", tmp_path / "other"
+    subprocess.run(["cp", "-r", ROOT / "suite", tmp_path], check=True)
+    for root in (own, other):
+        root.mkdir()
+        if root == own:
+            (tmp_path / "suite").rename(own / "suite")
+            (own / ".gitignore").write_text("__pycache__\n")
+        (root / "file").write_text(root.name)
+        for words in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=b", "commit", "-qm", "x"]):
+            subprocess.run(["git", "-C", root, *words], check=True)
+    return own, other
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"GIT_DIR": "{other}/.git"},
+        {"GIT_DIR": "{other}/.git", "GIT_WORK_TREE": "{other}", "GIT_PREFIX": "x/", "GIT_INDEX_FILE": "{other}/x"},
+        {"GIT_CONFIG_PARAMETERS": "'core.worktree'='{other}'"},
+        {"GIT_OBJECT_DIRECTORY": "{other}/.git/objects", "GIT_NAMESPACE": "x"},
+        {"GIT_COMMON_DIR": "{other}/.git", "GIT_CEILING_DIRECTORIES": "{own}"},
+        {"GIT_TRACE": "1", "GIT_TRACE_SETUP": "1"},
+    ],
+    ids=lambda given: "+".join(given),
+)
+def test_the_commit_is_that_of_the_suite(repositories: tuple[Path, Path], given: dict[str, str]) -> None:
+    own, other = repositories
+    head = subprocess.run(["git", "-C", own, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    filled = {name: value.format(own=own, other=other) for name, value in given.items()}
+    assert commit_in(own, **filled) == head.strip()
+
+
+def test_folders_that_git_trusts_by_the_environment_stay_trusted() -> None:
+    given = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+    assert environment.cleaned({**given, "GIT_DIR": "x"}, "git") == given
+
+
+# Ranks, jobs and Python ---------------------------------------------------------------------------------------------
+
+
+def test_ranks_of_a_trial_have_nothing_of_the_callers_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"MASTER_ADDR": "h", "TORCHELASTIC_RESTART_COUNT": "3", "PYTHONINSPECT": "1", "GROUP_RANK": "1"}
+    for name, value in {**given, "RANK": "5", "OMP_DYNAMIC": "true"}.items():
+        monkeypatch.setenv(name, value)
+    found = local._environment(0, 2, Path("/meeting"))
+    assert not found.keys() & {*given, "OMP_DYNAMIC"}
+    assert (found["RANK"], found["WORLD_SIZE"], found["PYTHONSAFEPATH"]) == ("0", "2", "1")
+
+
+def test_jobs_have_nothing_of_the_callers_job_and_know_their_cluster() -> None:
+    gone = ["SBATCH_EXPORT", "SLURM_EXPORT_ENV", "SRUN_CPUS_PER_TASK", "SLURM_HINT", "PMIX_RANK", "RANK", "WORLD_SIZE"]
+    gone += ["MASTER_PORT", "SUITE_RENDEZVOUS", "PYTHONINSPECT", "SUBMITIT_EXECUTOR", "NVIDIA_TF32_OVERRIDE"]
+    kept = ["SLURM_CONF", "SLURM_JWT", "PATH", "NCCL_DEBUG", "GLOO_SOCKET_IFNAME", "CUDA_VISIBLE_DEVICES", "HOME"]
+    assert exportable_variables([*gone, *kept]) == kept
+
+
+@pytest.mark.parametrize("given", [{"OMP_DYNAMIC": "true"}, {"OMP_THREAD_LIMIT": "1"}], ids=str)
+def test_a_trial_that_would_have_fewer_threads_is_refused(tmp_path: Path, given: dict[str, str]) -> None:
+    file = tmp_path / "trial.json"
+    file.write_text(trial_of("weights", epochs=1).model_dump_json())
+    command = [sys.executable, "-m", "suite.train", str(file)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **given}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    [name] = given
+    assert done.returncode == 2 and done.stderr.startswith(f"environment: {name}={given[name]}: must not be set: ")
+    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "results").exists()
+
+
+def test_python_that_leaves_out_docstrings_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-OO", "-m", "suite.status", "x.yaml"]
+    env = {**os.environ, **own_code.environment()}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1) and "PYTHONOPTIMIZE=2" in done.stderr
+
+
+# Figures and MLflow -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["analysis.parts.style", "analysis.theory.figures"])
+def test_figures_need_no_backend_of_the_caller(tmp_path: Path, module: str) -> None:
+    command = [sys.executable, "-c", f"import {module}, os; print(os.environ['MPLBACKEND'])"]
+    env = {**os.environ, **own_code.environment(), "MPLBACKEND": NOTEBOOK}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{NOTEBOOK}\n"), done.stderr
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_address_of_a_store_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, empty: str) -> None:
+    monkeypatch.setenv(URI_VARIABLE, empty)
+    assert uri_of(None) is None and uri_of("") is None and uri_of("sqlite:///x") == "sqlite:///x"
+    assert "--store" not in how_to_open(tmp_path, uri_of(None), "1")
+
+
+def test_what_is_refused_is_named_with_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_THREAD_LIMIT", "2")
+    with pytest.raises(InputError, match=r"^environment: OMP_THREAD_LIMIT=2: must not be set: .*: unset it$"):
+        environment.refuse("threads")
+
+
+def test_the_server_of_the_page_serves_what_it_is_told_to() -> None:
+    given = {
+        "MLFLOW_SERVE_ARTIFACTS": "false",
+        "MLFLOW_READ_REPLICA_BACKEND_STORE_URI": "sqlite:///x",
+        "UVICORN_ROOT_PATH": "/x",
+    }
+    kept = {"MLFLOW_S3_ENDPOINT_URL": "http://s3", "AWS_PROFILE": "me"}
+    found = environment.cleaned({**given, **kept}, "mlflow server")
+    assert found == {**kept, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
