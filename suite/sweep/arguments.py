@@ -41,6 +41,9 @@ def parser() -> cli.CommandParser:
         choices=("here", "job"),
         help="with --launcher slurm: submit from here or from a job; default: here up to 16 live jobs",
     )
+    where.add_argument(
+        "--cpus", type=int, metavar="N", help="cores for trials on this machine; default: all this process may use"
+    )
     files = made.add_argument_group("data sets and MLflow")
     files.add_argument("--data-dir", type=Path, metavar="DIR", help=cli.DATA_DIR)
     files.add_argument("--download", action="store_true", help="download data sets that are missing")
