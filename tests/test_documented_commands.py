@@ -96,7 +96,7 @@ def look_at_the_page(folder: Path) -> None:
 def write_shortened(text: str, folder: Path) -> None:
     """A sweep file of a page as NAME.yaml, with few epochs and trials."""
     sweep = yaml.safe_load(text)
-    sweep["base"]["epochs"] = 2
+    sweep["base"]["epochs"] = 1
     if "search" in sweep:
         sweep["search"]["num_trials"] = 2
         sweep["grid"]["model"]["width_mult"] = 0.0625
@@ -162,6 +162,6 @@ def test_a_search_and_its_costs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_folder_of_photos(tmp_path: Path) -> None:
-    write_tree(tmp_path / "DATA/photos", {"train": 40, "val": 4}, shrink=4)
+    write_tree(tmp_path / "DATA/photos", {"train": 16, "val": 4}, shrink=4)
     scanned, swept = follow(PHOTOS, tmp_path)
     assert "manifest.csv" in scanned and "2 to run" in swept
