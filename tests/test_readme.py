@@ -118,7 +118,8 @@ def test_files_of_the_repository_that_are_named_are_there(page: Path) -> None:
     rooms = "suite|analysis|tests|benchmarks|sweeps|slurm|docs"
     named = re.findall(rf"`((?:{rooms})/[\w/.-]+\.\w+)`", page.read_text())
     examples = {block.file for block in blocks(page) if block.language == "python"}
-    assert [name for name in named if not (ROOT / name).exists() and name not in examples | {"slurm/mine.yaml"}] == []
+    named = [name for name in named if "NAME" not in name and name not in examples | {"slurm/mine.yaml"}]
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_every_page_is_reached_from_the_index() -> None:
