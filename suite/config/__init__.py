@@ -1,49 +1,51 @@
 """Settings: of a trial (``trial``, re-exported here), of a sweep file, its grids and searches. Loads no torch."""
 
-from suite.config.error_messages import InputError
-from suite.config.trial import (
+from suite.config.dataset_settings import (
     DATASETS,
-    METHODS,
-    MODELS,
-    NOT_IDENTITY,
-    RESULTS_VERSION,
     ArraySettings,
     Augment,
-    CheckpointSettings,
     CifarSettings,
-    ConvSettings,
-    Count,
     Dataset,
     DatasetBlock,
     DecoderSettings,
     DigitsSettings,
-    Distribution,
-    EdgePopupSettings,
     GreyImageSettings,
     ImageNetSettings,
+)
+from suite.config.error_messages import InputError
+from suite.config.method_settings import (
+    METHODS,
+    Distribution,
+    EdgePopupSettings,
     IteRandSettings,
     MaskedSettings,
     Method,
     MethodSettings,
-    Model,
-    ModelSettings,
+    RankBy,
+    ScoreInit,
+    WeightsSettings,
+)
+from suite.config.model_settings import MODELS, ConvSettings, Model, ModelSettings, ResNetSettings
+from suite.config.settings import (
+    NOT_IDENTITY,
+    Count,
     Natural,
     NonNegative,
     Positive,
+    Settings,
+    Share,
+    by_name,
+    identity,
+)
+from suite.config.trial import (
+    RESULTS_VERSION,
+    CheckpointSettings,
     Precision,
-    RankBy,
-    ResNetSettings,
     Resources,
     Schedule,
     Scheduler,
     SchedulerSettings,
-    ScoreInit,
-    Settings,
-    Share,
     Trial,
-    WeightsSettings,
-    by_name,
-    identity,
 )
 
 __all__ = [

@@ -9,7 +9,10 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from suite.config.combination import FlatSettings, InvalidValue, Key, place_of
-from suite.config.trial import DATASETS, METHODS, MODELS, Trial
+from suite.config.dataset_settings import DATASETS
+from suite.config.method_settings import METHODS
+from suite.config.model_settings import MODELS
+from suite.config.trial import Trial
 
 _BLOCKS = {"dataset": DATASETS, "model": MODELS, "method": METHODS}
 _MOST_NAMES = 10

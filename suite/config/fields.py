@@ -3,7 +3,7 @@
 from functools import reduce
 from typing import Any
 
-from suite.config.trial import Settings
+from suite.config.settings import Settings
 
 
 def numeric_settings(settings: Settings) -> dict[str, Any]:

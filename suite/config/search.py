@@ -14,19 +14,28 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, field_validator
 
 from suite.config.combination import FlatSettings, InvalidValue, Key, Leaf
+from suite.config.dataset_settings import DATASETS
 from suite.config.error_messages import choices, short
+from suite.config.method_settings import METHODS
+from suite.config.model_settings import MODELS
 from suite.config.ranges import KINDS, Range, is_number
-from suite.config.trial import DATASETS, METHODS, MODELS, Natural, Settings, Trial
+from suite.config.settings import Natural, Settings
+from suite.config.trial import Trial
 
 _AXES = (("dataset",), ("seed",), ("model", "width_mult"))  # settings are compared by their means over these
 
 
 class SearchSettings(Settings):
-    """How a sweep searches: over a grid, or among ``num_trials`` settings drawn from ranges in each block."""
+    """How a sweep searches for settings."""
 
     name: Literal["grid", "random"]
+    """``grid`` compares all combinations; ``random`` draws settings from ranges as ``{loguniform: [0.01, 1]}``."""
+
     num_trials: Annotated[int, Field(ge=1, le=100_000)] = 20
+    """How many settings ``random`` draws for each block that has ranges."""
+
     seed: Natural = 0
+    """Seed of the draws of ``random``."""
 
     @field_validator("num_trials", "seed")
     @classmethod

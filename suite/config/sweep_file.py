@@ -1,13 +1,12 @@
 """Sweep files: from YAML to trials. Every mistake is found at once, as `file: key path: value: rule`."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import TypeAdapter, ValidationError
 
 from suite.config import kept_plan, shipped, yaml_text
 from suite.config.combination import FlatSettings, InvalidValue, Leaf, nest, overlay
@@ -16,7 +15,8 @@ from suite.config.grid import expand, lists_in, num_combinations
 from suite.config.options import Option, label_of
 from suite.config.ranges import Range
 from suite.config.search import RangeReader, Search, SearchSettings, draw, has_ranges, num_drawn
-from suite.config.trial import Scheduler, SchedulerSettings, Settings, Trial
+from suite.config.sweep_settings import SweepFile
+from suite.config.trial import SchedulerSettings, Trial
 from suite.config.yaml_text import Document
 
 MAX_TRIALS = 100_000
@@ -28,31 +28,6 @@ _MOST_BYTES = 20_000_000
 _MOST_TOLD = 100  # mistakes
 _MOST_EXPLAINED = 1000  # the same one stands in many trials
 _MANY = 10**100
-
-
-def _file_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
-        raise ValueError("must be at most 64 of A-Z, a-z, 0-9, _, . and -, the first one a letter or digit")
-    return name
-
-
-class SweepFile(Settings):
-    """The top level of a sweep file."""
-
-    name: Annotated[str, AfterValidator(_file_name)]
-    description: str = ""
-    settings: Literal["paper", "tuned"] | None = None  # where learning rates come from: told over its tables
-    search: Search = None
-    scheduler: Scheduler = SchedulerSettings()
-    base: dict[str, Any] = Field(default_factory=dict)
-    grid: dict[str, Any] | list[dict[str, Any]]
-
-    @field_validator("scheduler")
-    @classmethod
-    def _stops_in_searches(cls, scheduler: SchedulerSettings, info: ValidationInfo) -> SchedulerSettings:
-        if scheduler.name != "fifo" and info.data.get("search", "wrong itself") is None:
-            raise ValueError("needs search: a trial that is stopped early never stands in a comparison")
-        return scheduler
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ The contract, which ``tests/methods/test_contract_*.py`` holds every registered 
 7. The learning rate is read from ``param_groups`` at each step, as in any torch optimizer; closures work.
 
 To add a method: write ``suite/methods/NAME.py`` with one such class, and its settings class, with the same
-keys and defaults as the constructor, in ``suite/config/trial.py``.
+keys and defaults as the constructor, in ``suite/config/method_settings.py``.
 """
 
 import importlib

@@ -11,9 +11,20 @@ import token
 import tokenize
 from collections.abc import Iterator
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
-HASHED_PATHS = ("methods", "models", "data", "train", "config/trial.py")  # below suite/: folders, and single modules
+HASHED_PATHS = (  # below suite/: folders, and single modules
+    "methods",
+    "models",
+    "data",
+    "train",
+    "config/settings.py",
+    "config/dataset_settings.py",
+    "config/method_settings.py",
+    "config/model_settings.py",
+    "config/trial.py",
+)
 UNHASHED_PATHS = (  # modules of those folders that change no number
     "data/known_ids.py",
     "data/pack.py",
@@ -31,6 +42,8 @@ UNHASHED_PATHS = (  # modules of those folders that change no number
 )
 _STRING_STARTS = {getattr(token, name, -1) for name in ("FSTRING_START", "TSTRING_START")}  # since Python 3.12, 3.14
 _STRING_ENDS = {getattr(token, name, -1) for name in ("FSTRING_END", "TSTRING_END")}
+
+_FIELDS = (ast.Assign, ast.AnnAssign)  # of a class: a text below one describes it
 
 Place = tuple[int, int]  # a line, from 1, and a column in bytes, from 0
 
@@ -99,15 +112,21 @@ def _modules(folder: Path) -> list[Path]:
 
 
 def _docstrings(tree: ast.AST) -> Iterator[tuple[Place, Place]]:
+    """Of modules, classes and functions, and of the fields of classes."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                yield (first.lineno, first.col_offset), (first.end_lineno or 0, first.end_col_offset or 0)
+            yield from (_place(first) for first in node.body[:1] if _is_text(first))
+        if isinstance(node, ast.ClassDef):
+            fields = (text for field, text in pairwise(node.body) if isinstance(field, _FIELDS))
+            yield from (_place(text) for text in fields if _is_text(text))
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _place(node: ast.stmt) -> tuple[Place, Place]:
+    return (node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0)
 
 
 def _comments(tokens: list[tokenize.TokenInfo], lines: list[bytes]) -> Iterator[tuple[Place, Place]]:

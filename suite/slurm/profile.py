@@ -24,17 +24,19 @@ Gigabytes = Annotated[float, Field(ge=0.01)]
 
 
 class Environment(Settings):
-    """Where a job's Python comes from.
-
-    ``venv``: ``python`` as it lies on shared storage (unset: the one that submits). ``archive``: a tar file with
-    ``bin/python`` in it, unpacked to node-local scratch once per node. ``image``: ``launch`` is the line that starts
-    Python in a container.
-    """
+    """Where a job's Python comes from."""
 
     kind: Literal["venv", "archive", "image"] = "venv"
+    """A virtual environment on shared storage, an archive that is unpacked once per node, or a container image."""
+
     python: Text | None = None
+    """For ``venv``: its Python; unset: the one that submits."""
+
     archive: Text | None = None
+    """For ``archive``: a tar file with ``bin/python`` in it."""
+
     launch: Text | None = None
+    """For ``image``: the command that starts Python in the container."""
 
     @field_validator("python", "archive", "launch")
     @classmethod
@@ -48,41 +50,81 @@ class Environment(Settings):
 class DriverSettings(Settings):
     """The small job in which Ray runs and from which trials are submitted, with ``--driver job``."""
 
-    partition: str | None = None  # unset: as the trials
+    partition: str | None = None
+    """Its partition; unset: that of the trials."""
+
     cpus_per_task: Count = 2
-    memory_gb: Gigabytes | None = None  # unset: what following so many jobs takes
+    """Its CPUs."""
+
+    memory_gb: Gigabytes | None = None
+    """Its memory in GB; unset: what following so many jobs takes."""
+
     timeout_min: Count = 1440
+    """Its time limit in minutes."""
 
 
 class Profile(Settings):
-    """What each job asks for. Sizes are of one node; a trial says how many processes and GPUs it has.
-
-    ``nodes``: over how many each trial is spread (unset: as few as hold it), or one allocation of packed ones has.
-    ``tasks_per_node``, ``gpus_per_node``: at most. ``timeout_min`` may be shorter than a trial: it goes on in the next
-    allocation. ``signal_seconds``: how long before the time limit a trial saves itself. ``extra``: more parameters of
-    sbatch. ``setup``: lines of shell before Python. ``shared``: results must lie below it. ``pack``: trials in one job.
-    """
+    """What each job asks for. Sizes are of one node; a trial says how many processes and GPUs it has."""
 
     partition: str | None = None
+    """Partition of the jobs; unset: the cluster's default."""
+
     account: str | None = None
+    """Account that is charged; unset: the cluster's default."""
+
     qos: str | None = None
+    """Quality of service; unset: the cluster's default."""
+
     constraint: str | None = None
+    """Features that nodes must have, as sbatch takes them."""
+
     nodes: Count | None = None
+    """Nodes over which a trial is spread, or nodes of one job of packed trials; unset: as few as hold a trial."""
+
     tasks_per_node: Count = 1
+    """Processes of a trial on one node, at most."""
+
     gpus_per_node: Annotated[int, Field(ge=0)] = 0
+    """GPUs of one node, at most."""
+
     cpus_per_task: Count = 1
+    """CPUs of each process."""
+
     memory_gb: Gigabytes | None = None
+    """Memory of a node for one trial, in GB; unset: the cluster's default."""
+
     timeout_min: Count = 60
+    """Time limit in minutes; a trial that needs longer resumes in the next job."""
+
     signal_seconds: Annotated[int, Field(ge=1)] = 90
+    """Seconds before the time limit at which a trial saves itself."""
+
     extra: dict[str, Any] = Field(default_factory=dict)
+    """More long options of sbatch, as ``exclude: node7``."""
+
     setup: list[str] = Field(default_factory=list)
+    """Lines of shell that run before Python."""
+
     shared: Text | None = None
+    """Folder that all nodes see; results must be below it. Unset: not checked."""
+
     scratch: str = "${TMPDIR:-/tmp}"
+    """Folder on the disk of each node."""
+
     environment: Environment = Environment()
+    """Where Python comes from."""
+
     max_live_jobs: Count = 32
-    status_every_seconds: Annotated[float, Field(ge=30)] = 30.0  # the controller serves others too
+    """Jobs that wait or run at the same time."""
+
+    status_every_seconds: Annotated[float, Field(ge=30)] = 30.0
+    """Seconds between two questions to SLURM's controller, which serves others too."""
+
     pack: Count = 1
+    """Trials that share one job."""
+
     driver: DriverSettings = DriverSettings()
+    """The job that submits trials, with ``--driver job``."""
 
     @field_validator("environment")
     @classmethod

@@ -126,11 +126,14 @@ ONE_VALUE = {"DigitsSettings.augment"}  # nothing to choose
 OF_A_SWEEP = {"SchedulerSettings.name", "SchedulerSettings.grace_epochs", "SchedulerSettings.reduction_factor"}
 
 
+HOMES = {f"suite.config.{name}" for name in ("trial", "dataset_settings", "method_settings", "model_settings")}
+
+
 def leaves() -> Iterator[str]:
     """Every setting of every class, where it is written down: ``Class.key``."""
     classes = [Settings]
     for cls in classes:
-        classes += [other for other in cls.__subclasses__() if other.__module__ == Trial.__module__]
+        classes += [other for other in cls.__subclasses__() if other.__module__ in HOMES]
     blocks = {"dataset", "model", "method", "schedule", "resources", "checkpoint", "decoder"}
     for cls in classes:
         yield from (f"{cls.__name__}.{key}" for key in vars(cls).get("__annotations__", {}) if key not in blocks)

@@ -1,0 +1,90 @@
+"""Settings of methods. A new one is a class here, and a member of ``Method``. Loads no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from suite.config.settings import Count, NonNegative, Positive, Settings, by_name
+
+Distribution = Literal["kaiming_uniform", "kaiming_normal", "signed_constant"]
+RankBy = Literal["scores", "abs_scores"]
+ScoreInit = Literal["kaiming_uniform", "fan_in_uniform"]
+
+
+class MethodSettings(Settings):
+    """What every method has: the settings of SGD."""
+
+    lr: Positive
+    """Peak learning rate of SGD; ``schedule`` changes it over the epochs."""
+
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of SGD."""
+
+    weight_decay: NonNegative = 0.0
+    """Weight decay (L2 penalty) of what SGD trains: weights, or the scores of a masked method."""
+
+
+class WeightsSettings(MethodSettings):
+    """Weight optimization: SGD on the weights."""
+
+    name: Literal["weights"]
+    """Weight optimization, the dense baseline."""
+
+    distribution: Distribution = "kaiming_uniform"
+    """Distribution of the initial weights."""
+
+
+class MaskedSettings(MethodSettings):
+    """What the masked methods share."""
+
+    sparsity: Annotated[float, Field(ge=0, lt=1)]
+    """Share of the weights of each layer that is removed; 0.5 keeps half of them."""
+
+    distribution: Distribution = "signed_constant"
+    """Distribution of the fixed random weights. ``signed_constant``: one magnitude for each layer, random signs."""
+
+    rank_by: RankBy = "scores"
+    """What ranks weights: the scores, or their absolute values."""
+
+    score_init: ScoreInit = "kaiming_uniform"
+    """Distribution of the initial scores."""
+
+    scale_fan: bool = False
+    """Multiply the standard deviation of the weights by sqrt(1 / share kept), as edge-popup's scaled initialization."""
+
+    max_score_grad_norm: Positive | None = None
+    """Clip the norm of the gradient of the scores, over all layers, to this value; unset: no clipping."""
+
+    pack_signs: bool = False
+    """Keep the random weights as one bit each in memory; needs ``distribution: signed_constant``."""
+
+    @field_validator("pack_signs")
+    @classmethod
+    def _signs_alone(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("distribution", "signed_constant") != "signed_constant":
+            raise ValueError("must be false but with distribution: signed_constant, whose weights differ in sign alone")
+        return value
+
+
+class EdgePopupSettings(MaskedSettings):
+    """Edge-popup: SGD on the scores of fixed random weights."""
+
+    name: Literal["edge_popup"]
+    """Edge-popup (Ramanujan et al. 2020)."""
+
+
+class IteRandSettings(MaskedSettings):
+    """IteRand: edge-popup which draws pruned weights again every K_per steps with probability r."""
+
+    name: Literal["iterand"]
+    """IteRand (Chijiwa et al. 2021)."""
+
+    rerandomize_every: Count = 300
+    """Optimizer steps between two redraws, the paper's K_per."""
+
+    rerandomize_prob: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Probability that a redraw replaces a pruned weight, the paper's r."""
+
+
+Method = Annotated[WeightsSettings | EdgePopupSettings | IteRandSettings, Field(discriminator="name")]
+METHODS = by_name(Method)

@@ -1,0 +1,38 @@
+"""Settings of networks. A new family is a class here, and a member of ``Model``. Loads no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from suite.config.settings import Settings, by_name
+
+
+class ModelSettings(Settings):
+    """What every network has."""
+
+    width_mult: Annotated[float, Field(ge=1 / 64)] = 1.0  # the narrowest layers have 64 channels at 1
+    """Factor of the width of each layer but the last, rounded down; the stem of ResNets is not scaled."""
+
+    norm_affine: bool | None = None
+    """Train the scale and shift of normalization layers; unset: in dense methods only."""
+
+    train_biases: bool | None = None
+    """Train biases; unset: in dense methods only. Biases that are not trained stay 0."""
+
+
+class ConvSettings(ModelSettings):
+    """The convolutional networks of 2, 4 and 6 layers with three linear ones."""
+
+    name: Literal["conv2", "conv4", "conv6"]
+    """How many convolutional layers the network has."""
+
+
+class ResNetSettings(ModelSettings):
+    """Residual networks: the ImageNet form for images above 64 pixels, else the CIFAR form."""
+
+    name: Literal["resnet18", "resnet34", "resnet50", "resnet101"]
+    """How many layers the network has."""
+
+
+Model = Annotated[ConvSettings | ResNetSettings, Field(discriminator="name")]
+MODELS = by_name(Model)
