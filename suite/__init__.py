@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from suite.api import TicketError, load_ticket, save_ticket
-    from suite.methods import EdgePopup, IteRand, Weights, prunable
+    from suite.methods import EdgePopup, IteRand, Weights, prunable, trainable
 
 __version__ = "0.1.0"
-__all__ = ["EdgePopup", "IteRand", "TicketError", "Weights", "load_ticket", "prunable", "save_ticket"]
-_IN_METHODS = ("EdgePopup", "IteRand", "Weights", "prunable")  # the others are in suite.api
+__all__ = ["EdgePopup", "IteRand", "TicketError", "Weights", "load_ticket", "prunable", "save_ticket", "trainable"]
+_IN_METHODS = ("EdgePopup", "IteRand", "Weights", "prunable", "trainable")  # the others are in suite.api
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ import suite.__main__
 from suite import api, methods, models
 from suite.methods import edge_popup, iterand, weights
 
-PUBLIC = ["EdgePopup", "IteRand", "TicketError", "Weights", "load_ticket", "prunable", "save_ticket"]
+PUBLIC = ["EdgePopup", "IteRand", "TicketError", "Weights", "load_ticket", "prunable", "save_ticket", "trainable"]
 IMPORTS = """
 import sys, time
 start = time.perf_counter()

@@ -58,6 +58,9 @@ class MaskedSettings(MethodSettings):
     pack_signs: bool = False
     """Keep the random weights as one bit each in memory; needs ``distribution: signed_constant``."""
 
+    plain_lr: Positive | None = None
+    """Learning rate of parameters without a mask, which then have no weight decay; unset: as the scores, with decay."""
+
     @field_validator("pack_signs")
     @classmethod
     def _signs_alone(cls, value: bool, info: ValidationInfo) -> bool:

@@ -24,19 +24,19 @@ keys and defaults as the constructor, in ``suite/config/method_settings.py``.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
 from torch.optim import Optimizer
 
 from suite import config
+from suite.methods.weight_matrices import prunable, trainable
 
 if TYPE_CHECKING:
     from suite.methods.edge_popup import EdgePopup
     from suite.methods.iterand import IteRand
     from suite.methods.weights import Weights
 
-__all__ = ["EdgePopup", "IteRand", "Weights", "get", "names", "prunable"]
+__all__ = ["EdgePopup", "IteRand", "Weights", "get", "names", "prunable", "trainable"]
 _DEFINED_IN = {"EdgePopup": "edge_popup", "IteRand": "iterand", "Weights": "weights"}
 
 
@@ -69,10 +69,3 @@ def get(name: str) -> Any:
     if len(own) != 1:
         raise ValueError(f"{module.__file__}: defines {len(own)} optimizers: must define exactly one")
     return own[0]
-
-
-def prunable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """The weights that masked methods train: those of every convolution and linear layer, with their names."""
-    layers = (nn.modules.conv._ConvNd, nn.Linear)
-    modules = ((name, module) for name, module in model.named_modules() if isinstance(module, layers))
-    return [(f"{name}.weight" if name else "weight", cast(nn.Parameter, module.weight)) for name, module in modules]

@@ -3,8 +3,6 @@
 Source: Ramanujan et al., "What's hidden in a randomly weighted neural network?" (CVPR 2020), section 3.
 """
 
-import math
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -14,23 +12,23 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from torch.optim.sgd import sgd
 
 from suite.config import Distribution, RankBy, ScoreInit
-from suite.methods.param_groups import check_masked_group, fan_in_of, theta_fan_in
+from suite.methods.param_groups import check_masked_group, fan_in_of, once, start_group, theta_fan_in
 from suite.methods.random import draw_scores_, draw_values_
+from suite.methods.saved_state import STATE, check_state, complete, like, packed, theta_like, unpack
 from suite.methods.step_hooks import has_hooks
 from suite.methods.update import prepare, select_backend
 from suite.methods.update.plain import Redraw, Thresholds, keep_mask, write_effective_
-from suite.methods.update.signs import Signs, unpacked
-
-STATE = ("theta", "scores", "momentum_buffer")
-ADDED = {"scale_fan": False}  # settings that states of earlier releases do not have
+from suite.methods.update.signs import unpacked
+from suite.methods.watch import Owner, Watch, forget, owners_of, same_values, watches_of
 
 
 class EdgePopup(Optimizer):
     """SGD on the scores of a random network's weights; the parameters hold ``theta * mask``.
 
     Args:
-        params: tensors, named parameters or groups, as any torch optimizer takes them. A group with
-            ``sparsity=None`` is trained by plain SGD; ``fan_in`` may be set per group.
+        params: tensors, named parameters or groups, as any torch optimizer takes them: best ``prunable(model)``, whose
+            pairs know their fan-in. A group with ``sparsity=None`` is trained by plain SGD; ``fan_in`` may be set per
+            group. A parameter that is given twice counts once; one without ``requires_grad`` is left alone.
         sparsity: fraction of each layer's weights removed, in [0, 1).
         lr, momentum, weight_decay: of SGD on the scores (on the weights where ``sparsity`` is None).
         distribution: what theta is drawn from; None keeps the present values as theta.
@@ -43,7 +41,10 @@ class EdgePopup(Optimizer):
             each layer's scale of theta.
         pack_signs: with "signed_constant", keep one bit a weight of theta instead of a number, with equal results;
             ``state_dict()`` has numbers.
+        plain_lr: learning rate of groups with ``sparsity=None`` that set none; None for ``lr``.
         seed: of the random streams, in [0, 2^32).
+        first_parameter: position of the first parameter in the random streams. Several optimizers with one seed draw
+            what one optimizer draws, if each begins where the one before it ends. A group may set its own.
 
     Raises:
         ValueError: a value out of range, or a masked parameter with fewer than 2 dimensions.
@@ -65,7 +66,9 @@ class EdgePopup(Optimizer):
         scale_fan: bool = False,
         max_score_grad_norm: float | None = None,
         pack_signs: bool = False,
+        plain_lr: float | None = None,
         seed: int = 0,
+        first_parameter: int = 0,
     ) -> None:
         defaults = dict(
             sparsity=sparsity,
@@ -78,24 +81,31 @@ class EdgePopup(Optimizer):
             scale_fan=scale_fan,
             max_score_grad_norm=max_score_grad_norm,
             pack_signs=pack_signs,
+            plain_lr=plain_lr,
             seed=seed,
+            first_parameter=first_parameter,
         )
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group as any torch optimizer does, and draw its weights and scores."""
-        first = sum(len(group["params"]) for group in self.param_groups)
-        super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        group.setdefault("fan_in", None)
+        given, group = set(param_group), once(param_group)
+        owners = owners_of(group)
+        super().add_param_group(group)
         group.setdefault("num_updates", 0)
+        start_group(group, self.param_groups[:-1], given)
+        if group["sparsity"] is None and "lr" not in given and group["plain_lr"] is not None:
+            group["lr"] = group["plain_lr"]
         try:
             self._check_group(group)
+            self._owners().update(owners)
+            for position, param in enumerate(group["params"], start=group["first_parameter"]):
+                if param.requires_grad:
+                    self._draw(param, group, position)
         except ValueError:
             self.param_groups.pop()
             raise
-        for position, param in enumerate(group["params"], start=first):
-            self._draw(param, group, position)
+        self._watches()[-1].remember()
 
     def mask(self, param: Tensor) -> Tensor:
         """The present mask of a masked parameter: bool, its shape; True keeps.
@@ -116,7 +126,7 @@ class EdgePopup(Optimizer):
 
     def _group_of(self, param: Tensor) -> dict[str, Any]:
         for group in self.param_groups:
-            if group["sparsity"] is not None and any(param is own for own in group["params"]):
+            if group["sparsity"] is not None and self.state.get(param) and any(param is own for own in group["params"]):
                 return group
         raise ValueError(f"parameter of shape {tuple(param.shape)}: not in a masked group of this optimizer")
 
@@ -136,21 +146,24 @@ class EdgePopup(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        first = 0
-        for group in self.param_groups:
-            group["num_updates"] += 1
-            update = self._dense_step if group["sparsity"] is None else self._masked_step
-            members = [(i, p) for i, p in enumerate(group["params"], start=first) if p.grad is not None]
-            if members:
-                update(group, members)
-            first += len(group["params"])
+        watches = self._watches()
+        for watch in watches:
+            watch.check(self._holds)
+        found = [watch.with_gradients() for watch in watches]
+        for watch, (positions, params, grads) in zip(watches, found, strict=True):
+            watch.group["num_updates"] += 1
+            if params and watch.group["sparsity"] is None:
+                self._dense_step(watch.group, params, grads)
+            elif params:
+                self._masked_step(watch.group, positions, params, grads, watch.hints[positions[0]])
+                watch.remember()
         return loss
 
     _hooked_step = Optimizer.profile_hook_step(_step)
 
     def state_dict(self) -> dict[str, Any]:
         """The state as any torch optimizer gives it, packed signs as numbers."""
-        hook = self.register_state_dict_post_hook(_unpack, prepend=True)
+        hook = self.register_state_dict_post_hook(unpack, prepend=True)
         try:
             return super().state_dict()
         finally:
@@ -165,12 +178,13 @@ class EdgePopup(Optimizer):
         saved: dict[str, Any] = {}
 
         def note_state(_: Optimizer, given: dict[str, Any]) -> None:
-            self._check_state(given)
+            check_state(given, self.param_groups, set(self.defaults))
             saved.update(given)
 
         # Hooks of our own, innermost: torch would cast the state to the parameters' dtype.
+        own = dict(self.state)  # of parameters that a distributed checkpoint leaves out: those without requires_grad
         note = self.register_load_state_dict_pre_hook(note_state)
-        restore = self.register_load_state_dict_post_hook(lambda _: self._restore(saved), prepend=True)
+        restore = self.register_load_state_dict_post_hook(lambda _: self._restore(saved, own), prepend=True)
         try:
             super().load_state_dict(state_dict)
         finally:
@@ -180,15 +194,35 @@ class EdgePopup(Optimizer):
     def prepare(self) -> None:
         """Load or compile what ``step()`` needs on this machine; otherwise the first step does it, and takes longer."""
         for group in self.param_groups:
-            if group["sparsity"] is not None:
-                thetas, scores, momenta = self._states(group["params"])
-                lists = (group["params"], thetas, scores, momenta)
-                prepare(*lists, self._redrawn_from(group), **_settings(group))
+            params = [param for param in group["params"] if self.state.get(param) and param.numel()]
+            if params and group["sparsity"] is not None:
+                thetas, scores, momenta = self._states(params)
+                prepare(params, thetas, scores, momenta, self._redrawn_from(group), **_settings(group))
+
+    def adopt(self) -> None:
+        """Take the present values of all masked parameters as their random weights, and write the effective weights.
+
+        Scores, momenta and masks stay. A parameter that has come to require a gradient since the optimizer was made is
+        trained from now on.
+
+        Raises:
+            ValueError: ``pack_signs`` cannot hold the values; nothing is changed then.
+        """
+        members = [(p, g, i) for g in self.param_groups for i, p in enumerate(g["params"], start=g["first_parameter"])]
+        for param, group, _ in members:
+            if group["sparsity"] is not None and group["pack_signs"]:
+                packed(theta_like(param), param, group)
+        for param, group, position in members:
+            if self.state.get(param) or param.requires_grad:
+                self._draw(param, group | {"distribution": None}, position, self.state.get(param))
+        forget(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        given = set((vars(self) | state)["defaults"])
         super().__setstate__(state)
-        for group in self.param_groups:
-            group.update(ADDED | group)
+        for key in self.defaults.keys() - given:  # torch's own, which no state needs to have
+            del self.defaults[key]
+        complete(self.param_groups)
 
     def _check_group(self, group: dict[str, Any]) -> None:
         check_masked_group(group)
@@ -197,49 +231,68 @@ class EdgePopup(Optimizer):
         """What redraws of a group draw from; None where it has none."""
         return None
 
-    def _redraw(self, group: dict[str, Any], members: list[tuple[int, Tensor]]) -> Redraw | None:
+    def _redraw(self, group: dict[str, Any], positions: Sequence[int], params: Sequence[Tensor]) -> Redraw | None:
         """What this step draws again before it updates: nothing here; a variant may say otherwise."""
         return None
 
+    def _watches(self) -> list[Watch]:
+        return watches_of(self, self._new_watch)
+
+    def _new_watch(self, group: dict[str, Any]) -> Watch:
+        return Watch(group, self._check_group, [*self.defaults, "fan_in"], self.state, self._owners())
+
+    def _owners(self) -> dict[int, Owner]:
+        owners: dict[int, Owner] = vars(self).setdefault("_modules", {})
+        return owners
+
+    def _holds(self, param: Tensor, group: dict[str, Any]) -> bool:
+        """Whether a masked parameter still has the effective weights that a step with these settings left."""
+        effective = torch.empty_like(param)
+        write_effective_(effective, self.state[param]["theta"], self._mask(param, group))
+        return same_values(param, effective)
+
     @torch.no_grad()
-    def _draw(self, param: Tensor, group: dict[str, Any], position: int) -> None:
-        theta = param.detach().to(torch.promote_types(param.dtype, torch.float32), copy=True)
-        fan_in = theta_fan_in(param, group)
+    def _draw(self, param: Tensor, group: dict[str, Any], position: int, known: dict[str, Any] | None = None) -> None:
+        """Draw a parameter's weights and scores; what is ``known`` of it besides theta stays."""
+        theta, seed = theta_like(param), group["seed"]
         if group["distribution"] is not None and param.ndim >= 2:
-            draw_values_(theta, group["distribution"], fan_in=fan_in, seed=group["seed"], draw=0, parameter=position)
+            fan_in = theta_fan_in(param, group)
+            draw_values_(theta, group["distribution"], fan_in=fan_in, seed=seed, draw=0, parameter=position)
         if group["sparsity"] is None:
             param.copy_(theta)
-            self.state[param] = {"momentum_buffer": torch.zeros_like(param)}  # there from the start, as all state
+            self.state[param] = known or {"momentum_buffer": torch.zeros_like(param)}  # from the start, as all state
             return
-        scores = draw_scores_(
-            torch.empty_like(theta),
-            group["score_init"],
-            fan_in=fan_in_of(param, group),
-            seed=group["seed"],
-            parameter=position,
-        )
-        kept = _packed(theta, param, group) if group["pack_signs"] else theta
-        self.state[param] = dict(zip(STATE, (kept, scores, torch.zeros_like(scores)), strict=True))
+        fan_in, scores = fan_in_of(param, group), torch.empty_like(theta)
+        draw_scores_(scores, group["score_init"], fan_in=fan_in, seed=seed, parameter=position)
+        kept = packed(theta, param, group) if group["pack_signs"] else theta
+        state = dict(zip(STATE, (kept, scores, torch.zeros_like(scores)), strict=True))
+        self.state[param] = state | (known or {}) | {"theta": kept}
         write_effective_(param, theta, self._mask(param, group))
 
     def _mask(self, param: Tensor, group: dict[str, Any]) -> Tensor:
         return keep_mask(self.state[param]["scores"], group["sparsity"], group["rank_by"])
 
-    def _masked_step(self, group: dict[str, Any], members: list[tuple[int, Tensor]]) -> None:
-        params = [param for _, param in members]
+    def _masked_step(
+        self,
+        group: dict[str, Any],
+        positions: Sequence[int],
+        params: Sequence[Tensor],
+        grads: Sequence[Tensor],
+        hints: Thresholds,
+    ) -> None:
         settings = _settings(group)
         thetas, scores, momenta = self._states(params)
         masked_sgd_ = select_backend(scores, thetas, **settings)
         masked_sgd_(
             params,
-            [param.grad for param in params],
+            grads,
             thetas,
             scores,
             momenta,
-            self._thresholds_of(members[0][0]),
+            hints,
             sparsity=group["sparsity"],
             lr=group["lr"],
-            redraw=self._redraw(group, members),
+            redraw=self._redraw(group, positions, params),
             **settings,
         )
 
@@ -248,16 +301,10 @@ class EdgePopup(Optimizer):
         states = [self.state[param] for param in params]
         return ([state[key] for state in states] for key in STATE)
 
-    def _thresholds_of(self, first: int) -> Thresholds:
-        """Hints from the group's last step; neither copied nor pickled with the optimizer."""
-        hints: dict[int, Thresholds] = vars(self).setdefault("_thresholds", defaultdict(dict))
-        return hints[first]
-
-    def _dense_step(self, group: dict[str, Any], members: list[tuple[int, Tensor]]) -> None:
-        params = [param for _, param in members]
+    def _dense_step(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         sgd(
             params,
-            [param.grad for param in params if param.grad is not None],
+            grads,
             [self.state[param]["momentum_buffer"] for param in params],
             foreach=False,
             weight_decay=group["weight_decay"],
@@ -268,34 +315,25 @@ class EdgePopup(Optimizer):
             maximize=False,
         )
 
-    def _check_state(self, given: dict[str, Any]) -> None:
-        """Raise ValueError, before anything is changed, for a state that is not of these parameters and this method."""
-        members = [(param, group) for group in self.param_groups for param in group["params"]]
-        numbers = [(number, group) for group in given["param_groups"] for number in group["params"]]
-        for group in given["param_groups"]:
-            if missing := sorted(self.defaults.keys() - group.keys() - ADDED.keys()):
-                raise ValueError(f"saved param_groups: have no {missing[0]!r}: saved by another method")
-        for (number, saved), (param, group) in zip(numbers, members, strict=False):  # torch says where numbers differ
-            state = given["state"].get(number, {})
-            for key in STATE if group["sparsity"] is not None else STATE[2:]:
-                shape = getattr(state.get(key), "shape", None)
-                if shape != param.shape:
-                    found = "is missing" if shape is None else f"has shape {tuple(shape)}"
-                    raise ValueError(f"saved state of parameter {number}: {key} {found}: must be {tuple(param.shape)}")
-            if saved["pack_signs"] and group["sparsity"] is not None:
-                _packed(state["theta"], param, ADDED | saved)
-
     @torch.no_grad()
-    def _restore(self, saved: dict[str, Any]) -> None:
-        vars(self).pop("_thresholds", None)  # hints hold the tensors that are replaced here
+    def _restore(self, saved: dict[str, Any], own: dict[Tensor, dict[str, Any]]) -> None:
+        forget(self)  # its hints hold the tensors that are replaced here
         numbers = (number for group in saved["param_groups"] for number in group["params"])
         members = ((param, group) for group in self.param_groups for param in group["params"])
         for number, (param, group) in zip(numbers, members, strict=True):
-            state = self.state[param] = {key: _like(param, value) for key, value in saved["state"][number].items()}
-            if group["sparsity"] is not None:
-                if group["pack_signs"]:
-                    state["theta"] = _packed(state["theta"], param, group)
-                write_effective_(param, state["theta"], self._mask(param, group))
+            self._restore_one(param, group, saved["state"].get(number) or own.get(param))
+        for watch in self._watches():
+            watch.remember()
+
+    def _restore_one(self, param: Tensor, group: dict[str, Any], saved: dict[str, Any] | None) -> None:
+        if not saved:  # it required no gradient when it was saved, and requires none now
+            self.state.pop(param, None)
+            return
+        state = self.state[param] = {key: like(param, unpacked(value)) for key, value in saved.items()}
+        if group["sparsity"] is not None:
+            if group["pack_signs"]:
+                state["theta"] = packed(state["theta"], param, group)
+            write_effective_(param, state["theta"], self._mask(param, group))
 
 
 def _settings(group: dict[str, Any]) -> dict[str, Any]:
@@ -306,24 +344,3 @@ def _settings(group: dict[str, Any]) -> dict[str, Any]:
         "rank_by": group["rank_by"],
         "max_norm": group["max_score_grad_norm"],
     }
-
-
-def _like(param: Tensor, value: Any) -> Any:
-    """A copy of a saved state value, in its own dtype, on the parameter's device and in its memory format."""
-    if not isinstance(value, Tensor) or value.shape != param.shape:
-        return value
-    return torch.empty_like(param, dtype=value.dtype).copy_(value)
-
-
-def _packed(theta: Tensor, param: Tensor, group: dict[str, Any]) -> Signs:
-    return Signs.packed(theta, math.sqrt(2 / theta_fan_in(param, group)))
-
-
-def _unpack(_: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-    """The state with numbers in place of signs; what the optimizer holds is not touched."""
-    states = state_dict["state"].items()
-    numbers = {
-        number: {key: unpacked(value) if isinstance(value, Signs) else value for key, value in state.items()}
-        for number, state in states
-    }
-    return {**state_dict, "state": numbers}

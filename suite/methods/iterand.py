@@ -4,6 +4,7 @@ Source: Chijiwa et al., "Pruning randomly initialized neural networks with itera
 (NeurIPS 2021), algorithm 1; K_per is ``rerandomize_every``, r is ``rerandomize_prob``.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -46,7 +47,9 @@ class IteRand(EdgePopup):
         scale_fan: bool = False,
         max_score_grad_norm: float | None = None,
         pack_signs: bool = False,
+        plain_lr: float | None = None,
         seed: int = 0,
+        first_parameter: int = 0,
         rerandomize_every: int = 300,
         rerandomize_prob: float = 0.1,
     ) -> None:
@@ -61,7 +64,9 @@ class IteRand(EdgePopup):
             scale_fan=scale_fan,
             max_score_grad_norm=max_score_grad_norm,
             pack_signs=pack_signs,
+            plain_lr=plain_lr,
             seed=seed,
+            first_parameter=first_parameter,
             rerandomize_every=rerandomize_every,
             rerandomize_prob=rerandomize_prob,
         )
@@ -77,8 +82,8 @@ class IteRand(EdgePopup):
         distribution: Distribution = group["distribution"]
         return distribution if group["rerandomize_prob"] != 0 else None
 
-    def _redraw(self, group: dict[str, Any], members: list[tuple[int, Tensor]]) -> Redraw | None:
-        if group["rerandomize_prob"] != 0 and members[0][1].is_cuda and torch.cuda.is_current_stream_capturing():
+    def _redraw(self, group: dict[str, Any], positions: Sequence[int], params: Sequence[Tensor]) -> Redraw | None:
+        if group["rerandomize_prob"] != 0 and params[0].is_cuda and torch.cuda.is_current_stream_capturing():
             raise RuntimeError(
                 "IteRand cannot be captured in a CUDA graph: it counts steps on the host, and a replay does not count; "
                 "capture forward and backward, and call step() after each replay"
@@ -91,6 +96,6 @@ class IteRand(EdgePopup):
             prob=group["rerandomize_prob"],
             seed=group["seed"],
             distribution=group["distribution"],
-            fan_ins=[theta_fan_in(param, group) for _, param in members],
-            parameters=[position for position, _ in members],
+            fan_ins=[theta_fan_in(param, group) for param in params],
+            parameters=positions,
         )

@@ -11,11 +11,20 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from suite.config import Distribution
 from suite.methods.dense_sgd import DTYPES, sgd_
-from suite.methods.param_groups import SGD_RULES, check_settings, fan_in_of
+from suite.methods.param_groups import SGD_RULES, check_drawable, check_settings, fan_in_of, once, start_group
 from suite.methods.random import draw_values_
 from suite.methods.step_hooks import has_hooks
+from suite.methods.watch import SettingsWatch, watches_of
 
 _sgd_step = inspect.unwrap(SGD.step)  # torch's wrapper around it imports dynamo, which takes more than a second
+
+
+_UNSET = {"distribution": None, "seed": 0, "first_parameter": 0, "fan_in": None}  # the settings that SGD does not have
+
+
+def _check_group(group: dict[str, Any]) -> None:
+    check_settings(group, SGD_RULES)
+    check_drawable(group)
 
 
 def _is_plain(group: dict[str, Any]) -> bool:
@@ -32,10 +41,12 @@ class Weights(SGD):
     """``torch.optim.SGD``, which first draws each parameter with 2 dimensions or more as the suite does.
 
     Args:
-        params: as any torch optimizer takes them; all are trained and decayed.
+        params: as any torch optimizer takes them; all are trained and decayed. One that is given twice counts once, one
+            without ``requires_grad`` is left alone.
         lr, momentum, weight_decay: of SGD.
         distribution: what the weights are drawn from; None keeps the present values.
         seed: of the random streams, in [0, 2^32).
+        first_parameter: position of the first parameter in the random streams; see ``EdgePopup``.
 
     Raises:
         ValueError: a value out of range.
@@ -52,17 +63,14 @@ class Weights(SGD):
         weight_decay: float = 0.0,
         distribution: Distribution | None = "kaiming_uniform",
         seed: int = 0,
+        first_parameter: int = 0,
     ) -> None:
-        own = dict(
-            lr=lr, momentum=momentum, weight_decay=weight_decay, distribution=distribution, seed=seed, fan_in=None
-        )
-        check_settings(own, SGD_RULES)
-        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
-        self.defaults.update(distribution=distribution, seed=seed, fan_in=None)
-        first = 0
-        for group in self.param_groups:
-            self._draw(group, first)
-            first += len(group["params"])
+        own = dict(distribution=distribution, seed=seed, first_parameter=first_parameter, fan_in=None)
+        sgd = dict(lr=lr, momentum=momentum, weight_decay=weight_decay)
+        check_settings(own | sgd, SGD_RULES)
+        self._own = own
+        super().__init__(params, **sgd)  # type: ignore[arg-type] # mypy does not know which key is of which type
+        self.defaults.update(own)
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One update of SGD."""
@@ -74,6 +82,8 @@ class Weights(SGD):
 
     @torch.no_grad()
     def _step(self, closure: Callable[[], float] | None) -> float | None:
+        for watch in watches_of(self, lambda group: SettingsWatch(group, _check_group, SGD_RULES)):
+            watch.check_settings()
         if closure is None and not torch.compiler.is_compiling() and self._update():
             return None
         loss: float | None = _sgd_step(self, closure)
@@ -100,24 +110,36 @@ class Weights(SGD):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group as SGD does, and draw its weights."""
-        first = sum(len(group["params"]) for group in self.param_groups)
-        super().add_param_group(param_group)
-        if "distribution" not in self.defaults:
-            return  # called by SGD's constructor: ours draws
+        given, group = set(param_group), once(param_group)
+        super().add_param_group(group)
+        for key, value in self._own.items():  # SGD's constructor, which adds groups too, does not know them
+            group.setdefault(key, value)
+        start_group(group, self.param_groups[:-1], given)
         try:
-            self._draw(self.param_groups[-1], first)
+            self._draw(group)
         except ValueError:
             self.param_groups.pop()
             raise
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._own = {key: self.defaults.get(key, value) for key, value in _UNSET.items()}
+        for group in self.param_groups:  # that torch's SGD saved, or an earlier release
+            group.update(self._own | group)
+        for values in self.state.values():
+            for key in [key for key, value in values.items() if value == {}]:  # of a flattened distributed checkpoint
+                del values[key]
+
     @torch.no_grad()
-    def _draw(self, group: dict[str, Any], first: int) -> None:
-        for key in ("distribution", "seed", "fan_in"):
-            group.setdefault(key, self.defaults[key])
-        check_settings(group, SGD_RULES)
-        for position, param in enumerate(group["params"], start=first):
-            if group["distribution"] is not None and param.ndim >= 2:
-                fan_in = fan_in_of(param, group)
+    def _draw(self, group: dict[str, Any]) -> None:
+        _check_group(group)
+        for position, param in enumerate(group["params"], start=group["first_parameter"]):
+            if group["distribution"] is not None and param.ndim >= 2 and param.requires_grad:
                 draw_values_(
-                    param, group["distribution"], fan_in=fan_in, seed=group["seed"], draw=0, parameter=position
+                    param,
+                    group["distribution"],
+                    fan_in=fan_in_of(param, group),
+                    seed=group["seed"],
+                    draw=0,
+                    parameter=position,
                 )

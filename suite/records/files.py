@@ -69,6 +69,7 @@ class Outcome(BaseModel):
     num_updates: int
     params_total: int  # of the built model
     params_kept: int  # mask ones + biases + affine norms
+    masked_share: float | None = None  # of the weights, those under masks; None in dense trials and in older records
     test_correct: str = (
         ""  # small test sets: which images were right, in hexadecimal, a bit an image, the first highest
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from suite import methods
-from suite.methods.param_groups import theta_fan_in
+from suite.methods.param_groups import fan_in_by_shape, fan_in_of, theta_fan_in
 from suite.methods.random import scaled_fan_in
 from suite.records import Stored
 from suite.tickets import entropy_coding, networks, theta
@@ -41,7 +41,8 @@ def encode_network(model: nn.Module, optimizer: Optimizer, about: NetworkMetadat
     Raises:
         ValueError: the optimizer has no masks, they are not of this network, or a tensor fits into no ticket.
     """
-    state, masked = model.state_dict(keep_vars=True), _masked(optimizer)
+    plain, masked = networks.plain_names(model), _masked(optimizer)
+    state = {plain[name]: tensor for name, tensor in model.state_dict(keep_vars=True).items()}
     if left := masked.keys() - {id(tensor) for tensor in state.values()}:
         raise ValueError(f"optimizer: {len(left)} of its masked parameters are not of this network")
     for name, tensor in state.items():
@@ -51,7 +52,8 @@ def encode_network(model: nn.Module, optimizer: Optimizer, about: NetworkMetadat
     for name, tensor in state.items():
         if id(tensor) in masked:
             number, position = masked[id(tensor)]
-            entry, own = _layer(name, tensor, optimizer, number, position, sources[number])
+            source = _source_of(sources, number, tensor, optimizer.param_groups[number])
+            entry, own = _layer(name, tensor, optimizer, (number, source, position), sources[source])
             layers.append(entry)
             sections += own
     rest = {name: tensor for name, tensor in state.items() if id(tensor) not in masked}
@@ -128,10 +130,22 @@ def check_lengths(header: Header) -> None:
             raise CorruptData(f"{layer.name}: {error}") from None
 
 
+def _source_of(sources: list[Source | None], number: int, param: Tensor, group: dict[str, Any]) -> int:
+    """Which source a layer of group ``number`` has: one beyond those of the groups where its fan-in is its own."""
+    source, fan_in = sources[number], fan_in_of(param, group)
+    if source is None or source.fan_in is not None or fan_in == fan_in_by_shape(param):
+        return number
+    own = source.model_copy(update={"fan_in": fan_in})
+    if own not in sources[number:]:
+        sources.append(own)
+    return sources.index(own, number)
+
+
 def _layer(
-    name: str, param: Tensor, optimizer: Any, number: int, position: int, source: Source | None
+    name: str, param: Tensor, optimizer: Any, place: tuple[int, int, int], source: Source | None
 ) -> tuple[Layer, list[bytes]]:
     assert source is not None
+    number, number_of_source, position = place
     mask, values = optimizer.mask(param).reshape(-1), optimizer.theta(param).reshape(-1)
     kept = mask.nonzero().squeeze(1)
     if not networks.same_bits(torch.where(mask, values, 0.0).to(param.dtype), param.detach().reshape(-1)):
@@ -144,7 +158,7 @@ def _layer(
         name=name,
         shape=list(param.shape),
         dtype=networks.dtype_name(param.dtype),  # type: ignore[arg-type]
-        source=number,
+        source=number_of_source,
         position=position,
         kept=len(kept),
         mask=(form, len(bits)),
@@ -220,12 +234,10 @@ def _masked(optimizer: Optimizer) -> dict[int, ParamPosition]:
     if not getattr(optimizer, "masked", False):
         raise ValueError(f"optimizer: {type(optimizer).__name__} has no masks: a ticket is of a masked network")
     found: dict[int, ParamPosition] = {}
-    position = 0
     for number, group in enumerate(optimizer.param_groups):
-        for param in group["params"]:
-            if group["sparsity"] is not None:
+        for position, param in enumerate(group["params"], start=group["first_parameter"]):
+            if group["sparsity"] is not None and optimizer.state.get(param):
                 found[id(param)] = (number, position)
-            position += 1
     return found
 
 
@@ -237,7 +249,7 @@ def _source(group: dict[str, Any]) -> Source | None:
         distribution=group["distribution"],
         seed=group["seed"],
         sparsity=float(group["sparsity"]),
-        fan_in=group["fan_in"],
+        fan_in=None if isinstance(group["fan_in"], list) else group["fan_in"],
         scale_fan=group["scale_fan"],
         num_draws=min(draws, MOST_DRAWS),
     )

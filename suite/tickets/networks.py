@@ -12,9 +12,32 @@ from suite.tickets.header import Network, NetworkMetadata, TicketError
 MAX_WEIGHTS = 1 << 30  # of a network that is loaded, unless the caller allows more: 4 GiB in float32
 
 
+_WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
+
+
+def plain_names(model: nn.Module) -> dict[str, str]:
+    """The names in a network's state as they are without wrappers: those of ``torch.compile``, DDP and DataParallel."""
+    return {name: _plain_name(model, name) for name in model.state_dict()}
+
+
+def _plain_name(module: object, name: str) -> str:
+    kept = []
+    for part in name.split("."):
+        if _WRAPPERS.get(type(module).__name__) != part:
+            kept.append(part)
+        module = getattr(module, part, None)
+    return ".".join(kept)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    while inner := _WRAPPERS.get(type(model).__name__):
+        model = getattr(model, inner)
+    return model
+
+
 def with_build_arguments(model: nn.Module, about: NetworkMetadata) -> NetworkMetadata:
     """``about``, with how ``models.build`` made the network, where it did."""
-    settings = models.settings_of(model)
+    settings = models.settings_of(_unwrapped(model))
     return about if settings is None else about.model_copy(update={"network": Network.model_validate(settings)})
 
 
@@ -35,7 +58,8 @@ def build_on_meta(network: Network | None) -> nn.Module:
 
 def check_shapes(model: nn.Module, shapes: Mapping[str, list[int]]) -> None:
     """Raise TicketError where a network has other tensors than those stored."""
-    own = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    plain = plain_names(model)
+    own = {plain[name]: list(tensor.shape) for name, tensor in model.state_dict().items()}
     if missing := sorted(own.keys() ^ shapes.keys()):
         raise TicketError(f"{missing[0]}: is in the {'network' if missing[0] in own else 'file'} alone")
     for name, shape in shapes.items():
@@ -55,12 +79,14 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], device: torch.devi
     Raises:
         TicketError: it is of another dtype, or has tensors that no state holds.
     """
-    own = model.state_dict()
+    plain = plain_names(model)
+    own = {plain[name]: tensor for name, tensor in model.state_dict().items()}
     for name, tensor in state.items():
         floating = own[name].is_floating_point() and tensor.is_floating_point()
         if own[name].dtype != tensor.dtype and not (own[name].is_meta and floating):
             raise TicketError(f"{name}: is {dtype_name(tensor.dtype)}: the network has {dtype_name(own[name].dtype)}")
-    model.load_state_dict(state, assign=any(tensor.is_meta for tensor in own.values()))
+    given = {name: state[plain[name]] for name in plain}
+    model.load_state_dict(given, assign=any(tensor.is_meta for tensor in own.values()))
     if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         raise TicketError("its network has tensors that are in no state: give that network to load (model)")
     return (model if device is None else model.to(device)).eval()

@@ -4,12 +4,13 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from suite import data
+from suite import data, methods
 from suite.config import Trial
 from suite.data.interface import SplitName
 from suite.methods.update.signs import Signs, storage_of
@@ -110,12 +111,18 @@ def lr_at(trial: Trial, epoch: int) -> float:
     return lr / 2 * (1 + math.cos(math.pi * (epoch - schedule.warmup_epochs) / length))
 
 
+def _relative_lr(trial: Trial, group: dict[str, Any]) -> float:
+    """A group's learning rate beside the trial's: that of what has no mask may be another."""
+    plain = group.get("plain_lr") if group.get("sparsity", 0) is None else None
+    return 1.0 if plain is None else float(plain) / trial.method.lr
+
+
 def _train_epoch(run: Run, progress: Progress, checkpoints: CheckpointManager) -> None:
     """What is left of one pass over the training split."""
     epoch, size = len(progress.lines), run.trial.global_batch_size
     num = run.data.num_epoch_images(size)
     for group in run.optimizer.param_groups:
-        group["lr"] = lr_at(run.trial, epoch)
+        group["lr"] = lr_at(run.trial, epoch) * _relative_lr(run.trial, group)
     run.ddp_model.train()
     clock = time.perf_counter()
     ranks = {"rank": run.group.rank, "world_size": run.group.world_size}
@@ -188,6 +195,15 @@ def _masked(run: Run) -> list[Tensor]:
     return [param for group in groups if group["sparsity"] is not None for param in group["params"]]
 
 
+def _masked_share(run: Run) -> float | None:
+    """The share of the network's weights that are under masks; biases and norms are no weights."""
+    if not run.optimizer.masked:
+        return None
+    found = methods.prunable(run.model, embeddings=True)
+    weights = sum(param.numel() for param in [*(pair[1] for pair in found), *(each.param for each in found.missed)])
+    return sum(param.numel() for param in _masked(run)) / max(weights, 1)
+
+
 def _num_removed(run: Run) -> int:
     """Weights that the masks remove now, counted."""
     return sum(int((~run.optimizer.mask(param)).sum()) for param in _masked(run))
@@ -230,6 +246,7 @@ def _result(
         num_updates=progress.num_updates,
         params_total=_num_params(run),
         params_kept=_num_params(run) - _num_removed(run),
+        masked_share=_masked_share(run),
         stored=stored,
         state_bytes_per_weight=state_bytes(run) / _num_params(run),
         peak_memory_mb=provenance.peak_memory_mb(run.device),

@@ -133,7 +133,7 @@ def build(trial: Trial, images: Data, device: torch.device, group: Group = SINGL
     trained = _trained(trial, model)
     for name, param in model.named_parameters():
         param.requires_grad_(name in trained)  # what stays as it is needs no gradient
-    groups = _groups(model, trained) if cls.masked else list(model.named_parameters())
+    groups = _groups(trial, model, trained) if cls.masked else _all_weights(model)
     optimizer = cls(groups, seed=trial.seed, **trial.method.model_dump(exclude={"name"}))
     if prepare := getattr(optimizer, "prepare", None):
         prepare()  # before the clock of the first epoch runs
@@ -157,12 +157,23 @@ def _trained(trial: Trial, model: nn.Module) -> set[str]:
     return {name for name, _ in model.named_parameters()} - fixed
 
 
-def _groups(model: nn.Module, trained: set[str]) -> list[dict[str, Any]]:
-    """A group of the weights, which get masks, and one of what else is trained, by plain SGD."""
+def _groups(trial: Trial, model: nn.Module, trained: set[str]) -> list[dict[str, Any]]:
+    """A group of the weights, which get masks, and one or two of what else is trained, by plain SGD.
+
+    Without ``plain_lr`` that has the scores' learning rate and weight decay.
+    """
+    if trial.method.plain_lr is not None:  # type: ignore[union-attr] # of a masked method
+        return methods.trainable(model)
     weights = methods.prunable(model)
     others = [(name, p) for name, p in model.named_parameters() if name in trained - {name for name, _ in weights}]
     plain = {"params": others, "sparsity": None, "distribution": None}
     return [{"params": weights}, *([plain] if others else [])]
+
+
+def _all_weights(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """All parameters, weight matrices with what is known of their fan-in."""
+    known = {weight[0]: weight for weight in methods.prunable(model, embeddings=True)}
+    return [known.get(name, (name, param)) for name, param in model.named_parameters()]
 
 
 def _check_smallest_part(run: Run) -> None:

@@ -23,6 +23,7 @@ def test_settings_are_the_constructors_keys_and_defaults(name: str) -> None:
     parameters = dict(inspect.signature(methods.get(name)).parameters)
     assert next(iter(parameters)) == "params"
     assert parameters.pop("seed").default == 0
+    assert parameters.pop("first_parameter").default == 0  # of an optimizer, not of a trial
     del parameters["params"]
     fields = {key: field for key, field in config.METHODS[name].model_fields.items() if key != "name"}
     assert set(parameters) == set(fields)
@@ -140,16 +141,3 @@ def test_a_file_with_two_optimizers_is_an_error(toy: Callable[[str], None]) -> N
     toy(TOY + TOY.replace("Toy", "Second"))
     with pytest.raises(ValueError, match=r"toy\.py: defines 2 optimizers: must define exactly one"):
         methods.get("toy")
-
-
-def test_prunable_lists_the_weights_of_convolutions_and_linear_layers() -> None:
-    inner = nn.Sequential(nn.Conv1d(1, 2, 3), nn.LayerNorm(2), nn.Embedding(3, 2), nn.ConvTranspose2d(2, 2, 2))
-    model = nn.ModuleDict({"stem": nn.Conv2d(3, 4, 3), "norm": nn.BatchNorm2d(4), "body": inner, "fc": nn.Linear(4, 2)})
-    found = methods.prunable(model)
-    assert [name for name, _ in found] == ["stem.weight", "body.0.weight", "body.3.weight", "fc.weight"]
-    named = dict(model.named_parameters())
-    assert all(param is named[name] for name, param in found)
-    linear = nn.Linear(2, 2)
-    [(name, param)] = methods.prunable(linear)
-    assert name == "weight"
-    assert param is linear.weight

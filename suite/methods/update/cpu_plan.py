@@ -57,7 +57,8 @@ class _Found(NamedTuple):
     def of(cls, layers: Layers) -> "_Found":
         thetas = [theta.bits if isinstance(theta, Signs) else theta for theta in layers.thetas]
         tensors = (*layers.params, *layers.scores, *layers.momenta, *thetas)
-        addresses, strides = [tensor.data_ptr() for tensor in tensors], [tensor.stride() for tensor in tensors]
+        addresses = [tensor.data_ptr() for tensor in tensors]
+        strides = [param.stride() for param in layers.params]  # of the state only a new tensor or storage changes them
         return cls(tensors, addresses, strides, [(param.numel(), param.dtype) for param in layers.params])
 
     def equals(self, other: "_Found") -> bool:

@@ -156,7 +156,7 @@ def redraw_(theta: Tensor, pruned: Tensor, redraw: Redraw, layer: int) -> None:
 
 def num_pruned(num_weights: int, sparsity: float) -> int:
     """How many of a layer's weights are removed: ``round(sparsity * (n - 1))``, so at least one survives."""
-    return round(sparsity * (num_weights - 1))
+    return max(round(sparsity * (num_weights - 1)), 0)
 
 
 def keep_mask(scores: Tensor, sparsity: float, rank_by: RankBy) -> Tensor:

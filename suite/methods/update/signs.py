@@ -41,7 +41,7 @@ class Signs:
     def pack_(self, theta: Tensor) -> None:
         """Take the signs of ``theta``, which lies in memory as the packed tensor did."""
         flat = theta.as_strided((theta.numel(),), (1,)) > 0
-        padded = torch.nn.functional.pad(flat, (0, -len(flat) % _BITS)).view(-1, _BITS)
+        padded = torch.nn.functional.pad(flat, (0, -len(flat) % _BITS)).view(len(self.bits), _BITS)
         powers = 2 ** torch.arange(_BITS, dtype=torch.uint8, device=flat.device)
         self.bits.copy_((padded * powers).sum(1, dtype=torch.uint8))
 

@@ -1,0 +1,71 @@
+"""The state of a masked optimizer as it is saved: what it must hold, and how it is taken back."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from suite.methods.param_groups import theta_fan_in
+from suite.methods.update.signs import Signs, unpacked
+
+STATE = ("theta", "scores", "momentum_buffer")
+ADDED = {"scale_fan": False, "plain_lr": None}  # settings that states of earlier releases do not have
+_Groups = Sequence[dict[str, Any]]
+
+
+def complete(groups: _Groups) -> None:
+    """Give the groups of an earlier release the settings that they lack, with what was true then."""
+    first = 0
+    for group in groups:
+        group.update(ADDED | {"first_parameter": first} | group)
+        first = group["first_parameter"] + len(group["params"])
+
+
+def check_state(given: dict[str, Any], groups: _Groups, settings: set[str]) -> None:
+    """Raise ValueError for a state that is not of these groups' parameters and of a method with these settings."""
+    members = [(param, group) for group in groups for param in group["params"]]
+    numbers = [(number, group) for group in given["param_groups"] for number in group["params"]]
+    for group in given["param_groups"]:
+        if missing := sorted(settings - group.keys() - ADDED.keys() - {"first_parameter"}):
+            raise ValueError(f"saved param_groups: have no {missing[0]!r}: saved by another method")
+    for (number, saved), (param, group) in zip(numbers, members, strict=False):  # torch says where numbers differ
+        state = given["state"].get(number) or {}
+        if not state and not param.requires_grad:
+            continue
+        for key in STATE if group["sparsity"] is not None else STATE[2:]:
+            shape = getattr(state.get(key), "shape", None)
+            if shape != param.shape:
+                found = "is missing" if shape is None else f"has shape {tuple(shape)}"
+                raise ValueError(f"saved state of parameter {number}: {key} {found}: must be {tuple(param.shape)}")
+        if saved["pack_signs"] and group["sparsity"] is not None:
+            packed(state["theta"], param, ADDED | saved | {"params": group["params"]})
+
+
+def like(param: Tensor, value: Any) -> Any:
+    """A copy of a saved state value, in its own dtype, on the parameter's device and in its memory format."""
+    if not isinstance(value, Tensor) or value.shape != param.shape:
+        return value
+    return torch.empty_like(param, dtype=value.dtype).copy_(value)
+
+
+def theta_like(param: Tensor) -> Tensor:
+    """A parameter's present values, as theta holds them."""
+    return param.detach().to(torch.promote_types(param.dtype, torch.float32), copy=True)
+
+
+def packed(theta: Tensor, param: Tensor, group: dict[str, Any]) -> Signs:
+    """theta as signs of the number that its group draws."""
+    return Signs.packed(theta, math.sqrt(2 / theta_fan_in(param, group)))
+
+
+def unpack(_: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """The state with numbers in place of signs; what the optimizer holds is not touched."""
+    states = state_dict["state"].items()
+    numbers = {
+        number: {key: unpacked(value) if isinstance(value, Signs) else value for key, value in state.items()}
+        for number, state in states
+    }
+    return {**state_dict, "state": numbers}
