@@ -46,9 +46,17 @@ def leave_callers_folder() -> None:
 
 
 def environment() -> dict[str, str]:
-    """Return variables that make a new Python import this suite, whatever the folder where it starts contains."""
+    """Return variables that make a new Python import this suite, whatever the folder where it starts contains.
+
+    Raises:
+        InputError: PYTHONPATH cannot hold the folder of this suite.
+    """
     given = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     own = [] if ROOT.name in _INSTALLED else [str(ROOT)]  # on the path anyway, after the standard library
+    if any(os.pathsep in entry for entry in own):
+        raise InputError(
+            f"{ROOT}: {os.pathsep!r} in the path of the suite: PYTHONPATH cannot hold it: move the checkout"
+        )
     return {"PYTHONPATH": os.pathsep.join(dict.fromkeys([*own, *given])), "PYTHONSAFEPATH": "1"}
 
 

@@ -1,20 +1,22 @@
 """Variables of the caller's shell: none changes what the suite promises."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 from support.sweep_processes import ROOT, write_sweep
 from support.trial_processes import trial_of
 
 from suite import environment, own_code
 from suite.config import InputError
-from suite.launch import local
+from suite.config.sweep_file import load_sweep
+from suite.launch import inline, local
+from suite.records import read_result
 from suite.slurm.site import exportable_variables
-from suite.tracking.store import URI_VARIABLE, how_to_open, uri_of
+from suite.tracking.store import URI_VARIABLE, how_to_open, store_uri, uri_of
 
 NOTEBOOK = "module://matplotlib_inline.backend_inline"
 STRANGE = {  # that a sweep must not notice; each broke it, or could
@@ -62,29 +64,26 @@ def test_the_documentation_shows_the_table() -> None:
 
 @pytest.mark.slow
 def test_a_sweep_in_a_strange_shell_is_like_any_other(tmp_path: Path) -> None:
-    """Records, report and MLflow runs, with the bits and the commit of a quiet shell."""
-    found = []
-    for name, more in (("quiet", {}), ("strange", STRANGE)):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "matplotlibrc").write_text("font.size: 40\nsavefig.dpi: 10\n" if more else "")
-        write_sweep(folder / "s.yaml", seeds=(1,), epochs=1)
-        done = subprocess.run(
-            [sys.executable, "-m", "suite.sweep", "s.yaml"],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **more},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-        assert f"MLflow: {sys.executable} -m suite.ui --results results, then" in done.stdout
-        results = [json.loads(path.read_text()) for path in sorted(folder.glob("results/trials/*/result.json"))]
-        kept = ("trial_id", "metrics", "git_commit", "status", "device")
-        figure = (folder / "results/reports/tiny/learning.svg").read_bytes()
-        found.append(([{key: result[key] for key in kept} for result in results], figure))
-    assert len(found[0][0]) == 3 and found[0][0] == found[1][0]
-    assert len(found[0][1]) == pytest.approx(len(found[1][1]), rel=0.02)  # not of another size
+    """It has the bits and the commit that its trials have in a quiet one, a report, and MLflow runs."""
+    sweep = load_sweep(write_sweep(tmp_path / "s.yaml", seeds=(1,), epochs=1))
+    done = subprocess.run(
+        [sys.executable, "-m", "suite.sweep", "s.yaml"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **STRANGE},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert f"MLflow: {sys.executable} -m suite.ui --results results, then" in done.stdout
+    assert (tmp_path / "results/reports/tiny/figure.png").exists()
+    for trial_id, trial in sweep.trials.items():
+        quiet = inline.run(trial, tmp_path / "quiet" / trial_id, data_dir=None)
+        found = read_result(tmp_path / "results/trials" / trial_id)
+        assert found is not None and found.metrics == quiet.metrics
+        assert str(found.git_commit).removesuffix("-dirty") == str(quiet.git_commit).removesuffix("-dirty")
+    client = mlflow.MlflowClient(store_uri(tmp_path / "results"))
+    assert {run.info.status for run in client.search_runs(["1"])} == {"FINISHED"}
 
 
 # git ---------------------------------------------------------------------------------------------------------------
@@ -179,12 +178,30 @@ def test_python_that_leaves_out_docstrings_is_refused(tmp_path: Path) -> None:
 # Figures and MLflow -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", ["analysis.parts.style", "analysis.theory.figures"])
-def test_figures_need_no_backend_of_the_caller(tmp_path: Path, module: str) -> None:
-    command = [sys.executable, "-c", f"import {module}, os; print(os.environ['MPLBACKEND'])"]
-    env = {**os.environ, **own_code.environment(), "MPLBACKEND": NOTEBOOK}
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, f"{NOTEBOOK}\n"), done.stderr
+DRAW = """
+from analysis.parts import style
+with style.panels(1, "title") as (figure, axes):
+    axes[0].plot([1, 2])
+    figure.savefig("figure.svg", metadata={"Date": None})
+import os; print(os.environ.get("MPLBACKEND"))
+"""
+
+
+def test_figures_are_the_same_with_any_backend_and_matplotlibrc(tmp_path: Path) -> None:
+    drawn = []
+    for name, given in (("quiet", {}), ("strange", {"MPLBACKEND": NOTEBOOK})):
+        folder = tmp_path / name
+        folder.mkdir()
+        if given:
+            (folder / "matplotlibrc").write_text(
+                "text.usetex: True\nfont.size: 40\nlines.linewidth: 9\naxes.grid: True\n"
+            )
+        env = {**os.environ, **own_code.environment(), **given}
+        command = [sys.executable, "-c", DRAW]
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, f"{given.get('MPLBACKEND')}\n"), done.stderr  # as it was
+        drawn.append((folder / "figure.svg").read_bytes())
+    assert drawn[0] == drawn[1]
 
 
 @pytest.mark.parametrize("empty", ["", " "])

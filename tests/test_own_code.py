@@ -150,3 +150,9 @@ def test_installed_packages_stay_behind_the_standard_library(monkeypatch: pytest
     monkeypatch.setattr(own_code, "ROOT", Path("/venv/lib/python3/site-packages"))
     monkeypatch.delenv("PYTHONPATH", raising=False)
     assert own_code.environment() == {"PYTHONPATH": "", "PYTHONSAFEPATH": "1"}
+
+
+def test_a_suite_in_a_folder_that_pythonpath_cannot_hold_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_code, "ROOT", Path("/home/me/run:12"))
+    with pytest.raises(InputError, match=r"^/home/me/run:12: ':' in the path of the suite: .* move the checkout$"):
+        own_code.environment()

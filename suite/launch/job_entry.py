@@ -5,12 +5,13 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from suite import output
 from suite.config import InputError, Trial
 from suite.launch.lease import TakenOver
-from suite.records import newest_checkpoint, write_failure, write_text_atomic
+from suite.records import newest_checkpoint, source_code, write_failure, write_text_atomic
 from suite.slurm import controller
 from suite.slurm.record import MAX_FRUITLESS_ALLOCATIONS, count_allocation
 from suite.stopping import EXIT_TAKEN_OVER, Stopped, StopRequest
@@ -18,6 +19,20 @@ from suite.stopping import EXIT_TAKEN_OVER, Stopped, StopRequest
 _INPUT = "input-problems.txt"
 _RETRY_SECONDS, _MOST_RETRIES = 5.0, 20
 _SIGNAL_SECONDS = 1.0  # within which all ranks of a job have heard the same signal
+
+
+def run_frozen(archive: str, function: Callable[..., None], *arguments: object) -> None:
+    """Run what a job is to run, if this is the code that was frozen for it.
+
+    Raises:
+        InputError: it is not; whoever follows the job says so.
+    """
+    try:
+        source_code.check_frozen(archive)
+    except InputError as error:
+        _tell_problems(error)
+        raise
+    function(*arguments)
 
 
 @output.tolerant()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.config import InputError
+from suite.launch import job_entry
 from suite.slurm import controller, request
 from suite.slurm.record import JobRecord
 from suite.slurm.site import Site, restricted_environment
@@ -43,7 +44,7 @@ def submit(site: Site, record: JobRecord, parameters: dict[str, Any], *call: Any
 
     with restricted_environment(site.variables):
         try:
-            return str(executor.submit(*call).job_id)
+            return str(executor.submit(job_entry.run_frozen, site.archive.name, *call).job_id)
         except (FailedJobError, FailedSubmissionError, OSError) as error:
             raise _refusal(str(error)) from None
 

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 from suite import environment
+from suite.config import InputError
 from suite.records.atomic import write_bytes_atomic
 from suite.records.code_id import code_id_of, source_id_of
 
@@ -78,6 +79,21 @@ def freeze(folder: Path, *, write: bool = True) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes_atomic(path, content)
     return path
+
+
+def check_frozen(name: str) -> None:
+    """Check that this very code is the copy that ``freeze`` made.
+
+    Raises:
+        InputError: it is not. ``name`` is that of the copy's file.
+    """
+    archive = frozen_archive()
+    if archive is not None and f"{hashlib.sha256(archive.read_bytes()).hexdigest()[:16]}.zip" == name:
+        return
+    raise InputError(
+        f"{archive or _SUITE.parent}: a job has found this code, not the copy {name} that was made for it: "
+        "PYTHONPATH must reach its Python: see setup and environment of the profile"
+    )
 
 
 @cache

@@ -1,5 +1,6 @@
 """Cluster profiles: what a cluster is asked for, as data. A file ``slurm/NAME.yaml``."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ _OURS = {  # sbatch parameters that the suite decides
     "gpus-per-task", "gpus-per-socket", "requeue", "no-requeue", "signal", "open-mode", "array", "chdir", "export",
     "clusters", "hold", "wait", "parsable", "quiet", "test-only", "wrap",
 }  # fmt: skip
+_UNNAMEABLE = (os.pathsep, "%", "\\", "\n", "\r")  # PYTHONPATH has one meaning of these, names of log files others
 _KEYS = {  # those that have a key here
     "partition": "partition", "account": "account", "qos": "qos", "constraint": "constraint", "mem": "memory_gb",
     "time": "timeout_min", "cpus-per-task": "cpus_per_task",
@@ -177,7 +179,12 @@ class Profile(Settings):
         return -(-num_trials // self.pack)
 
     def check_place(self, folder: Path) -> None:
-        """Raise InputError where compute nodes would not see a folder."""
+        """Raise InputError where compute nodes would not see a folder, or jobs could not name it."""
+        if found := [sign for sign in _UNNAMEABLE if sign in str(folder.absolute())]:
+            raise InputError(
+                f"--results {str(folder)!r}: has {found[0]!r} in its path, which means something else in PYTHONPATH or in "
+                "the names of log files: jobs need another folder"
+            )
         if self.shared is not None and not folder.resolve().is_relative_to(Path(self.shared).resolve()):
             raise InputError(
                 f"--results {folder}: compute nodes may not see it: must lie below shared: {self.shared}, as in "

@@ -92,8 +92,8 @@ def parameters(request: Request, profile: Profile, *, name: str, comment: str) -
         "signal_delay_s": profile.signal_seconds,
         "wckey": None,
         # srun takes none of its CPUs from sbatch since SLURM 22.05; a rank that dies must not strand the others
-        "srun_args": [f"--cpus-per-task={request.cpus_per_task}", "--kill-on-bad-exit=1"],
-        "additional_parameters": {"requeue": True, **profile.extra},
+        "srun_args": ["--export=ALL", f"--cpus-per-task={request.cpus_per_task}", "--kill-on-bad-exit=1"],
+        "additional_parameters": {"requeue": True, "export": "ALL", **profile.extra},
     }
 
 

@@ -65,6 +65,8 @@ def _sweep(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Prof
     from suite.sweep import progress  # rich: not before mistakes in the file are reported
     from suite.terminal import console
 
+    if profile is not None and (said := driver.unused_variables()):
+        console.print(said)
     if args.dry_run:
         plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
         progress.show_plan(sweep, plan, ledger)

@@ -1,11 +1,13 @@
 """Where the driver of a sweep lives: in the process that was called, or in a small SLURM job of its own."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from suite import environment
 from suite.config import InputError
 from suite.config.sweep_file import Sweep
 from suite.launch import submission, sweep_job
@@ -56,6 +58,12 @@ def preview(sweep: Sweep, ledger: Ledger, plan: Plan, profile: Profile) -> str:
         f"{text}\n{len(requests)} jobs, {min(len(requests), profile.max_live_jobs)} at once, "
         f"{hours:g} GPU-hours asked for in all (one allocation each, all its time); --driver {lives}"
     )
+
+
+def unused_variables() -> str | None:
+    """What to say of variables by which a user sets defaults of sbatch: the profile decides."""
+    names = environment.dropped(os.environ, "slurm", "SBATCH_*")
+    return f"{', '.join(names)}: not used: the profile says what jobs ask for" if names else None
 
 
 def check_accepted(sweep: Sweep, ledger: Ledger, plan: Plan, profile: Profile) -> None:

@@ -124,8 +124,8 @@ def test_parameters() -> None:
         "time": 7,
         "signal_delay_s": 90,
         "wckey": None,
-        "srun_args": ["--cpus-per-task=8", "--kill-on-bad-exit=1"],
-        "additional_parameters": {"requeue": True, "nice": 3},
+        "srun_args": ["--export=ALL", "--cpus-per-task=8", "--kill-on-bad-exit=1"],
+        "additional_parameters": {"requeue": True, "export": "ALL", "nice": 3},
     }
 
 
