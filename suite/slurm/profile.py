@@ -182,8 +182,8 @@ class Profile(Settings):
         """Raise InputError where compute nodes would not see a folder, or jobs could not name it."""
         if found := [sign for sign in _UNNAMEABLE if sign in str(folder.absolute())]:
             raise InputError(
-                f"--results {str(folder)!r}: has {found[0]!r} in its path, which means something else in PYTHONPATH or in "
-                "the names of log files: jobs need another folder"
+                f"--results {str(folder)!r}: has {found[0]!r} in its path, which means something else in "
+                "PYTHONPATH or in the names of log files: jobs need another folder"
             )
         if self.shared is not None and not folder.resolve().is_relative_to(Path(self.shared).resolve()):
             raise InputError(
