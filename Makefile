@@ -2,6 +2,8 @@
 # make test: every part of the suite, in minutes.   make test-all: every test this machine can run, the slow ones too.
 # make gate: has a change of code changed results? The default study against kept trials of other seeds.
 # make test-slurm: those that need a SLURM cluster, on one that they start.
+# make docs: the documentation as a site, in site/.   make docs-serve: the same on http://127.0.0.1:8000, while it changes.
+# make docs-reference: writes the pages of docs/reference that are made from code.
 # make test-long: many more faults; it says which, and how they went.
 # make gpu PARTS=smoke|all|1,2,...: what to run first on a GPU; docs/gpu.md. make gpu-wheels: packages for that machine.
 # make gpu-rehearse: the same on a CPU, without the packages that such a machine may lack.
@@ -11,7 +13,8 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE  # else each process compiles the suite again, and pytest all tests
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: sweep gate test test-slow test-all test-slurm test-long check gpu gpu-wheels gpu-rehearse clean
+.PHONY: sweep gate test test-slow test-all test-slurm test-long check docs docs-serve docs-reference
+.PHONY: gpu gpu-wheels gpu-rehearse clean
 
 sweep: .venv/installed
 	$(BIN)/python -m suite.sweep sweeps/width_vs_acc.yaml
@@ -51,8 +54,17 @@ gpu-wheels: .venv/installed
 gpu-rehearse: .venv/installed-test
 	$(BIN)/python -m benchmarks.gpu.rehearse
 
+docs: .venv/installed-docs
+	$(BIN)/python -m mkdocs build --strict
+
+docs-serve: .venv/installed-docs
+	$(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8000
+
+docs-reference: .venv/installed-test
+	PYTHONPATH=.:tests $(BIN)/python -m support.reference_pages docs/reference
+
 clean:
-	rm -rf .venv results dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv results dist site .pytest_cache .mypy_cache .ruff_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

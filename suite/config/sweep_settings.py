@@ -20,7 +20,7 @@ class SweepFile(Settings):
     """The top level of a sweep file."""
 
     name: Annotated[str, AfterValidator(_file_name)]
-    """Name of the sweep, of its report folder and of its MLflow experiment."""
+    """Name of the sweep, of its report folder and of its MLflow experiment: letters, digits, ``.``, ``_`` and ``-``."""
 
     description: str = ""
     """What the sweep is for; shown in reports and in MLflow."""
