@@ -55,10 +55,10 @@ gpu-rehearse: .venv/installed-test
 	$(BIN)/python -m benchmarks.gpu.rehearse
 
 docs: .venv/installed-docs
-	$(BIN)/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 docs-serve: .venv/installed-docs
-	$(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8000
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8000
 
 docs-reference: .venv/installed-test
 	PYTHONPATH=.:tests $(BIN)/python -m support.reference_pages docs/reference

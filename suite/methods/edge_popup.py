@@ -30,7 +30,9 @@ class EdgePopup(Optimizer):
             pairs know their fan-in. A group with ``sparsity=None`` is trained by plain SGD; ``fan_in`` may be set per
             group. A parameter that is given twice counts once; one without ``requires_grad`` is left alone.
         sparsity: fraction of each layer's weights removed, in [0, 1).
-        lr, momentum, weight_decay: of SGD on the scores (on the weights where ``sparsity`` is None).
+        lr: learning rate of SGD on the scores (on the weights where ``sparsity`` is None).
+        momentum: of the same SGD.
+        weight_decay: of the same SGD.
         distribution: what theta is drawn from; None keeps the present values as theta.
         rank_by: "scores" (IteRand's), or "abs_scores" (edge-popup's own, with its gradient).
         score_init: "kaiming_uniform" (IteRand's) or "fan_in_uniform" (edge-popup's own).

@@ -43,7 +43,9 @@ class Weights(SGD):
     Args:
         params: as any torch optimizer takes them; all are trained and decayed. One that is given twice counts once, one
             without ``requires_grad`` is left alone.
-        lr, momentum, weight_decay: of SGD.
+        lr: learning rate of SGD.
+        momentum: of SGD.
+        weight_decay: of SGD.
         distribution: what the weights are drawn from; None keeps the present values.
         seed: of the random streams, in [0, 2^32).
         first_parameter: position of the first parameter in the random streams; see ``EdgePopup``.

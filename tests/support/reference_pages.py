@@ -99,7 +99,7 @@ def _block(cls: type[Settings], several: bool) -> Iterator[str]:
     yield " ".join(inspect.getdoc(cls).split()).replace("``", "`")  # type: ignore[union-attr]
     order = sorted(cls.model_fields, key=lambda key: key != "name")
     rows = [_row(cls, key) for key in order]
-    yield "\n".join(["| setting | values | default | |", "|:--|:--|:--|:--|", *rows])
+    yield "\n".join(["| setting | what it is | values | default |", "|:--|:--|:--|:--|", *rows])
 
 
 def _row(cls: type[Settings], key: str) -> str:
@@ -107,7 +107,7 @@ def _row(cls: type[Settings], key: str) -> str:
     extra = field.json_schema_extra
     mark = " °" if isinstance(extra, dict) and extra.get("identity") is False else ""
     default = "required" if field.is_required() else _default(field.get_default(call_default_factory=True))
-    return f"| `{key}`{mark} | {values_of(cls, key)} | {default} | {text} |"
+    return f"| `{key}`{mark} | {text} | {values_of(cls, key)} | {default} |"
 
 
 def _default(value: Any) -> str:
@@ -126,7 +126,7 @@ def values_of(cls: type[Settings], key: str) -> str:
     kind = cls.model_fields[key].annotation
     for part in (kind, *get_args(kind)):
         if isinstance(part, type) and issubclass(part, Settings):
-            return f"a [block](#{LINKS[part]})"
+            return f"a [block](#{LINKS[part].replace('.', '')})"
     schema = cls.model_json_schema()["properties"][key]
     options = [option for option in schema.get("anyOf", [schema]) if option.get("type") != "null"]
     return " or ".join(map(_in_words, options))
