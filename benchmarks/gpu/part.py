@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from importlib import import_module
 from pathlib import Path
 
@@ -16,16 +16,21 @@ from benchmarks.gpu.sheet import Options, Sheet
 def main() -> int:
     """Run the part; exit status 1 where something in it failed."""
     part, options = _parse()
-    sheet = Sheet(options, options.out / part.rows_file)
+    with closing(Sheet(options, options.out / part.rows_file)) as sheet:
+        _run(part, sheet)
+    return min(sheet.num_failed, 1)
+
+
+def _run(part: Part, sheet: Sheet) -> None:
+    options = sheet.options
     if options.device.type == "cuda" and not torch.cuda.is_available():
         sheet.failed(part.name, f"torch {torch.__version__} sees no CUDA GPU: --device cpu rehearses")
-        return 1
+        return
     with ExitStack() as stack:
         if options.rehearsal:
             sheet.measure("Triton's interpreter", lambda: stack.enter_context(machine.interpreted_kernels()))
         sheet.measure("machine", lambda: machine.describe(sheet))
         sheet.measure(part.name, lambda: import_module(f"benchmarks.gpu.{part.name}").run(sheet))
-    return min(sheet.num_failed, 1)
 
 
 def _parse() -> tuple[Part, Options]:

@@ -27,6 +27,10 @@ class RecordFile:
         texts = {name: (folder / name).read_text(encoding="utf-8") for name in _FILES}
         return self._file.write(json.dumps({"trial_id": trial_id, "files": texts}).encode() + b"\n")
 
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
 
 def unpack(out: Path, results: Path) -> int:
     """Write the records of a run below ``results``, as a sweep leaves them; returns the number of trials."""

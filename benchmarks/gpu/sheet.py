@@ -95,6 +95,10 @@ class Sheet:
                 torch.cuda.empty_cache()
         return None
 
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
     def _write(self, kind: str, **values: Any) -> None:
         line = json.dumps({"kind": kind, **values}, default=str)
         self._file.write(line.encode() + b"\n")

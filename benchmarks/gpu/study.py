@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from unittest import mock
 
@@ -30,7 +30,7 @@ def run(sheet: Sheet) -> None:
         _check_digits(sheet)
         sheet.measure("Triton's kernels", lambda: check_kernels(sheet))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        records = RecordFile(sheet.options.out)
+        records = stack.enter_context(closing(RecordFile(sheet.options.out)))
         longest = 1.0
         for number, trial in enumerate(trials):
             if sheet.left() < _SLACK * longest:

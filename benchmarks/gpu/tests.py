@@ -1,5 +1,6 @@
 """Part 1: the tests marked ``gpu``, a row each."""
 
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,15 @@ class Rows:
 
     def __init__(self, sheet: Sheet) -> None:
         self._sheet = sheet
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Rehearse the first and the last case of each test: the interpreter is slow."""
+        if self._sheet.options.rehearsal:
+            groups = defaultdict(list)
+            for item in items:
+                groups[item.nodeid.partition("[")[0]].append(item)
+            items[:] = [item for group in groups.values() for item in dict.fromkeys((group[0], group[-1]))]
 
     def pytest_runtest_logstart(self, nodeid: str, location: object) -> None:
         """Name the test that begins."""
