@@ -10,12 +10,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import mlflow
 import pytest
 import yaml
 from support.documents import ROOT, blocks, commands, documents, words
 from support.forked import fork_server
 from support.photos import write_tree
 from support.sweep_processes import run_sweep
+
+from suite.tracking.store import store_uri
 
 OF_RESULTS = [  # run in the folder of the tutorial, one after the other
     "python -m suite",
@@ -140,6 +143,12 @@ def test_the_tutorial(tutorial: tuple[Path, list[str]]) -> None:
     assert (folder / "results/reports/first/figure.png").stat().st_size > 1000
     assert status.count("done") >= 12
     assert verified.count("equal") == 24  # validation and test of twelve networks
+    client = mlflow.MlflowClient(store_uri(folder / "results"))
+    experiment = client.get_experiment_by_name("first")
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted(run.data.tags["method"] for run in runs if "method" in run.data.tags) == sorted(
+        4 * ["edge_popup", "iterand", "weights"]
+    )
 
 
 @pytest.mark.slow

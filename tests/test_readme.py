@@ -125,3 +125,11 @@ def test_files_of_the_repository_that_are_named_are_there(page: Path) -> None:
 def test_every_page_is_reached_from_the_index() -> None:
     reached = {file for file, _ in links(ROOT / "docs/index.md")}
     assert [page for page in (ROOT / "docs").rglob("*.md") if page not in reached | {ROOT / "docs/index.md"}] == []
+
+
+def test_pages_that_the_code_names_are_there() -> None:
+    """A docstring refers to nothing outside the repository."""
+    code = [file for room in ("suite", "analysis", "benchmarks", "tests") for file in (ROOT / room).rglob("*.py")]
+    named = {(file.name, name) for file in code for name in re.findall(r"\bdocs/[\w/-]+\.\w+", file.read_text())}
+    assert len(named) > 5
+    assert [each for each in named if not (ROOT / each[1]).exists()] == []
