@@ -77,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the records of some sweeps into one file."""
     args = parser().parse_args(argv)
     sweeps = cli.load_several(args)
+    cli.check_results(args.results, *args.files)
     ids = [trial_id for sweep in sweeps for trial_id in sweep.trials]
     content = pack(Ledger(args.results), ids)
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from analysis import export
 from suite import cli, tracking
 from suite.config import InputError
 from suite.config.sweep_file import Sweep
-from suite.records import write_text_atomic
+from suite.records import kept_plans, write_text_atomic
 from suite.records.ledger import Ledger
 from suite.tracking.store import uri_of
 
@@ -42,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         root = export.unpack(args.records, Path(scratch) / "results").root if args.records else args.results
         sweeps = [(sweep, Ledger(root, sweep.scheduler)) for sweep in cli.load_several(args)]
+        cli.check_results(root, *args.files)
+        for sweep, _ in sweeps:
+            kept_plans.check(sweep, root)
         from analysis.reports import report  # pandas and matplotlib: after the arguments
 
         text, out = report.page(sweeps, args.target), args.out or _place(sweeps)

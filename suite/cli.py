@@ -2,27 +2,32 @@
 
 import argparse
 import errno
+import os
+import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from suite import environment, output, own_code, startup
 from suite.config import InputError
+from suite.config.error_messages import nearest
 from suite.config.sweep_file import Sweep, load_sweep
-from suite.records import file_errors
+from suite.records import file_errors, kept_plans
 from suite.records.ledger import Ledger
 
 STATUSES = {  # of every command
     0: "success",
-    1: "a file cannot be read or written",
+    1: "a file cannot be read or written, or there are no results yet",
     2: "bad input; the message names the value, the rule and the valid choices",
     130: "stopped by Ctrl-C",
 }
 DATA_DIR = "folder of data sets; default: $SUITE_DATA, else data"
 TRACKING_URI = "MLflow server or database; default: $MLFLOW_TRACKING_URI, else mlflow.db in the results folder"
 TARGET = "accuracy to match: a share, as 0.9, or the mean of a cell, as edge_popup:0.25; default: weights at width 1"
-_WRONG_KIND = (errno.ENOTDIR, errno.EISDIR)
+RESULTS = Path("results")  # the default: this very object, so that one that was typed can be told from it
+_HOLDS = ("trials", "sweeps", "reports", "driver")
+_WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _NOBODY_READS = (errno.EPIPE, errno.EIO)  # a reader that ended, a terminal that closed
 
 
@@ -49,8 +54,22 @@ class CommandParser(argparse.ArgumentParser):
             description=summary,
             epilog=f"example:\n  {example}\n\nexit status:\n{told}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,  # a flag that comes later would change what a script means
             **more,
         )
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2; for a flag that is unknown, with those that are most like it."""
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
+        if unknown != message.split()[0] and unknown.startswith("-"):
+            message = f"{unknown}: no such flag; there are: {nearest(unknown.partition('=')[0], self._flags())}"
+        super().error(message)
+
+    def _flags(self) -> Iterator[str]:
+        for action in self._actions:
+            yield from action.option_strings if action.help != argparse.SUPPRESS else ()
+            for other in action.choices.values() if isinstance(action, argparse._SubParsersAction) else ():
+                yield from other._flags()
 
 
 def sweep_parser(
@@ -80,14 +99,62 @@ def sweep_parser(
         help="use this setting in every trial, as epochs=3; can be repeated",
     )
     trials.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="folder of the records; default: results"
+        "--results", type=Path, default=RESULTS, metavar="DIR", help="folder of the records; default: results"
     )
     return parser
 
 
-def load(args: argparse.Namespace) -> tuple[Sweep, Ledger]:
-    """The sweep and the ledger that the arguments name."""
+class NoResultsYet(Exception):
+    """There is no results folder where it is by default: nothing is wrong, and there is nothing to show."""
+
+
+def no_results_yet(results: Path, *files: Path) -> str:
+    """What to say where there is no results folder where it is by default; else an empty text."""
+    if results is not RESULTS or os.path.lexists(results):
+        return ""
+    return f"no results yet: run `{shlex.join(['python', '-m', 'suite.sweep', *map(str, files)])}`"
+
+
+def check_results(results: Path, *files: Path) -> None:
+    """Check the folder of a command that only reads.
+
+    Raises:
+        InputError: a folder that was typed does not exist, or holds other things than results.
+        NoResultsYet: there is none where it is by default.
+    """
+    if absent := no_results_yet(results, *files):
+        raise NoResultsYet(absent)
+    if not os.path.isdir(results):  # which no name is too long for
+        what = "is no folder" if os.path.lexists(results) else "no such folder"
+        raise InputError(f"{results}: {what}: name one with the results of sweeps")
+    if any(results.iterdir()) and not any((results / name).is_dir() for name in _HOLDS):
+        raise InputError(f"{results}: holds no results: name the folder that has trials/ in it")
+
+
+def check_place_for_results(results: Path) -> None:
+    """Raise InputError where results cannot be written to a folder, which need not exist yet."""
+    place = next(each for each in (results.absolute(), *results.absolute().parents) if os.path.lexists(each))
+    if not os.path.isdir(place):
+        raise InputError(f"--results {results}: {place} is no folder: results cannot be written there")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"--results {results}: {place} cannot be written: name another folder")
+
+
+def load(args: argparse.Namespace, *, may_be_absent: bool = False) -> tuple[Sweep, Ledger]:
+    """The sweep and the ledger that the arguments name, for a command that runs nothing.
+
+    Args:
+        args: what was parsed.
+        may_be_absent: the default results folder need not exist.
+
+    Raises:
+        InputError: mistakes in the file; a results folder that is none, or has another sweep of this name.
+        NoResultsYet: there is no results folder where it is by default.
+    """
     sweep = load_sweep(args.file, only=args.only, overrides=args.set)
+    if not (may_be_absent and no_results_yet(args.results)):
+        check_results(args.results, args.file)
+    kept_plans.check(sweep, args.results)
     return sweep, Ledger(args.results, sweep.scheduler)
 
 
@@ -144,6 +211,9 @@ def _run(main: Callable[[], int]) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except NoResultsYet as error:
+        print(error, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     except OSError as error:

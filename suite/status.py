@@ -137,7 +137,7 @@ class StatusMonitor:
 def main(argv: Sequence[str] | None = None) -> int:
     """Show the trials of a sweep, once or until all of them are final."""
     args = _parse(argv)
-    sweep, _ = cli.load(args)
+    sweep, _ = cli.load(args, may_be_absent=True)
     data_ids = KnownIds(args.data_dir, args.results / known_ids.CACHE)
     ledger = Ledger(args.results, sweep.scheduler, data_ids)
     watcher = StatusMonitor(sweep, ledger)
@@ -154,7 +154,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 moving_first = sorted(rows, key=lambda row: row.state in FINAL)  # a screen may be too short for all
                 redrawn.show(watcher.summary_lines(rows), HEADER, moving_first)
     if not args.follow or terminal.console.is_terminal:
-        head = [*watcher.summary_lines(rows), *data_notes(data_ids.problems)]
+        absent = cli.no_results_yet(args.results, args.file)
+        head = [*watcher.summary_lines(rows), *([absent] if absent else []), *data_notes(data_ids.problems)]
         terminal.show_table_with_notes(head, f"{sweep.name}: {sweep.path}", HEADER, _asked(rows, args))
     return _status(rows)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from suite import cli, environment, stopping
 from suite.config import InputError
-from suite.tracking.store import DATABASE, store_uri, without_secret
+from suite.tracking.store import DATABASE, sqlite_uri, store_uri, without_secret
 
 _HOST = "127.0.0.1"
 _START_SECONDS, _END_SECONDS, _POLL_SECONDS = 180.0, 10.0, 0.2
@@ -30,7 +30,7 @@ _KEEPER = 'cat >/dev/null; rm -rf "$0"; kill -KILL 0'
 _USER = "admin"
 _AUTH = """[mlflow]
 default_permission = NO_PERMISSIONS
-database_uri = sqlite:///{folder}/users.db
+database_uri = {users}
 admin_username = {user}
 admin_password = {password}
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
@@ -76,7 +76,7 @@ def parser() -> cli.CommandParser:
         },
     )
     shown = made.add_argument_group("results")
-    shown.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    shown.add_argument("--results", type=Path, default=cli.RESULTS, metavar="DIR", help="default: results")
     shown.add_argument("--store", metavar="URI", help="a database; default: mlflow.db in the results folder")
     server = made.add_argument_group("server")
     server.add_argument("--port", type=int, default=5000, metavar="N", help="default: %(default)s")
@@ -127,7 +127,8 @@ def _private_group() -> Iterator[tuple[Path, int]]:
 def _authentication(folder: Path) -> dict[str, str]:
     """Write what MLflow's own authentication reads; the variables that lead to it."""
     password = secrets.token_urlsafe(16)
-    config = _AUTH.format(folder=folder, user=_USER, password=password)
+    users = sqlite_uri(folder / "users.db").replace("%", "%%")  # in an INI file
+    config = _AUTH.format(users=users, user=_USER, password=password)
     for name, text in (("auth.ini", config), ("password", f"{password}\n")):
         (folder / name).touch(mode=0o600)
         (folder / name).write_text(text)
@@ -140,7 +141,7 @@ def _authentication(folder: Path) -> dict[str, str]:
 
 def _start(args: argparse.Namespace, folder: Path, group: int, given: dict[str, str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(args.port), "--workers", "1"]
-    command += ["--artifacts-destination", str((args.results / "mlartifacts").absolute())]
+    command += ["--artifacts-destination", (args.results / "mlartifacts").absolute().as_uri()]
     command += ["--uvicorn-opts", "--log-level warning --timeout-graceful-shutdown 2"]
     command += ["--app-name", "basic-auth"] if args.auth else []
     with (folder / "log.txt").open("wb") as log:

@@ -122,9 +122,10 @@ def test_a_sweep_that_is_over(sweep: Sweep, capsys: Said) -> None:
 
 
 def test_looking_makes_nothing(sweep: Sweep, capsys: Said) -> None:
-    assert show("--results", "none", "--only", "seed=1") == 1
-    assert capsys.readouterr().out.startswith("3 trials in none: 3 not begun\n")
-    assert not Path("none").exists()
+    assert show("--only", "seed=1") == 1
+    said = capsys.readouterr().out
+    assert said.startswith("3 trials in results: 3 not begun\nno results yet: run `python -m suite.sweep ")
+    assert not Path("results").exists()
 
 
 def test_the_job_of_the_driver(sweep: Sweep, capsys: Said) -> None:

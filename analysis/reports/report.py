@@ -1,6 +1,7 @@
 """One page of tables, figures and provenance, with how to repeat each: one HTML file that needs nothing else."""
 
 import base64
+import os
 import shlex
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ import pandas as pd
 from analysis.parts import ReportTable, parameter_efficiency
 from analysis.parts.cells import cells, metric_of
 from analysis.reports import figures, tables
+from suite.config import shipped
 from suite.config.sweep_file import Sweep
 from suite.records import Summary
 from suite.records.ledger import Ledger
@@ -115,9 +117,19 @@ def _list(values: Iterable[str]) -> str:
     return ", ".join(sorted(set(values)))
 
 
+def _paths(sweep: Sweep, ledger: Ledger) -> tuple[str, str]:
+    """The file and the results, from the folder that holds both; the plan, where the file was a pipe."""
+    file = sweep.path if os.path.isfile(sweep.path) else ledger.root / "sweeps" / f"{sweep.label}.yaml"
+    if (shipped_as := shipped.SWEEPS.spelling(file)) != str(file):
+        return shipped_as, ledger.root.name
+    above = os.path.commonpath([file.absolute().parent, ledger.root.absolute().parent])
+    return os.path.relpath(file, above), os.path.relpath(ledger.root, above)
+
+
 def _repeat(sweep: Sweep, ledger: Ledger, target: str | None) -> str:
     """The commands, and the sweep file whole."""
-    where = f"{shlex.quote(sweep.path.name)} --results {shlex.quote(ledger.root.name)}"
+    file, results = _paths(sweep, ledger)
+    where = f"{shlex.quote(file)} --results {shlex.quote(results)}"
     aimed = f" --target {shlex.quote(target)}" if target else ""
     commands = [
         f"python -m suite.sweep {where}    # runs what is missing; finished trials are never run again",
@@ -125,7 +137,6 @@ def _repeat(sweep: Sweep, ledger: Ledger, target: str | None) -> str:
         f"python -m analysis.figures {where}",
         f"python -m analysis.report {where}{aimed}",
     ]
-    text = sweep.path.read_text(encoding="utf-8") if sweep.path.exists() else ""
     name = escape(sweep.path.name)
-    shown = f"<details><summary>{name}</summary><pre>{escape(text)}</pre></details>"
+    shown = f"<details><summary>{name}</summary><pre>{escape(sweep.text)}</pre></details>"
     return f"<pre>{escape(chr(10).join(commands))}</pre>{shown}"

@@ -57,5 +57,5 @@ PROFILES = Shipped(checkout="slurm", wheel="profiles")
 def resolve(given: Path, kind: Shipped) -> Path:
     """The file itself where there is one, as NAME or NAME.yaml; else the shipped one that is meant, or ``given``."""
     beside = given.with_name(f"{given.name}.yaml") if given.name else given
-    here = next((path for path in (given, beside) if os.path.lexists(path) and not path.is_dir()), None)
-    return here or (given if given.is_dir() else kind.find(given) or given)
+    here = next((path for path in (given, beside) if os.path.lexists(path) and not os.path.isdir(path)), None)
+    return here or (given if os.path.isdir(given) else kind.find(given) or given)

@@ -1,6 +1,7 @@
 """Sweep files: from YAML to trials. Every mistake is found at once, as `file: key path: value: rule`."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -148,7 +149,7 @@ def _text(path: Path) -> str:
             raise InputError(f"{path}: more than {_MOST_BYTES // 10**6} MB: is no sweep file")
         return content.decode("utf-8")
     except FileNotFoundError:
-        there = [file.name for file in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        there = [file.name for file in path.parent.glob("*.yaml")] if os.path.isdir(path.parent) else []
         near = nearest(path.name, [*there, *(file.name for file in shipped.SWEEPS.files.values())])
         raise InputError(f"{path}: no such file; there are: {near or 'no .yaml files'}") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -220,8 +220,10 @@ def find_profile(name: str | None) -> Path:
     """
     if name is not None:
         here = _HERE / f"{name.removesuffix('.yaml')}.yaml"
-        path = here if not Path(name).is_file() and here.is_file() else shipped.resolve(Path(name), shipped.PROFILES)
-        if path.is_file() or (path.exists() and not path.is_dir()):  # a pipe, too
+        path = (
+            here if not os.path.isfile(name) and os.path.isfile(here) else shipped.resolve(Path(name), shipped.PROFILES)
+        )
+        if os.path.exists(path) and not os.path.isdir(path):  # a pipe, too
             return path
     asked = "is needed with --launcher slurm" if name is None else f"{name}: no such file or profile"
     there = nearest(name, [*(path.stem for path in _HERE.glob("*.yaml")), *shipped.PROFILES.files])

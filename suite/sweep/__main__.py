@@ -10,14 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import yaml
-
 from suite import cli, data, environment, launch, records, stopping, tracking
 from suite.config import InputError
 from suite.config.sweep_file import Sweep
 from suite.data import known_ids
 from suite.data.known_ids import KnownIds
 from suite.launch import attempts, lease
+from suite.records import kept_plans
 from suite.records.ledger import Ledger
 from suite.slurm import controller
 from suite.slurm.profile import Profile, find_profile, load_profile
@@ -44,8 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_all(args: argparse.Namespace) -> int:
+    cli.check_place_for_results(args.results)
     args.data_ids = KnownIds(args.data_dir, args.results / known_ids.CACHE)
     sweeps = [(sweep, Ledger(args.results, sweep.scheduler, args.data_ids)) for sweep in cli.load_several(args)]
+    for sweep, ledger in sweeps:
+        kept_plans.check(sweep, ledger.root)
     profiles = [_profile(args, sweep, ledger) for sweep, ledger in sweeps]  # all mistakes before the first trial
     if len(sweeps) > 1 and not args.dry_run:  # what the last one misses is told before the first one runs
         for (sweep, ledger), profile in zip(sweeps, profiles, strict=True):
@@ -209,18 +211,11 @@ def _prepare_data(plan: Plan, args: argparse.Namespace) -> None:
 
 
 def _keep_resolved(sweep: Sweep, ledger: Ledger) -> None:
-    """Keep the sweep file, and the trials as planned, each with all its settings: a sweep file too."""
+    """Keep the plan, and the sweep file as it is now."""
+    kept_plans.keep(sweep, ledger.root)
     report = cli.report_folder(sweep, ledger)
     report.mkdir(parents=True, exist_ok=True)
-    records.write_text_atomic(report / _FILE, sweep.path.read_text(encoding="utf-8"))
-    trials = [trial.model_dump(mode="json") for trial in sweep.trials.values()]
-    scheduler = sweep.scheduler.model_dump(mode="json")
-    search = {"search": "grid"} if sweep.search else {}  # its draws stand in the trials
-    named = {"name": sweep.name, "description": sweep.description, "settings": sweep.settings}
-    file = {**named, **search, "scheduler": scheduler, "grid": trials}
-    folder = ledger.root / "sweeps"
-    folder.mkdir(parents=True, exist_ok=True)
-    records.write_text_atomic(folder / f"{sweep.label}.yaml", yaml.safe_dump(file, sort_keys=False))
+    records.write_text_atomic(report / _FILE, sweep.text)
 
 
 def _run(plan: Plan, sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def submit(sweep: Sweep, ledger: Ledger, profile: Profile, args: argparse.Namesp
         )
     folder = (ledger.root / "driver" / sweep.label).absolute()
     watch = f"python -m suite.status {_quoted(sweep, args)} --follow"
-    text = sweep.path.read_text(encoding="utf-8")
+    text = sweep.text
     if (found := _live(folder)) is not None:
         if (folder / "sweep.yaml").read_text(encoding="utf-8") != text:
             raise InputError(f"{sweep.path}: was edited since job {found.id} drives it: scancel {found.id}, and repeat")
@@ -156,4 +157,4 @@ def _arguments(args: argparse.Namespace, folder: Path) -> list[str]:
 
 
 def _quoted(sweep: Sweep, args: argparse.Namespace) -> str:
-    return f"{sweep.path} --results {args.results}"
+    return shlex.join([str(sweep.path), "--results", str(args.results)])

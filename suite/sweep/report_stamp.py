@@ -11,6 +11,7 @@ import platform
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ValidationError
 
@@ -72,7 +73,7 @@ class ReportStamp:
 
     def _store(self, uri: str | None) -> str:
         """Names a store, without the password that a URI may hold; another file of SQLite is another store."""
-        local = self._database if uri is None else Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+        local = self._database if uri is None else _file_of(uri) if uri.startswith(_SQLITE) else None
         return _hash([uri, local and _state(local)[:1]])
 
     def _keep(self, stamp: _Stamp) -> None:
@@ -81,12 +82,16 @@ class ReportStamp:
             write_text_atomic(self._path, stamp.model_dump_json())
 
 
+def _file_of(uri: str) -> Path:
+    return Path(unquote(uri.removeprefix(_SQLITE).partition("?")[0]))
+
+
 def _made_from(sweep: Sweep, ledger: Ledger, plan: Plan) -> str:
     records = {
         trial_id: [each.state, *(_state(ledger.folder(trial_id) / name) for name in (RESULT, METRICS) if each.summary)]
         for trial_id, each in plan.found.items()
     }
-    about = [sweep.name, sweep.label, sweep.description, sweep.settings, sweep.path.read_text(encoding="utf-8")]
+    about = [sweep.name, sweep.label, sweep.description, sweep.settings, sweep.text]
     return _hash([about, records, source_code.whole_id(), platform.python_version(), *map(_version, _PACKAGES)])
 
 

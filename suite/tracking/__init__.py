@@ -7,7 +7,9 @@ is replaced.
 
 import json
 import logging
+import shlex
 import sqlite3
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,27 +46,54 @@ def publish(
 
     Raises:
         InputError: mlflow is not installed, or the store cannot be reached; the records stay, publish again.
+        SweepNotPublished: this sweep cannot be published as things are, others can.
     """
     mlflow = _import_mlflow()
     with _told(ledger.root, uri), store.writing(ledger.root, uri) as place:
-        if uri is None:
-            _make(mlflow, store.file_of(place))
-        return _publish(mlflow.MlflowClient(place), sweep, ledger, report, set() if known is None else known)
+        client = _open(mlflow, place, uri)
+        with _told(ledger.root, uri, SweepNotPublished):
+            return _publish(client, sweep, ledger, report, set() if known is None else known)
+
+
+class SweepNotPublished(InputError):
+    """One sweep cannot be published to a store; others can."""
 
 
 @contextmanager
-def _told(results: Path, uri: str | None) -> Iterator[None]:
-    """What goes wrong with a store is raised as an ``InputError``."""
+def _told(results: Path, uri: str | None, kind: type[InputError] = InputError) -> Iterator[None]:
+    """What goes wrong with a store is raised as an ``InputError``: of ``kind``, unless it passes by itself."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    mlflow = _import_mlflow()
     try:
         yield
-    except (_import_mlflow().exceptions.MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, OSError) as error:
-        reason = store.without_secret(" ".join(str(error).split()))[:200]
-        raise InputError(
-            f"MLflow store {store.without_secret(uri or store.store_uri(results))}: {reason}: all records are "
-            f"kept: python -m suite.tracking publish {results} brings them there when it answers again"
+    except (mlflow.exceptions.MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, OSError) as error:
+        passes = _passes(error)
+        shown = store.without_secret(uri or store.store_uri(results))
+        publish = shlex.join(["python", "-m", "suite.tracking", "publish", str(results)])
+        when = "when it answers again" if passes else "once that is mended"
+        raise (InputError if passes else kind)(
+            f"MLflow store {shown}: {_reason(error, passes)}: all records are kept: {publish} brings them there {when}"
         ) from None
+
+
+def _passes(error: Exception) -> bool:
+    """A server that does not answer, or a database that is locked: not what is wrong for good."""
+    if isinstance(error, OSError):
+        return not isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError)
+    text = str(error)
+    return "locked" in text or "onnect" in text or "API request" in text or "timed out" in text.lower()
+
+
+def _reason(error: Exception, passes: bool) -> str:
+    """What went wrong, in a line; what stays wrong is not cut, as its end says what mends it."""
+    text = store.without_secret(" ".join(str(error).split()))
+    if "database schema" in text or "locate revision" in text:
+        cure = f"use that version, or make a backup and run `{sys.executable} -m mlflow db upgrade` on it"
+        text = (
+            f"its database belongs to another version of MLflow, this is {_import_mlflow().__version__}: {cure}: {text}"
+        )
+    return text[:200] if passes else text.rstrip(".")
 
 
 def prepare(results: Path, uri: str | None) -> None:
@@ -76,8 +105,16 @@ def prepare(results: Path, uri: str | None) -> None:
     mlflow = _import_mlflow()
     if uri is None:
         with _told(results, uri), store.writing(results, uri) as place:
-            _make(mlflow, store.file_of(place))
-            mlflow.MlflowClient(place).search_experiments(max_results=1)
+            _open(mlflow, place, uri)
+
+
+def _open(mlflow: Any, place: str, uri: str | None) -> Any:
+    """A client of a store that answers."""
+    if uri is None:
+        _make(mlflow, store.file_of(place))
+    client = mlflow.MlflowClient(place)
+    client.search_experiments(max_results=1)
+    return client
 
 
 def _make(mlflow: Any, path: Path) -> None:
@@ -87,7 +124,7 @@ def _make(mlflow: Any, path: Path) -> None:
     new = path.with_name(f".{path.name}.new")
     for left in path.parent.glob(f"{new.name}*"):  # a killed one's, with SQLite's journal
         left.unlink()
-    mlflow.MlflowClient(f"sqlite:///{new}")
+    mlflow.MlflowClient(store.sqlite_uri(new))
     new.replace(path)
 
 
@@ -114,6 +151,8 @@ def _publish(client: Any, sweep: Sweep, ledger: Ledger, report: Sequence[Path], 
 
 def _experiment(client: Any, sweep: Sweep, ledger: Ledger) -> str:
     found = client.get_experiment_by_name(sweep.name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        raise SweepNotPublished(_deleted(client, sweep, found.experiment_id))
     if found is not None:
         return str(found.experiment_id)
     local = str(client.tracking_uri).startswith("sqlite:")
@@ -126,6 +165,15 @@ def _experiment(client: Any, sweep: Sweep, ledger: Ledger) -> str:
                 "mlflow.sharedViewState.suite": json.dumps({"selectedColumns": _COLUMNS}),  # what the link shows
             },
         )
+    )
+
+
+def _deleted(client: Any, sweep: Sweep, experiment: str) -> str:
+    shown = store.without_secret(str(client.tracking_uri))
+    command = shlex.join([sys.executable, "-m", "mlflow", "experiments", "restore", "--experiment-id", experiment])
+    return (
+        f"MLflow store {shown}: the experiment {sweep.name} was deleted there, so the sweep {sweep.label} is not "
+        f"published: `{store.URI_VARIABLE}={shlex.quote(shown)} {command}` restores it; or give the sweep another name"
     )
 
 
@@ -166,7 +214,7 @@ def _publish_trial(
     from mlflow.entities import Metric, Param
 
     start, end = _start_of(summary), int((summary.started_at + summary.seconds) * 1000)
-    name = f"{trial.method.name}-{trial.model.name}-w{trial.model.width_mult:g}-s{trial.seed}"
+    name = f"{trial.method.name}-{trial.model.name}-w{trial.model.width_mult:g}-s{trial.seed}-{summary.trial_id}"
     run = client.create_run(experiment, start_time=start, tags=_tags(trial, summary), run_name=name).info.run_id
     params = [Param(key, str(value)) for key, value in flatten(trial.model_dump(mode="json")).items()]
     points = [

@@ -28,7 +28,7 @@ from suite.tracking import store
 _OTHER = "other"
 _STATUSES = {
     0: "all is published",
-    1: "the file of a sweep could not be read; the others are published",
+    1: "a sweep could not be read or published; the others are published",
     2: "bad input, or the MLflow server or database does not answer",
 }
 
@@ -36,8 +36,7 @@ _STATUSES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Publish once, or again and again until the input ends."""
     args = _parse(argv)
-    if not args.results.is_dir():
-        raise InputError(f"{args.results}: no such folder: name one with the results of sweeps")
+    cli.check_results(args.results)
     if args.every is None:
         return _publish_all(args)
     return _serve(_load(args.results / "sweeps" / f"{args.sweep}.yaml"), args)
@@ -112,15 +111,17 @@ def _publish_all(args: argparse.Namespace) -> int:
     for path in paths:
         try:
             sweep = _load(path)
+            known |= sweep.trials.keys()
         except InputError as error:
             print(error, file=sys.stderr)
             status = 1
             continue
-        known |= sweep.trials.keys()
-        _publish(sweep, ledger, args.tracking_uri)
+        status = max(status, _publish(sweep, ledger, args.tracking_uri))
+    if not paths and not known and not (args.results / "trials").is_dir():
+        print(f"{args.results}: no sweep was run there yet: nothing to publish")
     if not args.sweep and (others := dict(_others(ledger, known))):
         told = "Trials that stand in none of the sweeps here."
-        _publish(Sweep(_OTHER, _OTHER, told, args.results, others), ledger, args.tracking_uri)
+        status = max(status, _publish(Sweep(_OTHER, _OTHER, told, args.results, others), ledger, args.tracking_uri))
     return status
 
 
@@ -128,10 +129,16 @@ def _load(path: Path) -> Sweep:
     return replace(load_sweep(path), label=path.stem)
 
 
-def _publish(sweep: Sweep, ledger: Ledger, uri: str | None) -> None:
+def _publish(sweep: Sweep, ledger: Ledger, uri: str | None) -> int:
+    """Publish a sweep; returns the exit status: one that cannot be published keeps no other back."""
     report = sorted(path for path in records.listed(cli.report_folder(sweep, ledger)) if path.is_file())
-    new, experiment = tracking.publish(sweep, ledger, uri=uri, report=report)
+    try:
+        new, experiment = tracking.publish(sweep, ledger, uri=uri, report=report)
+    except tracking.SweepNotPublished as error:
+        print(error, file=sys.stderr)
+        return 1
     print(f"{sweep.label}: {new} new runs; {store.how_to_open(ledger.root, uri, experiment)}", flush=True)
+    return 0
 
 
 def _others(ledger: Ledger, known: set[str]) -> Iterator[tuple[str, Trial]]:

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import sqlite3
 import sys
@@ -11,8 +12,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from suite import scratch
+from suite.config import InputError
 from suite.records import atomic
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"  # MLflow's own
@@ -30,13 +33,41 @@ def uri_of(given: str | None) -> str | None:
 
 
 def store_uri(results: Path) -> str:
-    """The store used unless another is named: a SQLite file in the results folder."""
-    return f"{_SQLITE}{(results / DATABASE).absolute()}"
+    """The store used unless another is named: a SQLite file in the results folder.
+
+    Raises:
+        InputError: as ``sqlite_uri``.
+    """
+    return sqlite_uri((results / DATABASE).absolute())
+
+
+def sqlite_uri(file: Path) -> str:
+    """The address of a SQLite file, with ``?``, ``%`` and the like quoted.
+
+    Raises:
+        InputError: its name is not UTF-8, which no address can hold.
+    """
+    from sqlalchemy.engine import URL, make_url
+
+    try:
+        uri = URL.create("sqlite", database=str(file)).render_as_string()
+        if make_url(uri).database == str(file):
+            return uri
+        return f"{_SQLITE}file:{quote(str(file))}?uri=true"  # SQLAlchemy before 2.1 quotes no names of files
+    except UnicodeEncodeError:
+        shown = os.fsencode(file).decode(errors="backslashreplace")
+        raise InputError(
+            f"MLflow: {shown}: a name that is not UTF-8: rename the folder, or give --tracking-uri"
+        ) from None
 
 
 def file_of(uri: str) -> Path:
     """The file of a SQLite store."""
-    return Path(uri.removeprefix(_SQLITE))
+    from sqlalchemy.engine import make_url
+
+    found = make_url(uri)
+    name = found.database or ""
+    return Path(unquote(name.removeprefix("file:")) if "uri" in found.query else name)
 
 
 def without_secret(text: str) -> str:
@@ -50,8 +81,9 @@ def how_to_open(results: Path, uri: str | None, experiment: str) -> str:
     page = f"/#/experiments/{experiment}/runs?viewStateShareKey=suite"
     if uri is not None and uri.startswith("http"):
         return f"{without_secret(uri)}{page}"
-    store = f"--results {results}" if uri is None else f"--results {results} --store {without_secret(uri)}"
-    return f"{sys.executable} -m suite.ui {store}, then http://127.0.0.1:5000{page}"
+    store = [] if uri is None else ["--store", without_secret(uri)]
+    command = shlex.join([sys.executable, "-m", "suite.ui", "--results", str(results), *store])
+    return f"{command}, then http://127.0.0.1:5000{page}"
 
 
 @contextmanager

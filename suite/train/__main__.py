@@ -36,7 +36,7 @@ def parser() -> cli.CommandParser:
     where.add_argument("--take-over", action="store_true", help="take the trial from the process that runs it now")
     files = made.add_argument_group("files")
     files.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="folder of all records; default: results"
+        "--results", type=Path, default=cli.RESULTS, metavar="DIR", help="folder of all records; default: results"
     )
     files.add_argument("--folder", type=Path, metavar="DIR", help="folder of its records; default: RESULTS/trials/ID")
     files.add_argument("--data-dir", type=Path, metavar="DIR", help=cli.DATA_DIR)

@@ -216,7 +216,7 @@ def test_a_mistake_starts_nothing(here: Path, capsys: Said) -> None:
     file = write_sweep(here / "tiny.yaml")
     file.write_text(file.read_text().replace("epochs: 2", "epochs: two"))
     assert call(file) == 2
-    assert capsys.readouterr() == ("", f'{file}: base.epochs: "two": must be a valid integer\n')
+    assert capsys.readouterr() == ("", f'{file}:3: base.epochs: "two": must be a valid integer\n')
     assert not (here / "results").exists()
 
 

@@ -157,7 +157,7 @@ def test_all_mistakes_of_all_files_are_told_before_anything_runs(
     right, wrong, worse = files("a"), files("b", seed=-1), files("c", model={"name": "conv3"}, seed="x")
     assert call(right, wrong, "no.yaml", worse) == 2
     told = capsys.readouterr().err.splitlines()
-    assert [line.partition(": ")[0] for line in told] == ["b.yaml", "no.yaml", "c.yaml", "c.yaml"]
+    assert [line.partition(": ")[0] for line in told] == ["b.yaml:14", "no.yaml", "c.yaml:10", "c.yaml:11"]
     assert call(right, files("b"), "--profile", "mine") == 2
     assert call(right, files("b"), "--only", "seed=7") == 2
     assert len(capsys.readouterr().err.splitlines()) == 3

@@ -1,0 +1,73 @@
+"""The plans of sweeps that were run: ``RESULTS/sweeps/LABEL.yaml``, each with the file that it came from.
+
+A name belongs to one sweep in a results folder. A file that was edited is the same sweep: it has the same path, or most
+of its trials are in the plan.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from suite.config import InputError, kept_plan
+from suite.config.sweep_file import Sweep, load_sweep
+from suite.records.atomic import write_text_atomic
+
+_HEAD = 65_536  # bytes that hold the first line of a plan: a path
+
+
+def keep(sweep: Sweep, root: Path) -> None:
+    """Keep the plan of a sweep in the results folder ``root``: its trials, each with all its settings.
+
+    Raises:
+        InputError: as ``check``.
+    """
+    check(sweep, root)
+    path = _path(sweep, root)
+    source = (_source(path) if _is_ours(sweep.path, root) else None) or os.path.abspath(sweep.path)
+    about: dict[str, Any] = {"name": sweep.name, "description": sweep.description, "settings": sweep.settings}
+    about |= {"search": "grid"} if sweep.search else {}  # its draws are in the trials
+    about |= {"scheduler": sweep.scheduler.model_dump(mode="json")}
+    trials = [trial.model_dump(mode="json") for trial in sweep.trials.values()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text_atomic(path, kept_plan.text_of(about, trials, source))
+
+
+def check(sweep: Sweep, root: Path) -> None:
+    """Refuse a sweep whose name is that of another one in the results folder ``root``.
+
+    Raises:
+        InputError: with the files of both.
+    """
+    path = _path(sweep, root)
+    if not os.path.isfile(path) or _is_ours(sweep.path, root):
+        return
+    source = _source(path)
+    if source is not None and os.path.isfile(sweep.path) and os.path.realpath(sweep.path) == os.path.realpath(source):
+        return
+    kept: set[str] = set()
+    with contextlib.suppress(InputError):  # made with settings of another version
+        kept = set(load_sweep(path).trials)
+    common = len(kept & sweep.trials.keys())
+    if 2 * common > min(len(kept), len(sweep.trials)) or not (kept or source):
+        return
+    raise InputError(
+        f"{sweep.path}: name: {sweep.name}: is the name of another sweep in {root}: {source or path}, with "
+        f"{len(kept)} trials, {common} of them in this one: give this one another name, or --results another folder"
+    )
+
+
+def _path(sweep: Sweep, root: Path) -> Path:
+    return root / "sweeps" / f"{sweep.label}.yaml"
+
+
+def _source(path: Path) -> str | None:
+    """The file that a kept plan came from; None where it does not say."""
+    with contextlib.suppress(OSError, UnicodeDecodeError), path.open("rb") as file:
+        return kept_plan.source_of(file.readline(_HEAD).decode())
+    return None
+
+
+def _is_ours(file: Path, root: Path) -> bool:
+    """A copy in the results folder: the one that a job was given, or the plan itself."""
+    return Path(os.path.realpath(file)).is_relative_to(os.path.realpath(root))
