@@ -73,7 +73,7 @@ def _told(results: Path, uri: str | None, kind: type[InputError] = InputError) -
         publish = shlex.join(["python", "-m", "suite.tracking", "publish", str(results)])
         when = "when it answers again" if passes else "once that is mended"
         raise (InputError if passes else kind)(
-            f"MLflow store {shown}: {_reason(error, passes)}: all records are kept: {publish} brings them there {when}"
+            f"MLflow store {shown}: {_reason(error, passes, shown)}: all records are kept: {publish} brings them there {when}"
         ) from None
 
 
@@ -85,14 +85,13 @@ def _passes(error: Exception) -> bool:
     return "locked" in text or "onnect" in text or "API request" in text or "timed out" in text.lower()
 
 
-def _reason(error: Exception, passes: bool) -> str:
+def _reason(error: Exception, passes: bool, shown: str) -> str:
     """What went wrong, in a line; what stays wrong is not cut, as its end says what mends it."""
     text = store.without_secret(" ".join(str(error).split()))
     if "database schema" in text or "locate revision" in text:
-        cure = f"use that version, or make a backup and run `{sys.executable} -m mlflow db upgrade` on it"
-        text = (
-            f"its database belongs to another version of MLflow, this is {_import_mlflow().__version__}: {cure}: {text}"
-        )
+        upgrade = shlex.join([sys.executable, "-m", "mlflow", "db", "upgrade", shown])
+        cure = f"use that version, or, for an older one, make a backup and run `{upgrade}`"
+        text = f"its database is of another version of MLflow than {_import_mlflow().__version__}: {cure}: {text}"
     return text[:200] if passes else text.rstrip(".")
 
 
@@ -155,7 +154,7 @@ def _experiment(client: Any, sweep: Sweep, ledger: Ledger) -> str:
         raise SweepNotPublished(_deleted(client, sweep, found.experiment_id))
     if found is not None:
         return str(found.experiment_id)
-    local = str(client.tracking_uri).startswith("sqlite:")
+    local = str(client.tracking_uri).startswith("sqlite")
     return str(
         client.create_experiment(
             sweep.name,

@@ -21,6 +21,7 @@ from suite.records import atomic
 URI_VARIABLE = "MLFLOW_TRACKING_URI"  # MLflow's own
 DATABASE = "mlflow.db"
 _SQLITE = "sqlite:///"
+_DRIVER = "sqlite+pysqlite"  # the same; of sqlite:/// MLflow takes the rest for a path, and makes its folder
 # Where SQLite's locks cannot be relied on. Everything in user space (fuse) may be on another machine.
 _NETWORK = re.compile(
     r"nfs\d?|cifs|smb\w*|virtiofs|vboxsf|dvs|lustre|gpfs|beegfs|ceph|afs|panfs|wekafs|9p|fuse\b.*|gluster.*|pvfs2"
@@ -50,10 +51,12 @@ def sqlite_uri(file: Path) -> str:
     from sqlalchemy.engine import URL, make_url
 
     try:
-        uri = URL.create("sqlite", database=str(file)).render_as_string()
-        if make_url(uri).database == str(file):
-            return uri
-        return f"{_SQLITE}file:{quote(str(file))}?uri=true"  # SQLAlchemy before 2.1 quotes no names of files
+        plain = f"{_SQLITE}{file}"
+        quoted = URL.create(_DRIVER, database=str(file)).render_as_string()
+        for uri in (plain, quoted):
+            if make_url(uri).database == str(file):
+                return uri
+        return f"{_DRIVER}:///file:{quote(str(file))}?uri=true"  # SQLAlchemy before 2.1 quotes no names of files
     except UnicodeEncodeError:
         shown = os.fsencode(file).decode(errors="backslashreplace")
         raise InputError(
