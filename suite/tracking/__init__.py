@@ -71,9 +71,10 @@ def _told(results: Path, uri: str | None, kind: type[InputError] = InputError) -
         passes = _passes(error)
         shown = store.without_secret(uri or store.store_uri(results))
         publish = shlex.join(["python", "-m", "suite.tracking", "publish", str(results)])
-        when = "when it answers again" if passes else "once that is mended"
+        cure = f"{publish} brings them there {'when it answers again' if passes else 'once that is mended'}"
+        reason = _reason(error, passes, shown)
         raise (InputError if passes else kind)(
-            f"MLflow store {shown}: {_reason(error, passes, shown)}: all records are kept: {publish} brings them there {when}"
+            f"MLflow store {shown}: {reason}: all records are kept: {cure}"
         ) from None
 
 

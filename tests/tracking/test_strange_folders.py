@@ -33,7 +33,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_the_address_of_a_store_leads_to_its_file(name: str, tmp_path: Path) -> None:
     file = tmp_path / name / store.DATABASE
-    assert store.file_of(store.uri_of(file)) == file
+    assert store.file_of(store.sqlite_uri(file)) == file
     assert store.file_of(store.store_uri(file.parent)) == file
 
 
