@@ -24,6 +24,7 @@ def run(
     on_epoch: Callable[[EpochMetrics], None] = lambda line: None,
     should_stop: Callable[[], bool] = lambda: False,
     take_over: bool = False,
+    on_begin: Callable[[int], None] = lambda step: None,
 ) -> Result:
     """Train one trial, or go on with it; where it raises, leave why in its folder and raise on.
 
@@ -42,11 +43,16 @@ def run(
         ):
             if (found := read_result(folder)) is not None:  # another process finished it while we waited
                 return found
-            return _attempt(trial, lease, stop, data_dir, on_epoch)
+            return _attempt(trial, lease, stop, data_dir, on_epoch, on_begin)
 
 
 def _attempt(
-    trial: Trial, lease: Lease, stop: StopRequest, data_dir: Path | None, on_epoch: Callable[[EpochMetrics], None]
+    trial: Trial,
+    lease: Lease,
+    stop: StopRequest,
+    data_dir: Path | None,
+    on_epoch: Callable[[EpochMetrics], None],
+    on_begin: Callable[[int], None],
 ) -> Result:
     def should_stop() -> bool:
         lease.check()
@@ -55,7 +61,14 @@ def _attempt(
     lease.check_now()
     (lease.trial_folder / FAILURE).unlink(missing_ok=True)
     try:
-        result = train(trial, lease.folder, data_dir=data_dir, on_epoch=on_epoch, should_stop=should_stop)
+        result = train(
+            trial,
+            lease.folder,
+            data_dir=data_dir,
+            on_epoch=on_epoch,
+            should_stop=should_stop,
+            on_begin=on_begin,
+        )
         lease.publish()
     except _NOT_TRIAL_FAILURES as error:
         log.info("%s", error)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from suite import output
 from suite.config import InputError, Trial
+from suite.launch.allocation import Allocation
 from suite.launch.lease import TakenOver
 from suite.records import newest_checkpoint, source_code, write_failure, write_text_atomic
 from suite.slurm import controller
-from suite.slurm.record import MAX_FRUITLESS_ALLOCATIONS, count_allocation
+from suite.slurm.record import MAX_FRUITLESS_ALLOCATIONS, count_allocation, last_complaint, note_worthless
 from suite.stopping import EXIT_TAKEN_OVER, Stopped, StopRequest
 
 _INPUT = "input-problems.txt"
@@ -36,13 +37,14 @@ def run_frozen(archive: str, function: Callable[..., None], *arguments: object) 
 
 
 @output.tolerant()
-def run_trial(settings: str, folder: str, data_dir: str | None) -> None:
+def run_trial(settings: str, folder: str, data_dir: str | None, seconds: float) -> None:
     """Run a trial, or go on with it; where the job's time is over or its node is wanted, put the job back in the queue.
 
     Args:
         settings: of the trial, as JSON.
         folder: of the trial, on shared storage.
         data_dir: where data sets lie.
+        seconds: that an allocation leaves for the trial: from its beginning to the signal before its time limit.
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     trial, where = Trial.model_validate_json(settings), Path(folder)
@@ -51,10 +53,20 @@ def run_trial(settings: str, folder: str, data_dir: str | None) -> None:
 
         if is_first_task() and not _may_begin(trial, where):
             sys.exit(1)
+        allocation = Allocation(seconds, where)
         try:
-            inline.run(trial, where, data_dir=Path(data_dir) if data_dir else None, should_stop=lambda: early.requested)
+            inline.run(
+                trial,
+                where,
+                data_dir=Path(data_dir) if data_dir else None,
+                should_stop=allocation.watch(lambda: early.requested),
+                on_begin=allocation.begin,
+            )
         except Stopped as stopped:
             print(stopped, flush=True)
+            if is_first_task() and (complaint := allocation.complaint()):
+                print(complaint, flush=True)
+                note_worthless(where, complaint)
             requeue(stopped.signum or early.signum, early)
         except TakenOver as lost:
             print(lost, flush=True)
@@ -77,9 +89,8 @@ def _may_begin(trial: Trial, folder: Path) -> bool:
     fruitless = count_allocation(folder, newest_checkpoint(folder))
     if fruitless < MAX_FRUITLESS_ALLOCATIONS:
         return True
-    what = (
-        f"given up after {fruitless} allocations in a row without a newer checkpoint; job {os.environ['SLURM_JOB_ID']}"
-    )
+    why = last_complaint(folder) or "without a newer checkpoint"
+    what = f"given up after {fruitless} allocations in a row: {why}; job {os.environ['SLURM_JOB_ID']}"
     write_failure(folder, trial.trial_id, RuntimeError(what))
     return False
 

@@ -92,8 +92,8 @@ class _Pack:
         parameters = request.parameters(request.request_for_pack(site.profile), site.profile, name="", comment="")
         settings = [trial.model_dump(mode="json") for trial in trials.values()]
         data = str(data_dir.absolute()) if data_dir else None
-        arguments = (settings, site.sweep, str(site.results), data, site.profile.seconds_to_stop)
-        call = (sweep_job.run_pack, *arguments)
+        seconds = (site.profile.seconds_to_stop, site.profile.seconds_to_train)
+        call = (sweep_job.run_pack, settings, site.sweep, str(site.results), data, *seconds)
         self.jobs = JobChain(site, self.folder, PACK, parameters, call, keep_in=list(self._folders.values()))
 
     def follow(self, should_stop: Callable[[], bool], *, again: bool) -> Job | None:

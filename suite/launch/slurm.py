@@ -52,7 +52,8 @@ def run(
     folder = folder.absolute()
     needs = request.request_for(trial, site.profile)
     parameters = request.parameters(needs, site.profile, name="", comment="")
-    arguments = (trial.model_dump_json(), str(folder), str(data_dir.absolute()) if data_dir else None)
+    data = str(data_dir.absolute()) if data_dir else None
+    arguments = (trial.model_dump_json(), str(folder), data, site.profile.seconds_to_train)
     jobs = JobChain(site, folder, trial.trial_id, parameters, (job_entry.run_trial, *arguments))
     if (result := read_result(folder)) is not None:
         return result

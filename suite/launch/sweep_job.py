@@ -18,10 +18,11 @@ import yaml
 
 from suite import output
 from suite.config import Trial
+from suite.launch.allocation import PackAllocation
 from suite.launch.job_entry import is_first_task, requeue
 from suite.records import RESULT, newest_checkpoint, write_text_atomic
 from suite.records.ledger import Ledger
-from suite.slurm.record import MAX_FRUITLESS_ALLOCATIONS, count_allocation
+from suite.slurm.record import MAX_FRUITLESS_ALLOCATIONS, count_allocation, last_complaint, note_worthless
 from suite.slurm.site import exportable_variables
 from suite.stopping import StopRequest
 
@@ -36,7 +37,9 @@ _POLL_SECONDS = 0.5
 
 
 @output.tolerant()
-def run_pack(trials: list[dict[str, Any]], sweep: str, results: str, data_dir: str | None, seconds: float) -> None:
+def run_pack(
+    trials: list[dict[str, Any]], sweep: str, results: str, data_dir: str | None, seconds: float, to_train: float
+) -> None:
     """Run trials under a Ray of this job alone, which spans its nodes; every task of the job calls it.
 
     Args:
@@ -45,12 +48,15 @@ def run_pack(trials: list[dict[str, Any]], sweep: str, results: str, data_dir: s
         results: where records go.
         data_dir: where data sets lie.
         seconds: that there are for saving, when the job is to stop.
+        to_train: seconds from the beginning of an allocation to the signal before its time limit.
 
     Raises:
         RuntimeError: three allocations in a row have got no trial further, or Ray does not start.
     """
+    ledger, ids = Ledger(Path(results)), [Trial.model_validate(settings).trial_id for settings in trials]
+    allocation = PackAllocation(to_train, map(ledger.folder, ids))
     if is_first_task():
-        _fail_without_progress(Ledger(Path(results)), [Trial.model_validate(settings).trial_id for settings in trials])
+        _fail_without_progress(ledger, ids)
     with StopRequest() as stop, _ray(stop) as environment:
         if not is_first_task():
             return
@@ -60,6 +66,9 @@ def run_pack(trials: list[dict[str, Any]], sweep: str, results: str, data_dir: s
         status = _sweep([str(file), "--results", results, "--part", *more], environment, stop, seconds)
         print(f"the sweep ended with status {status}", flush=True)
     if stop.requested:
+        if is_first_task() and (complaint := allocation.complaint()):
+            print(complaint, flush=True)
+            note_worthless(_job_folder(), complaint)
         requeue(stop.signum, stop)
 
 
@@ -93,7 +102,8 @@ def _fail_without_progress(ledger: Ledger, trial_ids: list[str]) -> None:
     state = [newest_checkpoint(ledger.folder(i)) + str((ledger.folder(i) / RESULT).exists()) for i in trial_ids]
     fruitless = count_allocation(_job_folder(), " ".join(state))
     if fruitless >= MAX_FRUITLESS_ALLOCATIONS:
-        raise RuntimeError(f"given up after {fruitless} allocations in a row that got no trial further")
+        why = last_complaint(_job_folder()) or "none got a trial further"
+        raise RuntimeError(f"given up after {fruitless} allocations in a row: {why}")
 
 
 def _sweep(arguments: list[str], environment: dict[str, str], stop: StopRequest, seconds: float) -> int:

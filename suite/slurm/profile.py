@@ -170,6 +170,11 @@ class Profile(Settings):
         return driver
 
     @property
+    def seconds_to_train(self) -> float:
+        """What an allocation leaves for start-up and training: from its beginning to the warning."""
+        return 60.0 * self.timeout_min - self.signal_seconds
+
+    @property
     def seconds_to_stop(self) -> float:
         """What a job may use of its warning, so that it can still ask to be requeued."""
         return max(5.0, self.signal_seconds - 15.0)
@@ -182,8 +187,8 @@ class Profile(Settings):
         """Raise InputError where compute nodes would not see a folder, or jobs could not name it."""
         if found := [sign for sign in _UNNAMEABLE if sign in str(folder.absolute())]:
             raise InputError(
-                f"--results {str(folder)!r}: has {found[0]!r} in its path, which means something else in "
-                "PYTHONPATH or in the names of log files: jobs need another folder"
+                f"--results {str(folder)!r}: has {found[0]!r} in its path, which means something else in PYTHONPATH or "
+                "in the names of log files: jobs need another folder"
             )
         if self.shared is not None and not folder.resolve().is_relative_to(Path(self.shared).resolve()):
             raise InputError(

@@ -11,6 +11,7 @@ from suite.records import listed, write_text_atomic
 from suite.slurm.controller import Job
 
 JOB, ALLOCATIONS = "job.json", "allocations"
+_COMPLAINT = "! "  # begins a line that says what was wrong with an allocation
 _LAST_BYTES = 16384  # of a log, in which its last lines are looked for
 MAX_FRUITLESS_ALLOCATIONS = 3  # allocations in a row without a newer checkpoint
 
@@ -90,13 +91,40 @@ def forget_job(trial_folder: Path) -> None:
 
 def count_allocation(folder: Path, now: str) -> int:
     """Note in a folder that an allocation begins, where work stands ``now``; returns how many in a row led nowhere."""
+    before = _allocations(folder)
+    _append(folder, now)
+    fruitless, state = 0, now
+    for began, complaint in reversed(before):
+        if began != state and not complaint:
+            break
+        fruitless, state = fruitless + 1, began
+    return fruitless
+
+
+def note_worthless(folder: Path, complaint: str) -> None:
+    """Note in a folder that the allocation that ends led nowhere, whatever it has saved."""
+    _append(folder, f"{_COMPLAINT}{complaint}")
+
+
+def last_complaint(folder: Path) -> str:
+    """What was noted of the newest allocation that has ended; "" where nothing was."""
+    return ([complaint for _, complaint in _allocations(folder)[:-1]] or [""])[-1]
+
+
+def _allocations(folder: Path) -> list[tuple[str, str]]:
+    """Where work stood as each allocation began, and what was wrong with it."""
     path = folder / ALLOCATIONS
-    before = path.read_text().splitlines() if path.exists() else []
-    with path.open("a") as file:
-        file.write(f"{now}\n")
+    found: list[tuple[str, str]] = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        if line.startswith(_COMPLAINT) and found:
+            found[-1] = (found[-1][0], line.removeprefix(_COMPLAINT))
+        else:
+            found.append((line, ""))
+    return found
+
+
+def _append(folder: Path, line: str) -> None:
+    with (folder / ALLOCATIONS).open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
         file.flush()
         os.fsync(file.fileno())
-    fruitless = 0
-    while fruitless < len(before) and before[-1 - fruitless] == now:
-        fruitless += 1
-    return fruitless

@@ -115,6 +115,7 @@ def setup_lines(profile: Profile, archive: str) -> list[str]:
     """Lines of shell before Python starts: the profile's, then our code before any that is installed."""
     code = shlex.quote(archive)
     return [
+        "export SUITE_JOB_STARTED=$(date +%s)",
         *profile.setup,
         f'export SUITE_SCRATCH="{profile.scratch}"',
         f"export PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}}",

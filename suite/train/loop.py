@@ -41,6 +41,7 @@ def train(
     data_dir: Path | None = None,
     on_epoch: Callable[[EpochMetrics], None] = lambda line: None,
     should_stop: Callable[[], bool] = lambda: False,
+    on_begin: Callable[[int], None] = lambda step: None,
 ) -> Result:
     """Train and evaluate one trial, or go on with it, writing its records and checkpoints into ``folder``.
 
@@ -52,6 +53,7 @@ def train(
         data_dir: where data sets lie; see ``suite.data``.
         on_epoch: is given each line of ``metrics.jsonl`` as it is written.
         should_stop: asked after each step; where any rank says yes, all save and stop at one step.
+        on_begin: is given the step from which training goes on, once all is loaded.
 
     Raises:
         InputError: no such device, files of the data set are missing, or this is not the right number of processes.
@@ -71,14 +73,21 @@ def train(
         should_stop=should_stop,
     )
     with distributed.process_group(rank_info, device, should_stop) as group:
-        return _train(build(trial, images, device, group), folder, on_epoch, should_stop)
+        return _train(build(trial, images, device, group), folder, on_epoch, should_stop, on_begin)
 
 
-def _train(run: Run, folder: Path, on_epoch: Callable[[EpochMetrics], None], should_stop: Callable[[], bool]) -> Result:
+def _train(
+    run: Run,
+    folder: Path,
+    on_epoch: Callable[[EpochMetrics], None],
+    should_stop: Callable[[], bool],
+    on_begin: Callable[[int], None],
+) -> Result:
     trial, checkpoints = run.trial, CheckpointManager(run, folder, should_stop)
     if trial.keep_network:
         network_files.check(run)
     progress = checkpoints.resume()
+    on_begin(progress.num_updates)
     writer = Writer(folder, progress.lines) if run.group.rank == 0 else None
     while len(progress.lines) < trial.epochs and _is_finite(progress.lines):
         _train_epoch(run, progress, checkpoints)

@@ -153,7 +153,7 @@ def test_the_lines_before_python(tmp_path: Path, before: str) -> None:
     archive = tmp_path / "it's code.zip"
     profile = node(setup=["export FIRST=1", "true"], scratch="${NODE_DISK:-/tmp}/x y")
     lines = setup_lines(profile, str(archive))
-    assert lines[:2] == profile.setup
+    assert lines[1:3] == profile.setup
     script = "\n".join(["set -eu", *lines, 'printf "%s\\n" "$FIRST" "$SUITE_SCRATCH" "$PYTHONPATH" "$PYTHONSAFEPATH"'])
     environment = {**os.environ, "NODE_DISK": "/disk", "PYTHONPATH": before}
     said = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True).stdout
