@@ -47,7 +47,7 @@ class JobChain:
         self._site, self._folder, self._about, self._call = site, folder, about, call
         self._parameters, self._keep_in = parameters, keep_in or [folder]
         self._queue = QueueSnapshot(site.queue)
-        self._since, self._passing = 0, 0
+        self._since, self._passing, self._told = 0, 0, ""
         self.record = JobRecord.new(f"{site.sweep}.{about}", about, folder)
 
     def adopt_or_submit(self, should_stop: Callable[[], bool]) -> None:
@@ -127,10 +127,18 @@ class JobChain:
         try:
             job_id = submission.submit(self._site, self.record, parameters, *self._call)
         except submission.TransientSubmitError as error:
-            log.warning("sbatch: %s; trying again", error)
+            if isinstance(error, submission.LimitReached) and not self._has_other_jobs():
+                raise submission.Refused(f"sbatch: {error}") from None
+            if str(error) != self._told:
+                self._told = str(error)
+                log_to_trial(self._folder, f"sbatch: {error}; trying again until SLURM takes the job")
             return False
         self._take(self.record.model_copy(update={"id": job_id}), None)
         return True
+
+    def _has_other_jobs(self) -> bool:
+        """The queue has other jobs of ours; it is asked anew where the newest answer has none, as it may be old."""
+        return any(not job.is_finished for job in self._queue.jobs().values()) or submission.has_other_jobs()
 
     def _wait_for_answers(self, should_stop: Callable[[], bool]) -> None:
         """Until the queue is known as it is after now."""

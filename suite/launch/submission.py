@@ -12,15 +12,22 @@ from suite.slurm import controller, request
 from suite.slurm.record import JobRecord
 from suite.slurm.site import Site, restricted_environment
 
-_TRANSIENT_ERRORS = re.compile(
-    r"Submit\w*Limit|SubmitJobs|busy|drained|inactive|available now", re.I
-)  # another time, perhaps
+_TRANSIENT_ERRORS = re.compile(  # another time, perhaps: limits of how many jobs there may be, and the like
+    r"Submit\w*Limit|SubmitJobs|Jobs(Per\w+)?Limit|busy|drained|inactive|available now", re.I
+)
 _PERMANENT_ERRORS = (
     re.compile(  # what will be refused again; everything else may pass: a controller that is busy or away
         r"invalid|not available|exceed|not permitted|denied|unrecognized|unable to open|can ?not be satisfied|violates"
         r"|more processors|disabled|is required|must be|do not match|not found",
         re.I,
     )
+)
+# Of all jobs of a user or a group, or of this one alone: where SLURM does not say which, the queue does.
+_LIMIT_ERRORS = re.compile(r"accounting/QOS policy|too many|limit|quota|maximum number|exceed", re.I)
+_LIMITS_OF_ONE_JOB = re.compile(
+    r"\b(QOS|Assoc)(?!Grp)\w*(?<!PerUser)(?<!PerAccount)Limit\b|Partition\w*Limit\b|\bMaxMemPerLimit\b"
+    r"|time limit|node count|memory|CPU count|node configuration",
+    re.I,
 )
 
 
@@ -32,11 +39,16 @@ class TransientSubmitError(Exception):
     """SLURM did not take the job, or its answer was lost: it may be in the queue all the same."""
 
 
+class LimitReached(TransientSubmitError):
+    """SLURM takes no more jobs, or will never take this one: it does not say which."""
+
+
 def submit(site: Site, record: JobRecord, parameters: dict[str, Any], *call: Any) -> str:
     """Submit a job; returns its id.
 
     Raises:
-        Refused: for good, or its folder is not ours alone; TransientSubmitError: try again, after a look at the queue.
+        Refused: for good, or its folder is not ours alone; TransientSubmitError: try again, after a look at the queue;
+        LimitReached: the same, where jobs of this user are in the queue.
     """
     _make_private(Path(record.folder))
     executor = _executor(site, record.folder, parameters)
@@ -65,15 +77,27 @@ def check_accepted(site: Site, record: JobRecord, parameters: dict[str, Any]) ->
         Refused: with what it says.
     """
     said = controller.dry_run_submit(script(site, record, parameters))
-    if said is not None and isinstance(error := _refusal(said), Refused):
+    error = None if said is None else _refusal(said)
+    if isinstance(error, LimitReached) and not has_other_jobs():
+        error = Refused(f"sbatch: {error}")
+    if isinstance(error, Refused):
         raise error
+
+
+def has_other_jobs() -> bool:
+    """Jobs of this user are in the queue, or it is not known: what SLURM does not take now, it may take as they end."""
+    jobs = controller.my_jobs()
+    return jobs is None or not all(job.is_finished for job in jobs.values())
 
 
 def _refusal(said: str) -> Refused | TransientSubmitError:
     said = " ".join(said.replace("sbatch: ", "").split())
-    if _PERMANENT_ERRORS.search(said) and not _TRANSIENT_ERRORS.search(said):
-        return Refused(f"sbatch: {said[-500:]}")
-    return TransientSubmitError(said[-200:])
+    if _TRANSIENT_ERRORS.search(said) or not _PERMANENT_ERRORS.search(said):
+        return TransientSubmitError(said[-200:])
+    told = re.sub(r"policy \(.*?\)", "policy", said)  # SLURM's sentence for all of them names them all
+    if _LIMIT_ERRORS.search(told) and not _LIMITS_OF_ONE_JOB.search(told):
+        return LimitReached(said[-200:])
+    return Refused(f"sbatch: {said[-500:]}")
 
 
 def name_pickle(record: JobRecord, job: str) -> None:

@@ -84,6 +84,40 @@ def test_refused_for_now(site: Site, sbatch: Path, text: str) -> None:
     submission.check_accepted(site, record, asked)
 
 
+POLICY = FAILED + "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (POLICY, submission.LimitReached),  # as older SLURMs and some sites say it, without a word of which
+        (ERROR + "QOSMaxSubmitJobPerUserLimit\n" + POLICY, submission.TransientSubmitError),
+        (ERROR + "QOSMaxSubmitJobPerAccountLimit\n" + POLICY, submission.TransientSubmitError),
+        (ERROR + "QOSGrpSubmitJobsLimit\n" + POLICY, submission.TransientSubmitError),
+        (ERROR + "AssocMaxSubmitJobLimit\n" + POLICY, submission.TransientSubmitError),
+        (ERROR + "AssocMaxJobsLimit\n" + POLICY, submission.TransientSubmitError),
+        (ERROR + "QOSMaxJobsPerUserLimit\n" + POLICY, submission.TransientSubmitError),
+        (ERROR + "QOSMaxCpuPerUserLimit\n" + POLICY, submission.LimitReached),
+        (ERROR + "QOSMaxGRESPerUser\n" + POLICY, submission.LimitReached),
+        (ERROR + "AssocGrpCPUMinutesLimit\n" + POLICY, submission.LimitReached),
+        (ERROR + "QOSMaxCpuPerJobLimit\n" + POLICY, submission.Refused),
+        (ERROR + "QOSMaxNodePerJobLimit\n" + POLICY, submission.Refused),
+        (ERROR + "AssocMaxWallDurationPerJobLimit\n" + POLICY, submission.Refused),
+        (ERROR + "You exceed the maximum number of 10 jobs\n" + FAILED + "Unspecified error", submission.LimitReached),
+        (ERROR + "job quota exceeded\n" + FAILED + "Access/permission denied", submission.LimitReached),
+        (FAILED + "Access/permission denied", submission.Refused),
+        (FAILED + "Requested time limit is invalid (missing or exceeds some limit)", submission.Refused),
+        (FAILED + "Resource temporarily unavailable", submission.TransientSubmitError),  # MaxJobCount
+    ],
+)  # fmt: skip
+def test_limits_of_all_jobs_and_of_one(site: Site, sbatch: Path, text: str, kind: type[Exception]) -> None:
+    says(sbatch, text.replace("'", ""), 1)
+    asked = parameters(Request(1, 1, 1, 0), site.profile, name="s.1", comment="1")
+    with pytest.raises((submission.Refused, submission.TransientSubmitError)) as caught:
+        submission.submit(site, JobRecord.new("s.1", "1", site.results), asked, print)
+    assert type(caught.value) is kind
+
+
 def test_an_answer_without_an_id(site: Site, sbatch: Path) -> None:
     says(sbatch, "something of the site", 0)
     record = JobRecord.new("s.1", "1", site.results)
