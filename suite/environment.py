@@ -65,6 +65,7 @@ TABLE: dict[str, tuple[Rule, ...]] = {
         Rule("removed if empty", "RAY_memory_*", "an empty one ends Ray as it is loaded"),
         Rule("kept", "RAY_memory_*", "when Ray ends processes because memory is short"),
         Rule("set", "RAY_gcs_server_request_timeout_seconds RAY_gcs_server_port_wait_time_s", "a busy machine", "180"),
+        Rule("set", "RAY_raylet_start_wait_time_s", "a busy machine (30, Ray's own choice, is too short)", "60"),
         Rule("set", "RAY_worker_register_timeout_seconds", "a busy machine", "300"),
         Rule("set", "RAY_agent_register_timeout_ms", "a busy machine", "180000"),
         Rule("removed", "RAY_* TUNE_*", "lead to another Ray, add resources or folders, change what Tune does"),

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from suite.launch.sweep_job import RAY_ADDRESS
 from suite.sweep import ray_monitor
 
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing large passes through Ray
-_STARTS, _START_SECONDS = 3, 120.0  # tries, and how long each waits for the raylet
+_STARTS = 3  # tries
 _LONGEST_TMPDIR = 20  # Ray makes sockets 87 characters further down, and the path of one may have 107
 
 
@@ -60,7 +59,7 @@ def _start(ray: Any, folder: Path, cpus: int) -> None:
         }
         before = ray_monitor.children()
         try:
-            with _hidden_from_children(signal.SIGHUP), own_code.inherited(), _few_servers(ray), _patience(ray):
+            with _hidden_from_children(signal.SIGHUP), own_code.inherited(), _few_servers(ray):
                 ray.init(
                     address=there or "local",
                     log_to_driver=False,
@@ -76,32 +75,6 @@ def _start(ray: Any, folder: Path, cpus: int) -> None:
             if not left:
                 raise ray_monitor.RayStartError(why) from None
             console.print(f"Ray did not start: {why}: trying again")
-
-
-@contextlib.contextmanager
-def _patience(ray: Any) -> Iterator[None]:
-    """Ray waits 30 s for its raylet, and has no setting for it; here it waits longer, as long as its servers live."""
-    services = ray._private.services
-    before = getattr(services, "get_node", None)
-    if before is None:  # another release
-        yield
-        return
-
-    def get_node(*about: Any) -> Any:
-        end = time.monotonic() + _START_SECONDS
-        while True:
-            try:
-                return before(*about)
-            except RuntimeError:  # it is not there yet
-                if time.monotonic() > end or ray_monitor.has_child_ended():
-                    raise
-                time.sleep(0.2)
-
-    services.get_node = get_node
-    try:
-        yield
-    finally:
-        services.get_node = before
 
 
 @contextlib.contextmanager

@@ -80,13 +80,6 @@ def kill_children_but(kept: set[int]) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def has_child_ended() -> bool:
-    """One of the processes that this one has started has ended, and nobody has asked for its status."""
-    with contextlib.suppress(ChildProcessError):
-        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    return False
-
-
 def _descendants(pid: int) -> list[int]:
     """All processes below one, where the system shows them."""
     below, found = _below(), [pid]
