@@ -43,6 +43,7 @@ CHANGES: dict[str, Change] = {  # numbers, or what a record says of them
     "MaskedSettings.max_score_grad_norm": Change("method.max_score_grad_norm", 1.0, ITERAND),
     "MaskedSettings.pack_signs": Change("method.pack_signs", True, ITERAND),
     "MaskedSettings.scale_fan": Change("method.scale_fan", True, ITERAND),
+    "MaskedSettings.plain_lr": Change("method.plain_lr", 0.01, ITERAND),
     "EdgePopupSettings.name": Change("method.name", "edge_popup", ITERAND),
     "IteRandSettings.name": Change("method.name", "edge_popup", ITERAND),
     "IteRandSettings.rerandomize_every": Change("method.rerandomize_every", 7, ITERAND),
