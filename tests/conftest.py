@@ -41,6 +41,10 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "compiler": (lambda: shutil.which("g++") is not None, "no C++ compiler (Debian package g++)"),
     "dali": (lambda: bool(find_spec("nvidia") and find_spec("nvidia.dali")), "no DALI (pip install '.[dali]')"),
     "fashion_mnist": (FASHION_MNIST.exists, "no Fashion-MNIST (Debian package dataset-fashion-mnist)"),
+    "libraries": (
+        lambda: all(map(find_spec, ("timm", "transformers", "lightning", "accelerate"))),
+        "no timm, transformers, lightning or accelerate (pip install '.[libraries]')",
+    ),
     "gpu": (lambda: REHEARSAL or torch.cuda.is_available(), "torch sees no CUDA GPU"),
     "slurm": (_can_have_slurm, "not root, or no SLURM and munge (Debian packages slurm-wlm, munge), or no namespaces"),
 }

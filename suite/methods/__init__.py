@@ -8,16 +8,22 @@ The contract, which ``tests/methods/test_contract_*.py`` holds every registered 
    effective weight ``theta * mask`` (pruned positions are +0.0, by a select), so ``model(x)``,
    ``model.state_dict()`` and evaluation need no special case. In a masked group every parameter has
    ``ndim >= 2``; another one is an error that names it and both cures: ``prunable(model)``, or a group with
-   ``sparsity=None``, which plain SGD trains in the same step. What is not passed is not touched.
-   ``fan_in`` may be set per group.
+   ``sparsity=None``, which plain SGD trains in the same step. What is not passed, or requires no gradient, is
+   not touched; what is passed twice is stepped once. ``fan_in`` may be set per group, and comes with the pairs
+   of ``prunable``.
 3. ``state[p]["theta" | "scores" | "momentum_buffer"]`` have the logical shape of ``p``, float32 at least.
    They are saved and restored in exactly their dtypes. Counters live in ``param_groups[i]["num_updates"]``.
    The mask is recomputed from the scores; no state of a random generator exists.
 4. Random draws are a pure function of (seed, stream, draw number, parameter position, logical index).
-5. ``load_state_dict(state_dict())``, then n steps, equals n steps bit for bit.
+   Positions begin at ``first_parameter``.
+5. ``load_state_dict(state_dict())``, then n steps, equals n steps bit for bit. A state loads any number of
+   times, also into copies, and every setting of every group comes back.
 6. Equal gradients and equal seeds give equal bits on every rank. A step that a gradient scaler skips does
    not count.
 7. The learning rate is read from ``param_groups`` at each step, as in any torch optimizer; closures work.
+   A setting that is out of range then is an error before anything changes.
+8. A masked parameter that somebody else changed, replaced or parametrized since the last step is an error that
+   names it and the cure. Lazy, sharded (DTensor) and complex weights are refused by name.
 
 To add a method: write ``suite/methods/NAME.py`` with one such class, and its settings class, with the same
 keys and defaults as the constructor, in ``suite/config/method_settings.py``.

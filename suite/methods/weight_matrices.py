@@ -1,7 +1,7 @@
 """The weight matrices of a network: found by what their layers are, each with its fan-in, its layout and its owner."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import prod
 from typing import Any, NamedTuple, cast
 
@@ -93,19 +93,9 @@ def prunable(model: nn.Module, *, embeddings: bool = False) -> Prunable:
     Raises:
         ValueError: a weight is parametrized, not initialized yet, or a shard of a DTensor.
     """
-    weights, left_out = [], []
-    for param, uses in _uses(model):
-        check_whole(uses[0].name, param)
-        found, reason = _judge(param, uses, embeddings)
-        if found is None:
-            left_out.append(LeftOut(uses[0].name, param, reason))
-        else:
-            use = uses[0]
-            weights.append(Weight(use.name, param, found.fan_in, found.layout, use.owner, use.attribute))
-    answer = Prunable(weights, left_out)
-    if answer and 1 - answer.share > _WARNED_SHARE:
-        warnings.warn(_warning(answer), stacklevel=2)
-    return answer
+    found = _find(model, embeddings)
+    _warn(found)
+    return found
 
 
 def trainable(model: nn.Module, *, embeddings: bool = False) -> list[dict[str, Any]]:
@@ -117,7 +107,8 @@ def trainable(model: nn.Module, *, embeddings: bool = False) -> list[dict[str, A
     Args:
         model, embeddings: as ``prunable`` takes them.
     """
-    weights = prunable(model, embeddings=embeddings)
+    weights = _find(model, embeddings)
+    _warn(weights)
     plain = [each for each in weights.left_out if each.param.requires_grad]
     matrices = [each[:2] for each in plain if each.reason not in _VECTORS]
     vectors = [each[:2] for each in plain if each.reason in _VECTORS]
@@ -127,6 +118,19 @@ def trainable(model: nn.Module, *, embeddings: bool = False) -> list[dict[str, A
         {"params": vectors, "sparsity": None, "distribution": None, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _find(model: nn.Module, embeddings: bool) -> Prunable:
+    weights, left_out = [], []
+    for param, uses in _uses(model):
+        check_whole(uses[0].name, param)
+        found, reason = _judge(param, uses, embeddings)
+        if found is None:
+            left_out.append(LeftOut(uses[0].name, param, reason))
+        else:
+            use = uses[0]
+            weights.append(Weight(use.name, param, found.fan_in, found.layout, use.owner, use.attribute))
+    return Prunable(weights, left_out)
 
 
 def _uses(model: nn.Module) -> list[tuple[nn.Parameter, list[_Use]]]:
@@ -210,14 +214,16 @@ def _is_embedding(param: Tensor, owner: Any) -> bool:
     return None not in sizes and tuple(param.shape) == sizes
 
 
-def _warning(found: Prunable) -> str:
-    def described() -> Iterator[str]:
-        for each in sorted(found.missed, key=lambda each: -each.param.numel())[:3]:
-            yield f"{each.name} {tuple(each.param.shape)}, {each.reason}"
-
-    more = f" and {len(found.missed) - 3} more" if len(found.missed) > 3 else ""
-    return (
-        f"prunable: {1 - found.share:.1%} of the weights get no mask: {'; '.join(described())}{more}. "
-        "They train by plain SGD if they are passed in a group with sparsity=None, as trainable(model) does. "
-        "embeddings=True takes embeddings in; other matrices can be passed in a group with their fan_in"
+def _warn(found: Prunable) -> None:
+    """Warn, at the line that called our caller, of weights without masks."""
+    if not found or 1 - found.share <= _WARNED_SHARE:
+        return
+    largest = sorted(found.missed, key=lambda each: -each.param.numel())
+    described = "; ".join(f"{each.name} {tuple(each.param.shape)}, {each.reason}" for each in largest[:3])
+    more = f" and {len(largest) - 3} more" if len(largest) > 3 else ""
+    warnings.warn(
+        f"prunable: {1 - found.share:.1%} of the weights get no mask: {described}{more}. They train by plain SGD in a "
+        "group with sparsity=None, as trainable(model) has it. embeddings=True takes embeddings in; any other matrix "
+        "can be passed in a group with its fan_in",
+        stacklevel=3,
     )
