@@ -21,7 +21,7 @@ PUBLIC = {
 }
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # bf16, dense, as the data sheets have it
 KINDS = {  # of operations, by what is in their names; the first that fits
-    "convolutions and matrices": ("conv", "mm", "gemm", "xmma", "cutlass", "wgrad", "dgrad", "cudnn_infer"),
+    "convolutions and matrices": ("conv", "mm", "gemm", "nvjet", "xmma", "cutlass", "wgrad", "dgrad", "cudnn_infer"),
     "batch norm": ("batch_norm", "bn_", "batchnorm"),
     "update": ("sgd", "Optimizer", "select_mask", "update"),
     "pooling": ("pool",),

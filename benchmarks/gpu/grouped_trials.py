@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.trainers import Trainer
 from suite import methods
+from suite.methods.update.layout import match_strides
 
 Named = dict[str, Tensor]
 
@@ -54,7 +55,7 @@ class GroupedTrials:
             found, losses = self._gradients(self._trained, self._fixed, self._buffers, images, labels)
         for name, slices in self._slices.items():
             for param, grad in zip(slices, found[name], strict=True):
-                param.grad = grad
+                param.grad = match_strides(param, grad)
         return losses  # type: ignore[no-any-return]
 
     def step(self) -> None:

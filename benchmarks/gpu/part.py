@@ -28,6 +28,7 @@ def _run(part: Part, sheet: Sheet) -> None:
         return
     with ExitStack() as stack:
         if options.rehearsal:
+            torch.set_num_threads(1)  # threads that wait for each other take most of the time of tiny steps
             sheet.measure("Triton's interpreter", lambda: stack.enter_context(machine.interpreted_kernels()))
         sheet.measure("machine", lambda: machine.describe(sheet))
         sheet.measure(part.name, lambda: import_module(f"benchmarks.gpu.{part.name}").run(sheet))

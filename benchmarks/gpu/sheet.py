@@ -5,6 +5,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,7 +93,8 @@ class Sheet:
             self.failed(what, f"{type(error).__name__}: {_first_line(error)}")
         finally:
             if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+                with suppress(RuntimeError):  # after an error of the device every call raises
+                    torch.cuda.empty_cache()
         return None
 
     def close(self) -> None:

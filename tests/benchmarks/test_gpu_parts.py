@@ -22,7 +22,7 @@ from benchmarks.gpu.machine import check_kernels
 from benchmarks.gpu.many_trials import captured
 from benchmarks.gpu.records import RecordFile, unpack
 from benchmarks.gpu.sheet import NotMeasurable, Options, Sheet
-from benchmarks.gpu.tests import SMOKE
+from benchmarks.gpu.tests import SMOKE, gpu_test_files
 from benchmarks.trainers import FUSED, SGD, Row, Trainer
 from suite.config.sweep_file import load_sweep
 from suite.data import sources
@@ -153,10 +153,11 @@ def test_wheels_are_for_the_python_of_the_machine() -> None:
     assert command[-len(wheels.PACKAGES) :] == list(wheels.PACKAGES)
 
 
-def test_smoke_names_tests_that_there_are() -> None:
-    files = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py") if "mark.gpu" in path.read_text()]
-    names = [expression.split(" ")[0] for expression in SMOKE]
-    assert all(any(f"def {name}" in text for text in files) for name in names)
+@pytest.mark.parametrize("expression", SMOKE)
+def test_smoke_selects_tests_that_there_are(expression: str) -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-m", "gpu"]
+    done = subprocess.run([*command, "-k", expression, *gpu_test_files()], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout.decode()
 
 
 ROWS = (Row("conv2", 0.0625, 8, 4), Row("resnet18", 0.0625, 8, 4))
