@@ -182,6 +182,8 @@ def clean_command() -> None:
         for category in _QUIET_WARNINGS:  # as Python does without these variables
             warnings.simplefilter("ignore", category)
     clean("matplotlib", "python", "numbers")
+    if os.path.expanduser("~") == "~":  # no HOME, and a user id that the system does not know: libraries fail
+        os.environ["HOME"] = "/"
 
 
 @contextmanager

@@ -1,12 +1,17 @@
 """Variables of the caller's shell: none changes what the suite promises."""
 
+import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import mlflow
 import pytest
+from support.other_users import as_user, can_be
 from support.sweep_processes import ROOT, write_sweep
 from support.trial_processes import trial_of
 
@@ -63,6 +68,7 @@ def test_the_documentation_shows_the_table() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
 def test_a_sweep_in_a_strange_shell_is_like_any_other(tmp_path: Path) -> None:
     """It has the bits and the commit that its trials have in a quiet one, a report, and MLflow runs."""
     sweep = load_sweep(write_sweep(tmp_path / "s.yaml", seeds=(1,), epochs=1))
@@ -226,3 +232,43 @@ def test_the_server_of_the_page_serves_what_it_is_told_to() -> None:
     kept = {"MLFLOW_S3_ENDPOINT_URL": "http://s3", "AWS_PROFILE": "me"}
     found = environment.cleaned({**given, **kept}, "mlflow server")
     assert found == {**kept, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+# A user id without a name -------------------------------------------------------------------------------------------
+
+UNKNOWN = 54321
+
+
+@pytest.mark.slow
+def test_a_user_whom_the_system_does_not_know_sees_results() -> None:
+    """As in a container that runs under a number."""
+    if not can_be(UNKNOWN):
+        pytest.skip("not root, or another user cannot be shown this Python")
+    names = ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME")
+    env = {name: value for name, value in os.environ.items() if name not in names}
+    env |= {**own_code.environment(), "TMPDIR": "/tmp"}
+    folder = Path(tempfile.mkdtemp(prefix="suite-unknown-", dir="/tmp"))
+    try:
+        trial = trial_of("weights", epochs=1).model_dump(mode="json")
+        (folder / "s.yaml").write_text(json.dumps({"name": "s", "grid": trial}))
+        for path in (folder, folder / "s.yaml"):
+            os.chown(path, UNKNOWN, UNKNOWN)
+        sweep = as_user(UNKNOWN, sys.executable, "-m", "suite.sweep", "s.yaml")
+        done = subprocess.run(sweep, cwd=folder, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stdout + done.stderr
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        page = as_user(UNKNOWN, sys.executable, "-u", "-m", "suite.ui", "--port", str(port))
+        server = subprocess.Popen(
+            page, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert server.stdout is not None
+        said = [server.stdout.readline() for _ in range(3)]
+        server.terminate()
+        assert server.wait(60) == 130
+        rest = server.communicate()[0]
+        assert said[1] == f"ready: http://127.0.0.1:{port} (Ctrl-C ends it)\n", "".join(said) + rest
+        assert f"127.0.0.1:{port} USER@" in said[2]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

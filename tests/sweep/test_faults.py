@@ -22,6 +22,7 @@ import yaml
 from support import trial_processes
 from support.disks import fill
 from support.fake_results import write_result
+from support.other_users import as_user, can_be
 from support.stores import write_empty_store
 from support.sweep_faults import (
     SweepFaultInjector,
@@ -204,34 +205,14 @@ def test_a_clock_that_jumps_while_a_trial_runs(tmp_path: Path, monkeypatch: pyte
     assert not trial_processes.unexpected_files(ledger.folder(trial_id))
 
 
-def as_nobody(*arguments: str) -> list[str]:
-    """The command line of a command run by nobody, who is shown Python where folders of ours would hide it."""
-    script, needed = "set -e\n", {Path(sys.base_prefix), Path(sys.prefix), ROOT}
-    for path in sorted(needed):
-        hiding = next((above for above in reversed(path.parents) if not above.stat().st_mode & 1), None)
-        if hiding is not None:
-            script += f"d=$(mktemp -d)\nmount --bind {path} $d\nmount -t tmpfs -o mode=755 none {hiding}\n"
-            script += f"mkdir -p {path}\nmount --bind $d {path}\numount -l $d\nrmdir $d\n"
-    script += f'exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups "$@"\n'
-    return ["unshare", "--mount", "sh", "-c", script, "sh", *arguments]
-
-
-def can_be_nobody() -> bool:
-    if os.geteuid() or not all(map(shutil.which, ("unshare", "setpriv", "mount"))):
-        return False
-    command = as_nobody(sys.executable, "-c", "import suite, ray")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=environment, cwd="/", capture_output=True, check=False).returncode == 0
-
-
 @pytest.mark.slow
 def test_two_users_on_one_machine() -> None:
-    if not can_be_nobody():
+    if not can_be(NOBODY):
         pytest.skip("not root, or nobody cannot be shown this Python")
     shared = short_folder("u")  # as /tmp is: both make their folders in it
     shared.chmod(0o1777)
     sweep = [sys.executable, "-m", "suite.sweep"]
-    calls = {"root": sweep, "nobody": as_nobody(*sweep)}
+    calls = {"root": sweep, "nobody": as_user(NOBODY, *sweep)}
     processes: dict[str, subprocess.Popen[str]] = {}
     try:
         for user, call in calls.items():
@@ -256,7 +237,7 @@ def test_two_users_on_one_machine() -> None:
         assert sorted(status.st_uid for status in folders.values()) == [0, 0, NOBODY, NOBODY]
         assert {status.st_mode & 0o777 for status in folders.values()} == {0o700}
         for path in (path for path, status in folders.items() if status.st_uid == 0):
-            assert subprocess.run(as_nobody("ls", str(path)), capture_output=True, check=False).returncode
+            assert subprocess.run(as_user(NOBODY, "ls", str(path)), capture_output=True, check=False).returncode
         for process in processes.values():
             output, _ = process.communicate(timeout=200)
             assert process.returncode == 0, output
