@@ -233,7 +233,7 @@ def test_too_few_gpus_are_told_before_any_trial(here: Path, capsys: Said, monkey
         cluster_resources = staticmethod(lambda: {"CPU": 2.0, "memory": 1e9})
 
     monkeypatch.setattr(tune, "_import_ray", Ray)
-    monkeypatch.setattr(ray_cluster, "started", lambda ray: nullcontext(here))
+    monkeypatch.setattr(ray_cluster, "started", lambda ray, cpus: nullcontext(here))
     file = write_sweep(here / "tiny.yaml", seeds=(1,))
     assert call(file, "--set", "resources.gpus=1") == 2
     said = capsys.readouterr().err

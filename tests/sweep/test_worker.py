@@ -77,7 +77,7 @@ def given(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
             state.record("ended", config["unit"])
 
     monkeypatch.setattr(tune, "_import_ray", Ray)
-    monkeypatch.setattr(ray_cluster, "started", lambda ray: nullcontext(tmp_path))
+    monkeypatch.setattr(ray_cluster, "started", lambda ray, cpus: nullcontext(tmp_path))
     monkeypatch.setattr(tune, "_fit", fit)
     monkeypatch.setattr(tune.ray_monitor, "exit_if_ray_dies", lambda *about: nullcontext())
     display: Any = SimpleNamespace(ray_died=None, ended=lambda trial_id: None)
