@@ -89,8 +89,9 @@ def _may_begin(trial: Trial, folder: Path) -> bool:
     fruitless = count_allocation(folder, newest_checkpoint(folder))
     if fruitless < MAX_FRUITLESS_ALLOCATIONS:
         return True
-    why = last_complaint(folder) or "without a newer checkpoint"
-    what = f"given up after {fruitless} allocations in a row: {why}; job {os.environ['SLURM_JOB_ID']}"
+    complaint = last_complaint(folder)
+    why = f": {complaint}" if complaint else " without a newer checkpoint"
+    what = f"given up after {fruitless} allocations in a row{why}; job {os.environ['SLURM_JOB_ID']}"
     write_failure(folder, trial.trial_id, RuntimeError(what))
     return False
 

@@ -102,8 +102,9 @@ def _fail_without_progress(ledger: Ledger, trial_ids: list[str]) -> None:
     state = [newest_checkpoint(ledger.folder(i)) + str((ledger.folder(i) / RESULT).exists()) for i in trial_ids]
     fruitless = count_allocation(_job_folder(), " ".join(state))
     if fruitless >= MAX_FRUITLESS_ALLOCATIONS:
-        why = last_complaint(_job_folder()) or "none got a trial further"
-        raise RuntimeError(f"given up after {fruitless} allocations in a row: {why}")
+        complaint = last_complaint(_job_folder())
+        why = f": {complaint}" if complaint else " that got no trial further"
+        raise RuntimeError(f"given up after {fruitless} allocations in a row{why}")
 
 
 def _sweep(arguments: list[str], environment: dict[str, str], stop: StopRequest, seconds: float) -> int:
