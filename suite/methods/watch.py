@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from operator import is_, itemgetter
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import torch
@@ -32,7 +32,7 @@ class SettingsWatch:
     """Checks the settings of a group where they are others than at the last look."""
 
     def __init__(self, group: dict[str, Any], check: Callable[[dict[str, Any]], None], keys: Iterable[str]) -> None:
-        self.group, self._check = group, check
+        self.group, self._check, self.num_params = group, check, len(group["params"])
         self._keys = [key for key in keys if key != "lr"]  # schedules change that one at each step
         self._values = itemgetter(*self._keys)
         self._seen: Any = None
@@ -124,11 +124,15 @@ def watches_of(optimizer: Optimizer, make: Callable[[dict[str, Any]], AnyWatch])
     """The watch of each group, made where there is none yet; neither copied nor pickled with the optimizer."""
     known: list[AnyWatch] = vars(optimizer).setdefault(_KEPT_AS, [])
     groups = optimizer.param_groups
-    if len(known) != len(groups) or not all(map(is_, [watch.group for watch in known], groups)):
-        known[:] = [
-            known[i] if i < len(known) and known[i].group is group else make(group) for i, group in enumerate(groups)
-        ]
+    if len(known) != len(groups) or not all(map(_is_of, known, groups)):
+        kept = dict(enumerate(known))
+        known[:] = [kept[i] if i in kept and _is_of(kept[i], group) else make(group) for i, group in enumerate(groups)]
     return known
+
+
+def _is_of(watch: SettingsWatch, group: dict[str, Any]) -> bool:
+    """Whether it watches this very group, with as many parameters."""
+    return watch.group is group and watch.num_params == len(group["params"])
 
 
 def forget(optimizer: Optimizer) -> None:

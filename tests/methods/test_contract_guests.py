@@ -144,6 +144,36 @@ def test_a_frozen_parameter_that_is_trained_later(name: str) -> None:
     advance(optimizer, range(2))
 
 
+@each_masked
+def test_a_parameter_that_is_put_into_a_group_by_hand(name: str) -> None:
+    """Not by ``add_param_group``, so nothing is known of it."""
+    weight, late = nn.Parameter(torch.zeros(5, 5)), nn.Parameter(torch.full((5, 5), 0.5))
+    optimizer = build(name, [weight])
+    advance(optimizer, range(2))
+    optimizer.param_groups[0]["params"].append(late)
+    with pytest.raises(RuntimeError, match=r"number 1 of its group: .*adopt\(\)"):
+        advance(optimizer, [2])
+    optimizer.adopt()
+    advance(optimizer, range(3, 5))
+    check_effective(optimizer)
+    assert torch.equal(optimizer.mask(late), late != 0)
+
+
+@each_method
+def test_states_of_earlier_releases_load(name: str) -> None:
+    """They lack settings that came later."""
+    _, saved = model_and_optimizer(name)
+    advance(saved, range(2))
+    state = copy.deepcopy(saved.state_dict())
+    for group in state["param_groups"]:
+        for key in ("first_parameter", "plain_lr", "scale_fan"):
+            group.pop(key, None)
+    _, optimizer = model_and_optimizer(name, seed=6)
+    optimizer.load_state_dict(state)
+    assert full_state(optimizer)[0] == full_state(saved)[0]
+    advance(optimizer, range(2, 4))
+
+
 @each_method
 @pytest.mark.parametrize("shape", [(0, 4), (4, 0), (2, 0, 3, 3)])
 @pytest.mark.parametrize("packs", [False, True])
