@@ -105,7 +105,8 @@ def trainable(model: nn.Module, *, embeddings: bool = False) -> list[dict[str, A
     and norms have no weight decay, unless their groups are changed.
 
     Args:
-        model, embeddings: as ``prunable`` takes them.
+        model: as ``prunable`` takes it.
+        embeddings: as ``prunable`` takes them.
     """
     weights = _find(model, embeddings)
     _warn(weights)
