@@ -24,7 +24,7 @@ from suite.config.trial import CheckpointSettings, Resources, Schedule, Schedule
 from suite.slurm.profile import DriverSettings, Environment, Profile
 
 MADE = "<!-- Made by `make docs-reference`: change the code, then run it. -->"
-WIDTH = 88  # columns of help texts
+WIDTH = 76  # columns of help texts: as many fit into a page
 SECTIONS: dict[str, list[tuple[str, list[type[Settings]]]]] = {
     "Trial": [
         ("At the top of a trial", [Trial]),
