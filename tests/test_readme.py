@@ -133,3 +133,20 @@ def test_pages_that_the_code_names_are_there() -> None:
     named = {(file.name, name) for file in code for name in re.findall(r"\bdocs/[\w/-]+\.\w+", file.read_text())}
     assert len(named) > 5
     assert [each for each in named if not (ROOT / each[1]).exists()] == []
+
+
+def test_the_tree_of_contributing_is_that_of_the_repository() -> None:
+    (tree,) = texts("text", "CONTRIBUTING.md")
+    folders, named = [""], []
+    for line in tree.splitlines():
+        indent, entry = re.match(r"( *)(.*)", line).groups()  # type: ignore[union-attr]
+        if len(indent) <= 4 and entry.split()[0].endswith("/"):
+            folders = [*folders[: len(indent) // 2 + 1], folders[len(indent) // 2] + entry.split()[0]]
+            named.append(folders[-1])
+        folder = folders[1] if len(indent) == 2 and not entry.split()[0].endswith("/") else folders[-1]
+        named += [folder + name for name in re.findall(r"(?<![/\w])(\w+\.py)\b", entry)]
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    rooms = {
+        f"{file.parent.relative_to(ROOT)}/" for top in ("suite", "analysis") for file in (ROOT / top).glob("*/*.py")
+    }
+    assert rooms <= set(named)
