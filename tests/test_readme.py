@@ -150,3 +150,14 @@ def test_the_tree_of_contributing_is_that_of_the_repository() -> None:
         f"{file.parent.relative_to(ROOT)}/" for top in ("suite", "analysis") for file in (ROOT / top).glob("*/*.py")
     }
     assert rooms <= set(named)
+
+
+def test_the_citation_has_the_papers_of_the_readme() -> None:
+    citation, readme = yaml.safe_load((ROOT / "CITATION.cff").read_text()), README.read_text()
+    assert citation.keys() >= {"cff-version", "message", "title", "authors"}
+    assert len(citation["references"]) == readme.count("@inproceedings") == 2
+    for paper in citation["references"]:
+        assert f"title     = {{{paper['title']}}}" in readme
+        authors = [f"{each['family-names']}, {each['given-names']}" for each in paper["authors"]]
+        assert f"author    = {{{' and '.join(authors)}}}" in readme
+        assert paper["identifiers"][0]["value"] in readme
