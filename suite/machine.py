@@ -55,6 +55,18 @@ def _quota_of(group: Path) -> float | None:
     return None
 
 
+def num_gpus() -> int | None:
+    """Return the number of NVIDIA GPUs that this process may use, by the driver's files; None where they do not say."""
+    if Path("/dev/dxg").exists():  # Windows shares its GPUs without such files
+        return None
+    there = sum(1 for _ in Path("/dev").glob("nvidia[0-9]*"))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return there
+    named = [each for each in visible.split(",") if each.strip() and each.strip() != "-1"]
+    return min(there, len(named)) if all(each.strip().isdigit() for each in named) else len(named)
+
+
 def require_linux(what: str, instead: str) -> None:
     """Raise an error if this system is not Linux.
 

@@ -205,7 +205,7 @@ def _idx_folder(name: str, folder: Path) -> Path | None:
 def _read_idx(name: str, folder: Path) -> RawDataset:
     found = _idx_folder(name, folder)
     if found is None:
-        raise _missing(name, *_idx_folders(name, folder))
+        raise missing(name, *_idx_folders(name, folder))
     files = list(_idx_files(found))
     return _with_test_set(name, _idx_pair(name, *files[:2]), _idx_pair(name, *files[2:]))
 
@@ -262,7 +262,7 @@ def _check_cifar(name: str, folder: Path) -> None:
     base = folder / cls.base_folder
     sums = dict([*cls.train_list, *cls.test_list, (cls.meta["filename"], cls.meta["md5"])])
     if not all((base / file).is_file() for file in sums):
-        raise _missing(name, base)
+        raise missing(name, base)
     for file, md5 in sums.items():
         integrity = partial(_torchvision_datasets().utils.check_integrity, base / file, md5)
         if not _readable(name, base / file, integrity):
@@ -272,7 +272,8 @@ def _check_cifar(name: str, folder: Path) -> None:
 # Errors
 
 
-def _missing(name: str, *folders: Path) -> InputError:
+def missing(name: str, *folders: Path) -> InputError:
+    """What to raise where the files of a data set are in none of the folders."""
     looked = " nor ".join(map(str, folders))
     debian = ", or apt-get install dataset-fashion-mnist" if name == "fashion_mnist" else ""
     return InputError(f"{name}: its files are not in {looked}; {_ELSEWHERE}, or fetch them with --download{debian}")

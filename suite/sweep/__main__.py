@@ -13,7 +13,7 @@ from pathlib import Path
 from suite import cli, data, environment, launch, records, stopping, tracking
 from suite.config import InputError
 from suite.config.sweep_file import Sweep
-from suite.data import known_ids
+from suite.data import known_ids, quick_checks
 from suite.data.known_ids import KnownIds
 from suite.launch import attempts, lease
 from suite.records import kept_plans
@@ -21,13 +21,12 @@ from suite.records.ledger import Ledger
 from suite.slurm import controller
 from suite.slurm.profile import Profile, find_profile, load_profile
 from suite.slurm.record import JOB, forget_job
-from suite.sweep import cost, driver, ray_monitor
+from suite.sweep import cost, driver, ray_cluster, ray_monitor
 from suite.sweep.arguments import STOPPED_STATUS, parser
 from suite.sweep.cost import Cost
 from suite.sweep.plan import Plan, make_plan, notes, what_is_saved
 from suite.sweep.report_stamp import ReportStamp
 from suite.tracking import background, store
-from suite.tracking.background import Publisher
 
 _FILE = "sweep.yaml"  # in the report: as it was when the sweep began
 _LEFT = (JOB, records.STOPPED)
@@ -76,6 +75,7 @@ def _sweep(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Prof
         console.print(_estimate(plan, ledger, args, profile).text())
         if profile is not None:
             console.print(driver.preview(sweep, ledger, plan, profile))
+        _check_quickly(plan, args, profile)
         return 0
     if profile is not None:
         _check_cluster()
@@ -99,9 +99,12 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
     from suite.terminal import console
 
     with ExitStack() as helpers:
-        publisher: Publisher | None = None
+        publisher: background.Publisher | None = None
         with ledger.locked(wait=args.wait):
             plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
+            if not args.report and (said := _nothing_to_do(sweep, ledger, plan, args.tracking_uri)):
+                console.print(said)
+                return 0
             progress.show_counts(plan, ledger)
             _show_notes(sweep, plan, args)
             _keep_resolved(sweep, ledger)
@@ -123,7 +126,7 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
                 publisher.begin()
             _tidy(plan, ledger)
         stamp = ReportStamp(sweep, ledger, plan, ledger.root / store.DATABASE)
-        files = _report(sweep, ledger, stamp)
+        files = _report(sweep, ledger, stamp, anew=args.report)
         if ran:
             files.append(_keep_cost(sweep, ledger, plan, ran, estimated, time.monotonic() - start))
         _publish(sweep, ledger, args.tracking_uri, files, stamp, publisher)
@@ -210,6 +213,23 @@ def _prepare_data(plan: Plan, args: argparse.Namespace) -> None:
         data.prepare(settings, data_dir=args.data_dir, download=args.download)
 
 
+def _check_quickly(plan: Plan, args: argparse.Namespace, profile: Profile | None) -> None:
+    """Raise an InputError with what would keep the trials from running, as far as it is found within a second."""
+    from suite.terminal import console
+
+    problems, notes = quick_checks.check_all(plan.to_run.values(), args.data_dir, download=args.download)
+    console.print(*notes, sep="\n", end="\n" if notes else "")
+    try:
+        for trial in plan.to_run.values():
+            launch.check(args.launcher, trial, profile)
+        if profile is None:
+            ray_cluster.check_here(plan.to_run, args.cpus)
+    except InputError as error:
+        problems += error.problems
+    if problems:
+        raise InputError(*problems)
+
+
 def _keep_resolved(sweep: Sweep, ledger: Ledger) -> None:
     """Keep the plan, and the sweep file as it is now."""
     kept_plans.keep(sweep, ledger.root)
@@ -266,11 +286,20 @@ def _tidy(plan: Plan, ledger: Ledger) -> None:
                 (folder / records.STOPPED).unlink(missing_ok=True)
 
 
-def _report(sweep: Sweep, ledger: Ledger, stamp: ReportStamp) -> list[Path]:
+def _nothing_to_do(sweep: Sweep, ledger: Ledger, plan: Plan, uri: str | None) -> str | None:
+    """What to say of a sweep that is final, reported and published; None for any other one."""
+    stamp = ReportStamp(sweep, ledger, plan, ledger.root / store.DATABASE)
+    if not plan.complete or plan.to_run or stamp.experiment(uri) is None:
+        return None
+    said = f"{sweep.label}: all {len(plan.found)} trials are final, and the report is up to date"
+    return f"{said}: figure: {cli.report_folder(sweep, ledger) / 'figure.png'}"
+
+
+def _report(sweep: Sweep, ledger: Ledger, stamp: ReportStamp, *, anew: bool = False) -> list[Path]:
     """Show the report of a sweep; returns its files. They are made where they are not up to date."""
     from suite.terminal import console
 
-    folder, files = cli.report_folder(sweep, ledger), stamp.files
+    folder, files = cli.report_folder(sweep, ledger), [] if anew else stamp.files
     if not files:
         from analysis.reports import figures, tables
 
@@ -287,7 +316,7 @@ def _publish(
     uri: str | None,
     files: list[Path],
     stamp: ReportStamp,
-    publisher: Publisher | None,
+    publisher: background.Publisher | None,
 ) -> None:
     """Publish what is not, by the publisher if it lives, and say where it is."""
     from suite.terminal import console

@@ -28,6 +28,7 @@ def parser() -> cli.CommandParser:
         action="store_true",
         help="time a few steps of trials that are unlike any finished one",
     )
+    what.add_argument("--report", action="store_true", help="make tables and figures again, even if up to date")
     what.add_argument("--retry-failed", action="store_true", help="run failed trials again")
     where = made.add_argument_group("where it runs")
     where.add_argument(

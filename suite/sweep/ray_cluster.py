@@ -1,6 +1,7 @@
 """A Ray of our own, from its start to its end. Does not import it: ``suite.sweep.tune`` does."""
 
 import contextlib
+import math
 import os
 import signal
 import threading
@@ -108,6 +109,12 @@ def _hidden_from_children(number: signal.Signals) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def check_here(trials: dict[str, Trial], cpus: int | None) -> None:
+    """Raise InputError where a trial asks for more than this machine has, of ``cpus`` CPUs, has; Ray need not run."""
+    gpus = machine.num_gpus()
+    check_resources({"CPU": cpus or machine.num_cpus(), "GPU": math.inf if gpus is None else gpus}, trials)
 
 
 def check_resources(there: dict[str, float], trials: dict[str, Trial]) -> None:

@@ -81,7 +81,15 @@ def test_what_is_up_to_date_is_shown_and_not_made_again(call: Calls, capsys: Sai
     first = capsys.readouterr().out
     assert "| 0.0625 | weights" in " ".join(first.split()) and "MLflow: " in first
     assert call() == []
-    assert capsys.readouterr().out == first
+    line = "tiny: all 6 trials are final, and the report is up to date: figure: results/reports/tiny/figure.png\n"
+    assert capsys.readouterr().out == line
+
+
+def test_report_makes_it_anew(call: Calls, capsys: Said) -> None:
+    assert call() == ALL
+    assert call("--report") == ALL
+    assert "MLflow: " in capsys.readouterr().out
+    assert call() == []
 
 
 def one(ledger: Ledger) -> Path:
@@ -224,4 +232,4 @@ def test_a_call_with_nothing_to_do_imports_nothing_large(call: Calls) -> None:
         check=False,
     )
     assert done.stdout.endswith("[]\n"), done.stderr + done.stdout
-    assert "MLflow: " in done.stdout
+    assert len(done.stdout.splitlines()) == 2 and "the report is up to date: figure: " in done.stdout

@@ -90,7 +90,7 @@ def test_a_folder_of_results_is_published_whole_and_once(
     (ledger.root / "reports/one/table.md").write_text("| a |\n")
     assert publish(ledger.root) == 1
     told = capsys.readouterr()
-    assert "sweeps/broken.yaml: grid" in told.err and "made with settings of another version: left out" in told.err
+    assert "sweeps/broken.yaml:2: grid" in told.err and "made with settings of another version: left out" in told.err
     assert "Traceback" not in told.err
     assert [line.partition(" new runs; ")[0] for line in told.out.splitlines()] == ["one: 6", "two: 6", "other: 1"]
     assert f"--results {ledger.root}, then http://127.0.0.1:5000/#/experiments/" in told.out
