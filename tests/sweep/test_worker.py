@@ -117,7 +117,7 @@ def test_tune_asks_for_them_in_order() -> None:
 
 def arguments(*names: str, only: tuple[str, ...] = (), sets: tuple[str, ...] = ()) -> argparse.Namespace:
     flags = [part for flag, texts in (("--only", only), ("--set", sets)) for text in texts for part in (flag, text)]
-    return cli.sweep_parser("x", "x", several=True).parse_args([*names, *flags])
+    return cli.sweep_parser("x", "x", example="x", several=True).parse_args([*names, *flags])
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_two_sweeps_of_one_name(here: Path) -> None:
         cli.load_several(arguments("a.yaml", "b.yaml", "again.yaml", "bad.yaml"))
     told, bad = caught.value.problems
     assert told == "again.yaml: name: a: must be another one than in a.yaml"
-    assert bad.startswith("bad.yaml: ")
+    assert bad.startswith("bad.yaml:6: ")
 
 
 def test_one_file_twice(here: Path) -> None:
