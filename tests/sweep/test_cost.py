@@ -249,7 +249,7 @@ def test_the_dry_run_and_the_report_tell_the_cost(
 
     artifacts: list[Path] = []
     monkeypatch.setattr(sweep, "_run", run)
-    monkeypatch.setattr(sweep, "_report", lambda *about: [])
+    monkeypatch.setattr(sweep, "_report", lambda *about, **how: [])
     monkeypatch.setattr(background, "publishing", lambda *about: nullcontext())
     monkeypatch.setattr(tracking, "publish", lambda *rest, report, **named: (artifacts.extend(report), "1"))
     assert sweep.main([*flags, "--dry-run"]) == 0

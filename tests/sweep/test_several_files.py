@@ -62,7 +62,7 @@ class Ran:
         self.environments: list[str | None] = []  # the variable as processes of each run would see it
         self.outcome: dict[str, Callable[[Plan, Ledger], None]] = {}
         monkeypatch.setattr(sweep, "_run", self._run)
-        monkeypatch.setattr(sweep, "_report", lambda *about: [])
+        monkeypatch.setattr(sweep, "_report", lambda *about, **how: [])
         monkeypatch.setattr(background, "publishing", lambda *about: nullcontext())
         monkeypatch.setattr(tracking, "publish", self._publish)
 
