@@ -19,7 +19,7 @@ from suite.methods.step_hooks import has_hooks
 from suite.methods.update import prepare, select_backend
 from suite.methods.update.plain import Redraw, Thresholds, keep_mask, write_effective_
 from suite.methods.update.signs import unpacked
-from suite.methods.watch import Owner, Watch, forget, owners_of, same_values, watches_of
+from suite.methods.watch import Watch, forget, known_owners, owners_of, same_values, watches_of
 
 
 class EdgePopup(Optimizer):
@@ -100,7 +100,7 @@ class EdgePopup(Optimizer):
             group["lr"] = group["plain_lr"]
         try:
             self._check_group(group)
-            self._owners().update(owners)
+            known_owners(self).update(owners)
             for position, param in enumerate(group["params"], start=group["first_parameter"]):
                 if param.requires_grad:
                     self._draw(param, group, position)
@@ -202,7 +202,7 @@ class EdgePopup(Optimizer):
                 prepare(params, thetas, scores, momenta, self._redrawn_from(group), **_settings(group))
 
     def adopt(self) -> None:
-        """Take the present values of all masked parameters as their random weights, and write the effective weights.
+        """Take the present values of masked parameters that were changed as their random weights, and apply the masks.
 
         Scores, momenta and masks stay. A parameter that has come to require a gradient since the optimizer was made is
         trained from now on.
@@ -211,13 +211,19 @@ class EdgePopup(Optimizer):
             ValueError: ``pack_signs`` cannot hold the values; nothing is changed then.
         """
         members = [(p, g, i) for g in self.param_groups for i, p in enumerate(g["params"], start=g["first_parameter"])]
+        members = [(param, group, position) for param, group, position in members if self._is_foreign(param, group)]
         for param, group, _ in members:
             if group["sparsity"] is not None and group["pack_signs"]:
                 packed(theta_like(param), param, group)
         for param, group, position in members:
-            if self.state.get(param) or param.requires_grad:
-                self._draw(param, group | {"distribution": None}, position, self.state.get(param))
+            self._draw(param, group | {"distribution": None}, position, self.state.get(param))
         forget(self)
+
+    def _is_foreign(self, param: Tensor, group: dict[str, Any]) -> bool:
+        """Whether a parameter that is to be trained has values that this optimizer did not write."""
+        if not self.state.get(param):
+            return param.requires_grad
+        return group["sparsity"] is not None and not self._holds(param, group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         given = set((vars(self) | state)["defaults"])
@@ -241,11 +247,7 @@ class EdgePopup(Optimizer):
         return watches_of(self, self._new_watch)
 
     def _new_watch(self, group: dict[str, Any]) -> Watch:
-        return Watch(group, self._check_group, [*self.defaults, "fan_in"], self.state, self._owners())
-
-    def _owners(self) -> dict[int, Owner]:
-        owners: dict[int, Owner] = vars(self).setdefault("_modules", {})
-        return owners
+        return Watch(group, self._check_group, [*self.defaults, "fan_in"], self.state, known_owners(self))
 
     def _holds(self, param: Tensor, group: dict[str, Any]) -> bool:
         """Whether a masked parameter still has the effective weights that a step with these settings left."""

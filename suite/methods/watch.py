@@ -146,6 +146,12 @@ def owners_of(group: dict[str, Any]) -> dict[int, Owner]:
     return {id(weight[1]): (weight.owner, weight.attribute) for weight in weights}
 
 
+def known_owners(optimizer: Optimizer) -> dict[int, Owner]:
+    """What ``owners_of`` said of all groups; neither copied nor pickled with the optimizer."""
+    owners: dict[int, Owner] = vars(optimizer).setdefault("_modules", {})
+    return owners
+
+
 def same_values(one: Tensor, other: Tensor) -> bool:
     """Equal numbers, NaN like NaN; what a process cannot see (meta tensors) passes."""
     return one.is_meta or torch.equal(one, other) or bool(((one == other) | (one.isnan() & other.isnan())).all())

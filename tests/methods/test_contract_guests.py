@@ -134,13 +134,13 @@ def test_a_frozen_parameter_that_is_trained_later(name: str) -> None:
     model[0].weight.requires_grad_(False)
     optimizer = build(name, groups(name, model))
     model[0].weight.requires_grad_(True)
-    before, known = model[0].weight.detach().clone(), fingerprint(optimizer.state[model[4].weight])
+    before, known = model[0].weight.detach().clone(), fingerprint(dict(optimizer.state[model[4].weight]))
     give_grads(params_of(optimizer), 1)
     with pytest.raises(RuntimeError, match=r"parameter 0\.weight: did not require a gradient .*adopt"):
         optimizer.step()
     optimizer.adopt()
     assert torch.equal(optimizer.theta(model[0].weight), before)
-    assert fingerprint(optimizer.state[model[4].weight])["scores"] == known["scores"]
+    assert fingerprint(dict(optimizer.state[model[4].weight])) == known  # nothing is taken from what is as it was
     advance(optimizer, range(2))
 
 
