@@ -1,6 +1,6 @@
 """Variables of the caller's shell that would change what the suite promises, and what becomes of each.
 
-``TABLE`` is the one place that says so; ``docs/environment.md`` shows it.
+``TABLE`` is the one place that says so; ``docs/reference/environment.md`` shows it.
 """
 
 import os

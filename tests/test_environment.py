@@ -62,7 +62,7 @@ STRANGE = {  # that a sweep must not notice; each broke it, or could
 
 
 def test_the_documentation_shows_the_table() -> None:
-    text = (ROOT / "docs/environment.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/reference/environment.md").read_text(encoding="utf-8")
     shown = text.partition("## The table\n\n")[2].partition("\n## ")[0]
     assert shown.strip() == environment.table().strip()
 

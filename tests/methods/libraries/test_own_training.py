@@ -1,4 +1,4 @@
-"""docs/own_training.md: each snippet runs as it stands there, with the real libraries."""
+"""docs/how-to/own_training.md: each snippet runs as it stands there, with the real libraries."""
 
 import importlib
 import re
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-PAGE = Path(__file__).parents[3] / "docs/own_training.md"
+PAGE = Path(__file__).parents[3] / "docs/how-to/own_training.md"
 SNIPPETS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
 LIBRARIES = ("timm", "transformers", "lightning", "accelerate")
 of_libraries = {
