@@ -71,7 +71,8 @@ def run(sheet: Sheet) -> None:
     """The tests, by pytest in this process; warnings are shown, and fail none: the machine has other versions."""
     sheet.measure("Triton's kernels", lambda: check_kernels(sheet))
     select = sheet.options.select or (" or ".join(f"({name})" for name in SMOKE) if sheet.options.smoke else "")
-    options = ["-m", "gpu", "-q", "-W", "default", "-p", "no:cacheprovider", "--timeout", str(_TEST_SECONDS)]
+    seconds = str(600 if sheet.options.rehearsal else _TEST_SECONDS)  # a CPU may be busy with others
+    options = ["-m", "gpu", "-q", "-W", "default", "-p", "no:cacheprovider", "--timeout", seconds]
     status = pytest.main([*options, *(["-k", select] if select else []), *gpu_test_files()], plugins=[Rows(sheet)])
     say(f"pytest: {status!r}")
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
