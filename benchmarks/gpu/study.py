@@ -54,9 +54,10 @@ def planned(sheet: Sheet) -> Iterator[Trial]:
 
 
 def _check_digits(sheet: Sheet) -> None:
-    from analysis import gate
+    from analysis.gate import REFERENCE
+    from analysis.reports import gate
 
-    found, wanted = sources.data_id(sources.read("digits", Path())), gate.read(gate.REFERENCE).data_id
+    found, wanted = sources.data_id(sources.read("digits", Path())), gate.read(REFERENCE).data_id
     where = str(sheet.options.digits or "scikit-learn")
     if found != wanted:
         sheet.failed("digits", f"{where}: has data_id {found}: must be {wanted}, that of the kept trials")

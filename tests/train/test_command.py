@@ -149,10 +149,10 @@ def test_a_trial_of_a_sweep_by_its_id(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"epochs": "two"}, 'trial.json: epochs: "two": must be a valid integer'),
-        ({"epocs": 2}, "trial.json: epocs: 2: not a setting; did you mean epochs?"),
-        ({"seed": [1, 2]}, "trial.json: seed: a list: one trial has one value; lists belong into a sweep"),
-        ({"processes": 3}, "trial.json: global_batch_size: 64: must be a multiple of 3 processes x 1 accumulation"),
+        ({"epochs": "two"}, 'trial.json:1: epochs: "two": must be a valid integer'),
+        ({"epocs": 2}, "trial.json:1: epocs: 2: not a setting; did you mean epochs?"),
+        ({"seed": [1, 2]}, "trial.json:1: seed: a list: one trial has one value; lists belong into a sweep"),
+        ({"processes": 3}, "trial.json:1: global_batch_size: 64: must be a multiple of 3 processes x 1 accumulation"),
         ({"processes": 2, "resources": {"gpus": 1}}, "must be 0 or one for each of the 2 processes"),
         ({"resources": {"gpus": 4}}, "must be at most 1 for one process"),
         ({"sync_batch_norm": True}, "sync_batch_norm: true: must be false without GPUs"),
