@@ -1,1 +1,1 @@
-"""A run sheet for a GPU: ``python -m benchmarks.gpu --parts smoke|all|1,2,...``; ``docs/how-to/gpu.md`` says what it runs."""
+"""A run sheet for a GPU, as ``docs/how-to/gpu.md`` says: ``python -m benchmarks.gpu --parts smoke|all|1,2,...``."""
