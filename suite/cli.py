@@ -60,8 +60,9 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2; for a flag that is unknown, with those that are most like it."""
-        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
-        if unknown != message.split()[0] and unknown.startswith("-"):
+        said, _, unknown = message.partition("unrecognized arguments: ")
+        unknown = (unknown.split() or [""])[0]
+        if not said and unknown.startswith("-"):
             message = f"{unknown}: no such flag; there are: {nearest(unknown.partition('=')[0], self._flags())}"
         super().error(message)
 

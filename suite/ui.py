@@ -8,6 +8,7 @@ import getpass
 import http.client
 import os
 import secrets
+import shlex
 import socket
 import subprocess
 import sys
@@ -88,9 +89,8 @@ def _store(args: argparse.Namespace) -> str:
     """The database that is served."""
     if args.store is None:
         if not (args.results / DATABASE).exists():
-            raise InputError(
-                f"{args.results}: no {DATABASE}: run a sweep, or `python -m suite.tracking publish {args.results}`"
-            )
+            publish = shlex.join(["python", "-m", "suite.tracking", "publish", str(args.results)])
+            raise InputError(f"{args.results}: no {DATABASE}: run a sweep, or `{publish}`")
         return store_uri(args.results)
     if args.store.startswith(("http://", "https://")):
         raise InputError(f"--store {without_secret(args.store)}: is a server itself: open it in a browser")

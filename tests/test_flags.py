@@ -45,3 +45,13 @@ def test_a_mistyped_flag_names_the_nearest(
 def test_other_mistakes_are_told_as_ever(capsys: pytest.CaptureFixture[str]) -> None:
     assert error(PARSERS["suite.sweep"], capsys) == "the following arguments are required: FILE.yaml"
     assert error(PARSERS["suite.status"], capsys, "a.yaml", "more") == "unrecognized arguments: more"
+
+
+@pytest.mark.parametrize(
+    ("prog", "words"), [("suite.status", ("a.yaml", "")), ("suite.tracking", ("publish", "x", ""))]
+)
+def test_an_empty_argument_is_a_mistake_too(
+    prog: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an unset variable leaves: "$EXTRA"."""
+    assert error(PARSERS[prog], capsys, *words).startswith("unrecognized arguments")

@@ -52,22 +52,25 @@ class Sweep:
     text: str = ""  # of the file, which may have been a pipe
 
 
-def load_sweep(path: str | Path, only: Sequence[str] = (), overrides: Sequence[str] = ()) -> Sweep:
+def load_sweep(
+    path: str | Path, only: Sequence[str] = (), overrides: Sequence[str] = (), *, is_plan: bool = False
+) -> Sweep:
     """Read and expand a sweep file.
 
     Args:
         path: the file; where there is none, a sweep of this file name that comes with the suite.
         only: ``KEY=VALUE`` filters; a trial must pass all of them.
         overrides: ``KEY=VALUE`` settings laid over every trial; an axis set so collapses.
+        is_plan: it was kept by us, and may be of any size.
 
     Raises:
         InputError: with one line for each mistake.
     """
     path = shipped.resolve(Path(path), shipped.SWEEPS)
-    text = _text(path)
+    text = _text(path, math.inf if is_plan else _MOST_BYTES)
     filters = [Option.read("--only", item) for item in only]
     settings = [Option.read("--set", item) for item in overrides]
-    document = _document(text, path)
+    document = _document(text, path, math.inf if is_plan else yaml_text.MAX_VALUES)
     raw = document.value
     if not isinstance(raw, dict):
         raise InputError(f"{path}: {short(raw)}: a sweep file must be a mapping with name, base and grid")
@@ -82,7 +85,8 @@ def load_sweep(path: str | Path, only: Sequence[str] = (), overrides: Sequence[s
     top = SweepFile.model_validate(raw)
     ranges_by_trial = {i: ranges for i in trials if (ranges := _sources(first[i]))}
     searched = tuple(dict.fromkeys(key for ranges in ranges_by_trial.values() for key in ranges))
-    label = label_of(top.name, only, overrides)
+    of_options = kept_plan.source_of(text) is not None and path.stem.startswith(f"{top.name}-")
+    label = label_of(path.stem if of_options else top.name, only, overrides)  # a plan of options keeps their label
     return Sweep(
         top.name,
         label,
@@ -131,7 +135,8 @@ def find_trial(trial_id: str, folder: Path) -> Trial:
     Raises:
         InputError: there is none, or more than one.
     """
-    known = {i: trial for path in sorted(folder.glob("*.yaml")) for i, trial in load_sweep(path).trials.items()}
+    plans = [load_sweep(path, is_plan=True) for path in sorted(folder.glob("*.yaml"))]
+    known = {i: trial for plan in plans for i, trial in plan.trials.items()}
     found = [i for i in known if i.startswith(trial_id)]
     if len(found) == 1:
         return known[found[0]]
@@ -139,13 +144,13 @@ def find_trial(trial_id: str, folder: Path) -> Trial:
     raise InputError(f"{trial_id}: {said}: {len(known)} trials stand in {folder}/*.yaml; --results says where that is")
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, most: float = _MOST_BYTES) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
-            if content.startswith(kept_plan.HEADER.encode()):
+            if most == math.inf or content.startswith(kept_plan.HEADER.encode()):
                 content += file.read()
-        if len(content) > _MOST_BYTES and not content.startswith(kept_plan.HEADER.encode()):
+        if len(content) > most and not content.startswith(kept_plan.HEADER.encode()):
             raise InputError(f"{path}: more than {_MOST_BYTES // 10**6} MB: is no sweep file")
         return content.decode("utf-8")
     except FileNotFoundError:
@@ -156,9 +161,9 @@ def _text(path: Path) -> str:
         raise InputError(f"{path}: cannot be read as text: {error}") from None
 
 
-def _document(text: str, path: Path) -> Document:
+def _document(text: str, path: Path, most_values: float = yaml_text.MAX_VALUES) -> Document:
     kept = kept_plan.read(text)
-    return yaml_text.read(text, str(path), is_file=True) if kept is None else Document(kept)
+    return yaml_text.read(text, str(path), is_file=True, most_values=most_values) if kept is None else Document(kept)
 
 
 def _located(problems: Sequence[str], document: Document, file: str | Path) -> list[str]:

@@ -17,14 +17,14 @@ _BASE: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 class _Strict(Composer):
     """Refuses what would silently mean something else, or expand without end, as soon as it is read."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, most_values: float) -> None:
         _BASE.__init__(self, text)
         Composer.__init__(self)
-        self._num_values = 0
+        self._num_values, self._most_values = 0, most_values
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self._num_values += 1
-        if self._num_values > MAX_VALUES:
+        if self._num_values > self._most_values:
             raise _error(f"more than {MAX_VALUES:,} keys and values: a list in the grid says many trials in few", self)
         if self.check_event(yaml.AliasEvent):  # type: ignore[attr-defined]
             raise _error("aliases (*) are not read: base says what trials share", self)
@@ -121,7 +121,7 @@ def parse(text: str, place: str) -> Any:
     return read(text, place).value
 
 
-def read(text: str, place: str, *, is_file: bool = False) -> Document:
+def read(text: str, place: str, *, is_file: bool = False, most_values: float = MAX_VALUES) -> Document:
     """The values of a YAML text, with their lines.
 
     Args:
@@ -133,7 +133,7 @@ def read(text: str, place: str, *, is_file: bool = False) -> Document:
         InputError: it is not YAML, or holds more than ``MAX_VALUES`` values.
     """
     try:
-        loader = _Loader(text)
+        loader = _Loader(text, most_values)
         try:
             root = loader.get_single_node()
             return Document(None if root is None else loader.construct_document(root), root)
@@ -145,6 +145,8 @@ def read(text: str, place: str, *, is_file: bool = False) -> Document:
         raise InputError(f"{place}{where}: not YAML: {_in_words(error, text)}") from None
     except RecursionError:
         raise InputError(f"{place}: not YAML: blocks or lists are nested too deeply") from None
+    except (KeyError, AttributeError):  # !!bool x, !!timestamp x
+        raise InputError(f"{place}: not YAML: tags (!) are not read") from None
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise InputError(f"{place}: not YAML: {' '.join(str(error).split())}") from None
 

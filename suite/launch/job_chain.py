@@ -138,7 +138,7 @@ class JobChain:
 
     def _has_other_jobs(self) -> bool:
         """The queue has other jobs of ours; it is asked anew where the newest answer has none, as it may be old."""
-        return any(not job.is_finished for job in self._queue.jobs().values()) or submission.has_other_jobs()
+        return any(submission.is_other(job) for job in self._queue.jobs().values()) or submission.has_other_jobs()
 
     def _wait_for_answers(self, should_stop: Callable[[], bool]) -> None:
         """Until the queue is known as it is after now."""

@@ -31,6 +31,9 @@ _LIMITS_OF_ONE_JOB = re.compile(
 )
 
 
+DRIVER_JOB = "SUITE_DRIVER_JOB"  # environment: the job in which the driver of a sweep runs
+
+
 class Refused(InputError):
     """SLURM does not take the job."""
 
@@ -87,7 +90,12 @@ def check_accepted(site: Site, record: JobRecord, parameters: dict[str, Any]) ->
 def has_other_jobs() -> bool:
     """Jobs of this user are in the queue, or it is not known: what SLURM does not take now, it may take as they end."""
     jobs = controller.my_jobs()
-    return jobs is None or not all(job.is_finished for job in jobs.values())
+    return jobs is None or any(is_other(job) for job in jobs.values())
+
+
+def is_other(job: controller.Job) -> bool:
+    """It is in the queue, and is not the job of the driver that asks."""
+    return not job.is_finished and job.id != os.environ.get(DRIVER_JOB)
 
 
 def _refusal(said: str) -> Refused | TransientSubmitError:

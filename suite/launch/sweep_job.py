@@ -20,6 +20,7 @@ from suite import output
 from suite.config import Trial
 from suite.launch.allocation import PackAllocation
 from suite.launch.job_entry import is_first_task, requeue
+from suite.launch.submission import DRIVER_JOB
 from suite.records import RESULT, newest_checkpoint, write_text_atomic
 from suite.records.ledger import Ledger
 from suite.slurm.record import MAX_FRUITLESS_ALLOCATIONS, count_allocation, last_complaint, note_worthless
@@ -85,6 +86,7 @@ def run_driver(arguments: list[str], folder: str, seconds: float) -> None:
         seconds: that there are to end, when the job is to stop.
     """
     environment = {name: os.environ[name] for name in exportable_variables(os.environ)}
+    environment[DRIVER_JOB] = os.environ.get("SLURM_JOB_ID", "")
     if Path(folder).is_dir():
         os.chdir(folder)
     with StopRequest() as stop:

@@ -19,7 +19,7 @@ from suite.methods.step_hooks import has_hooks
 from suite.methods.update import prepare, select_backend
 from suite.methods.update.plain import Redraw, Thresholds, keep_mask, write_effective_
 from suite.methods.update.signs import unpacked
-from suite.methods.watch import Watch, forget, known_owners, owners_of, same_values, watches_of
+from suite.methods.watch import Held, Watch, forget, known_owners, owners_of, same_values, watches_of
 
 
 class EdgePopup(Optimizer):
@@ -158,7 +158,7 @@ class EdgePopup(Optimizer):
                 self._dense_step(watch.group, params, grads)
             elif params:
                 self._masked_step(watch.group, positions, params, grads, watch.hints[positions[0]])
-                watch.remember()
+                watch.remember(params)
         return loss
 
     _hooked_step = Optimizer.profile_hook_step(_step)
@@ -201,6 +201,7 @@ class EdgePopup(Optimizer):
                 thetas, scores, momenta = self._states(params)
                 prepare(params, thetas, scores, momenta, self._redrawn_from(group), **_settings(group))
 
+    @torch.no_grad()
     def adopt(self) -> None:
         """Take the present values of masked parameters that were changed as their random weights, and apply the masks.
 
@@ -210,20 +211,19 @@ class EdgePopup(Optimizer):
         Raises:
             ValueError: ``pack_signs`` cannot hold the values; nothing is changed then.
         """
-        members = [(p, g, i) for g in self.param_groups for i, p in enumerate(g["params"], start=g["first_parameter"])]
-        members = [(param, group, position) for param, group, position in members if self._is_foreign(param, group)]
-        for param, group, _ in members:
+        watches = self._watches()
+        members = [(*found, watch.group) for watch in watches for found in watch.foreign(self._holds)]
+        for _, param, group in members:
             if group["sparsity"] is not None and group["pack_signs"]:
                 packed(theta_like(param), param, group)
-        for param, group, position in members:
+        for position, param, group in members:
             self._draw(param, group | {"distribution": None}, position, self.state.get(param))
         forget(self)
+        for watch in self._watches():
+            watch.write(self._write)
 
-    def _is_foreign(self, param: Tensor, group: dict[str, Any]) -> bool:
-        """Whether a parameter that is to be trained has values that this optimizer did not write."""
-        if not self.state.get(param):
-            return param.requires_grad
-        return group["sparsity"] is not None and not self._holds(param, group)
+    def _write(self, param: Tensor, group: dict[str, Any]) -> None:
+        write_effective_(param, self.state[param]["theta"], self._mask(param, group))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         given = set((vars(self) | state)["defaults"])
@@ -249,10 +249,10 @@ class EdgePopup(Optimizer):
     def _new_watch(self, group: dict[str, Any]) -> Watch:
         return Watch(group, self._check_group, [*self.defaults, "fan_in"], self.state, known_owners(self))
 
-    def _holds(self, param: Tensor, group: dict[str, Any]) -> bool:
-        """Whether a masked parameter still has the effective weights that a step with these settings left."""
-        effective = torch.empty_like(param)
-        write_effective_(effective, self.state[param]["theta"], self._mask(param, group))
+    def _holds(self, param: Tensor, held: Held) -> bool:
+        """Whether a masked parameter still has the effective weights of a mask; of any, where ``held`` is unknown."""
+        effective, theta = torch.empty_like(param), self.state[param]["theta"]
+        write_effective_(effective, theta, param != 0 if held is None else self._mask(param, held))
         return same_values(param, effective)
 
     @torch.no_grad()

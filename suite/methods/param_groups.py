@@ -85,8 +85,10 @@ def check_drawable(group: dict[str, Any]) -> None:
 
 def named(group: dict[str, Any]) -> list[tuple[str, Tensor]]:
     """The parameters of a group, with their names or numbers."""
-    names = group.get("param_names") or [f"number {i} of its group" for i in range(len(group["params"]))]
-    return list(zip(names, group["params"], strict=True))
+    names, params = group.get("param_names") or [], group["params"]
+    if len(names) != len(params):  # none, or params were put in or taken out by hand
+        names = [f"number {i} of its group" for i in range(len(params))]
+    return list(zip(names, params, strict=True))
 
 
 def once(param_group: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +101,8 @@ def once(param_group: dict[str, Any]) -> dict[str, Any]:
     for item in params:
         unique.setdefault(id(item[1] if isinstance(item, tuple) else item), item)
     pairs = list(unique.values())
-    group = {**param_group, "params": pairs}
+    group = param_group
+    group["params"] = pairs  # in the caller's own dict, as torch does
     if group.get("fan_in") is None and any(isinstance(pair, Weight) for pair in pairs):
         fan_ins = [_known_fan_in(pair) for pair in pairs]
         by_shape = [fan_in_by_shape(pair[1] if isinstance(pair, tuple) else pair) for pair in pairs]

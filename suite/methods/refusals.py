@@ -29,7 +29,10 @@ def parametrized(module: nn.Module) -> dict[str, str]:
     for held in module._parameters:
         for ending in ("_orig", "_v"):
             name = held.removesuffix(ending)
-            if name != held and name not in module._parameters and isinstance(getattr(module, name, None), Tensor):
+            made = [f"{name}_g"] if ending == "_v" else [f"{name}_mask", f"{name}_u"]
+            made = [one for one in made if one in module._parameters or one in module._buffers]
+            is_made = name != held and made and name not in module._parameters
+            if is_made and isinstance(getattr(module, name, None), Tensor):
                 found[name] = _cure(_old_cure(module, name, ending))
     return {name: cure for name, cure in found.items() if _has_axes(module, name)}
 
@@ -66,5 +69,5 @@ def _old_cure(module: nn.Module, name: str, ending: str) -> str:
 def _has_axes(module: nn.Module, name: str) -> bool:
     held = module._parameters.get(f"{name}_orig", module._parameters.get(f"{name}_v"))
     if held is None:
-        held = next(iter(module.parametrizations[name].parameters(recurse=False)))  # type: ignore[index, union-attr]
-    return held.ndim >= 2
+        held = next(iter(module.parametrizations[name].parameters(recurse=False)), None)  # type: ignore[index, union-attr]
+    return held is not None and held.ndim >= 2  # None: a parametrized buffer

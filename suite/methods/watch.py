@@ -2,9 +2,10 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import is_, itemgetter
 from typing import Any, TypeVar
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from suite.methods.update.plain import Thresholds
 from suite.methods.weight_matrices import Weight
 
 Owner = tuple[nn.Module, str]
+Held = dict[str, Any] | None  # sparsity and rank_by of a mask
 _KEPT_AS = "_known_groups"
 AnyWatch = TypeVar("AnyWatch", bound="SettingsWatch")
 
@@ -32,7 +34,8 @@ class SettingsWatch:
     """Checks the settings of a group where they are others than at the last look."""
 
     def __init__(self, group: dict[str, Any], check: Callable[[dict[str, Any]], None], keys: Iterable[str]) -> None:
-        self.group, self._check, self.num_params = group, check, len(group["params"])
+        self.group, self._check, self.params = group, check, list(group["params"])
+        self.is_plain = group.get("sparsity", 0) is None
         self._keys = [key for key in keys if key != "lr"]  # schedules change that one at each step
         self._values = itemgetter(*self._keys)
         self._seen: Any = None
@@ -57,7 +60,7 @@ class Watch(SettingsWatch):
         state: Mapping[Tensor, dict[str, Any]],
         owners: Mapping[int, Owner],
     ) -> None:
-        super().__init__(group, check, keys)
+        super().__init__(group, _weakly(check), keys)
         self.hints: dict[int, Thresholds] = defaultdict(dict)
         known = [(i, param) for i, param in enumerate(group["params"], group["first_parameter"]) if state.get(param)]
         self._members = [(i, param) for i, param in known if param.numel()]
@@ -66,22 +69,43 @@ class Watch(SettingsWatch):
         self._owners = [(o._parameters, key, p) for p in self._masked if id(p) in owners for o, key in [owners[id(p)]]]
         self._modules = owners
         self._versions: list[int] | None = None
+        self._held: list[Held] = [None] * len(self._masked)
 
-    def remember(self) -> None:
-        """Take the present values of the parameters for those that the optimizer wrote."""
+    def remember(self, written: Sequence[Tensor] | None = None) -> None:
+        """Take the present values for those that the optimizer wrote: of ``written`` with the present settings."""
         self._versions = [param._version for param in self._masked]
+        now = {key: self.group[key] for key in ("sparsity", "rank_by")}
+        if written is None or len(written) == len(self._masked):
+            self._held = [now] * len(self._masked)
+            return
+        ids = set(map(id, written))
+        held = zip(self._masked, self._held, strict=True)
+        self._held = [now if id(param) in ids else was for param, was in held]
 
-    def check(self, holds: Callable[[Tensor, dict[str, Any]], bool]) -> None:
+    def write(self, effective: Callable[[Tensor, dict[str, Any]], None]) -> None:
+        """Write the masks of the present settings."""
+        for param in self._masked:
+            effective(param, self.group)
+        self.remember()
+
+    def foreign(self, holds: Callable[[Tensor, Held], bool]) -> list[tuple[int, Tensor]]:
+        """The parameters to be trained whose values the optimizer did not write, with their positions."""
+        written = {id(p) for p, held in zip(self._masked, self._held, strict=True) if holds(p, held)}
+        asked = [p for p in self._unknown if p.requires_grad] + [p for p in self._masked if id(p) not in written]
+        ids = set(map(id, asked))
+        return [(i, p) for i, p in enumerate(self.params, self.group["first_parameter"]) if id(p) in ids]
+
+    def check(self, holds: Callable[[Tensor, Held], bool]) -> None:
         """Raise ValueError for a setting out of range, RuntimeError for a parameter that was changed or replaced.
 
         ``holds`` says whether a parameter still has its effective weights; it is asked where somebody wrote to it.
         """
+        self.check_settings()
         for held, key, param in self._owners:
             if held.get(key) is not param:
                 raise RuntimeError(f"parameter {self._name_of(param)}: {why_replaced(*self._modules[id(param)])}")
         if self._versions is None or [param._version for param in self._masked] != self._versions:
             self._compare(holds)
-        self.check_settings()
 
     def with_gradients(self) -> tuple[list[int], list[Tensor], list[Tensor]]:
         """The positions of what is to be updated, the parameters and their gradients.
@@ -104,17 +128,12 @@ class Watch(SettingsWatch):
                 raise RuntimeError(f"parameter {self._name_of(param)}: {UNKNOWN}")
         return positions, params, grads
 
-    def _compare(self, holds: Callable[[Tensor, dict[str, Any]], bool]) -> None:
-        last = self.group if self._seen is None else self._last_settings()
+    def _compare(self, holds: Callable[[Tensor, Held], bool]) -> None:
         versions = self._versions or [-1] * len(self._masked)
-        for param, version in zip(self._masked, versions, strict=True):
-            if param._version != version and not holds(param, last):
+        for param, version, held in zip(self._masked, versions, self._held, strict=True):
+            if param._version != version and not holds(param, held):
                 raise RuntimeError(f"parameter {self._name_of(param)}: {CHANGED}")
-        self.remember()
-
-    def _last_settings(self) -> dict[str, Any]:
-        """The group as its last step had it: masks are those of that sparsity."""
-        return self.group | dict(zip(self._keys, self._seen, strict=True))
+        self.remember([])
 
     def _name_of(self, param: Tensor) -> str:
         return next(name for name, own in named(self.group) if own is param)
@@ -131,8 +150,10 @@ def watches_of(optimizer: Optimizer, make: Callable[[dict[str, Any]], AnyWatch])
 
 
 def _is_of(watch: SettingsWatch, group: dict[str, Any]) -> bool:
-    """Whether it watches this very group, with as many parameters."""
-    return watch.group is group and watch.num_params == len(group["params"])
+    """Whether it watches this very group, with these very parameters."""
+    if watch.group is not group or watch.is_plain != (group.get("sparsity", 0) is None):
+        return False
+    return len(watch.params) == len(group["params"]) and all(map(is_, watch.params, group["params"]))
 
 
 def forget(optimizer: Optimizer) -> None:
@@ -152,6 +173,22 @@ def known_owners(optimizer: Optimizer) -> dict[int, Owner]:
     return owners
 
 
+def _weakly(check: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    """A method that does not keep its optimizer: who drops an optimizer frees its memory at once."""
+    method = WeakMethod(check)
+
+    def call(group: dict[str, Any]) -> None:
+        found = method()
+        assert found is not None  # its optimizer calls
+        found(group)
+
+    return call
+
+
 def same_values(one: Tensor, other: Tensor) -> bool:
-    """Equal numbers, NaN like NaN; what a process cannot see (meta tensors) passes."""
-    return one.is_meta or torch.equal(one, other) or bool(((one == other) | (one.isnan() & other.isnan())).all())
+    """Equal numbers but for rounding, which adding and subtracting leaves (SAM); NaN like NaN; meta tensors pass."""
+    if one.is_meta or torch.equal(one, other):
+        return True
+    slack = 16 * torch.finfo(one.dtype).eps
+    largest = float(other.abs().nan_to_num().max())
+    return bool(torch.isclose(one, other, rtol=slack, atol=slack * largest, equal_nan=True).all())

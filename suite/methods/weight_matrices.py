@@ -217,7 +217,7 @@ def _is_embedding(param: Tensor, owner: Any) -> bool:
 
 def _warn(found: Prunable) -> None:
     """Warn, at the line that called our caller, of weights without masks."""
-    if not found or 1 - found.share <= _WARNED_SHARE:
+    if not found.missed or 1 - found.share <= _WARNED_SHARE:
         return
     largest = sorted(found.missed, key=lambda each: -each.param.numel())
     described = "; ".join(f"{each.name} {tuple(each.param.shape)}, {each.reason}" for each in largest[:3])

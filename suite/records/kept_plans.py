@@ -24,7 +24,7 @@ def keep(sweep: Sweep, root: Path) -> None:
     """
     check(sweep, root)
     path = _path(sweep, root)
-    source = (_source(path) if _is_ours(sweep.path, root) else None) or os.path.abspath(sweep.path)
+    source = (_source(path) if _is_ours(sweep.path, path, root) else None) or os.path.abspath(sweep.path)
     about: dict[str, Any] = {"name": sweep.name, "description": sweep.description, "settings": sweep.settings}
     about |= {"search": "grid"} if sweep.search else {}  # its draws are in the trials
     about |= {"scheduler": sweep.scheduler.model_dump(mode="json")}
@@ -40,14 +40,14 @@ def check(sweep: Sweep, root: Path) -> None:
         InputError: with the files of both.
     """
     path = _path(sweep, root)
-    if not os.path.isfile(path) or _is_ours(sweep.path, root):
+    if not os.path.isfile(path) or _is_ours(sweep.path, path, root):
         return
     source = _source(path)
-    if source is not None and os.path.isfile(sweep.path) and os.path.realpath(sweep.path) == os.path.realpath(source):
+    if source is not None and os.path.isfile(sweep.path) and _is_same(sweep.path, source):
         return
     kept: set[str] = set()
     with contextlib.suppress(InputError):  # made with settings of another version
-        kept = set(load_sweep(path).trials)
+        kept = set(load_sweep(path, is_plan=True).trials)
     common = len(kept & sweep.trials.keys())
     if 2 * common > min(len(kept), len(sweep.trials)) or not (kept or source):
         return
@@ -68,6 +68,15 @@ def _source(path: Path) -> str | None:
     return None
 
 
-def _is_ours(file: Path, root: Path) -> bool:
-    """A copy in the results folder: the one that a job was given, or the plan itself."""
-    return Path(os.path.realpath(file)).is_relative_to(os.path.realpath(root))
+def _is_same(file: Path, source: str) -> bool:
+    """The source itself, or what has become of it in a folder that was moved."""
+    if os.path.realpath(file) == os.path.realpath(source):
+        return True
+    return not os.path.lexists(source) and os.path.basename(source) == file.name
+
+
+def _is_ours(file: Path, plan: Path, root: Path) -> bool:
+    """The plan itself, or a copy that a job was given."""
+    real = Path(os.path.realpath(file))
+    of_jobs = [os.path.realpath(root / name) for name in ("driver", "trials")]
+    return real == Path(os.path.realpath(plan)) or any(map(real.is_relative_to, of_jobs))

@@ -7,6 +7,7 @@ is replaced.
 
 import json
 import logging
+import re
 import shlex
 import sqlite3
 import sys
@@ -83,6 +84,8 @@ def _passes(error: Exception) -> bool:
     if isinstance(error, OSError):
         return not isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError)
     text = str(error)
+    if re.search(r"error code 4(?!08|29)\d\d", text):  # no right to it, or no MLflow there
+        return False
     return "locked" in text or "onnect" in text or "API request" in text or "timed out" in text.lower()
 
 

@@ -126,7 +126,7 @@ def _publish_all(args: argparse.Namespace) -> int:
 
 
 def _load(path: Path) -> Sweep:
-    return replace(load_sweep(path), label=path.stem)
+    return replace(load_sweep(path, is_plan=True), label=path.stem)
 
 
 def _publish(sweep: Sweep, ledger: Ledger, uri: str | None) -> int:

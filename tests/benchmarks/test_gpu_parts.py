@@ -153,6 +153,7 @@ def test_wheels_are_for_the_python_of_the_machine() -> None:
     assert command[-len(wheels.PACKAGES) :] == list(wheels.PACKAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expression", SMOKE)
 def test_smoke_selects_tests_that_there_are(expression: str) -> None:
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-m", "gpu"]

@@ -180,6 +180,12 @@ def test_tags_build_nothing(problems: Problems, tag: str) -> None:
     assert not Path("proof").exists()
 
 
+@pytest.mark.parametrize("tag", ["!!bool 3", "!!timestamp 2001", "!!int x"])
+def test_tags_with_other_values_are_mistakes(problems: Problems, tag: str) -> None:
+    (told,) = problems(GOOD.replace("seed: 1", f"seed: {tag}"))
+    assert told.startswith("s.yaml") and "not YAML" in told
+
+
 def test_a_file_that_is_not_there(load: Load, tmp_path: Path) -> None:
     load(GOOD)
     with pytest.raises(InputError, match=r"^no/t.yaml: no such file; there are: .* and \d+ more$"):

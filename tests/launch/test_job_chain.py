@@ -118,6 +118,16 @@ def test_a_job_that_no_queue_takes_is_refused_where_nothing_of_ours_is_in_it(
             submission.check_accepted(site, chain.record, asked)
 
 
+def test_the_job_of_the_driver_is_none_that_ends(
+    cluster: Callable[[int, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = cluster(0, f"sbatch: error: {POLICY}")
+    (queue / "7").write_text("s\ns.driver\n")
+    assert submission.has_other_jobs()
+    monkeypatch.setenv(submission.DRIVER_JOB, "7")
+    assert not submission.has_other_jobs()
+
+
 @pytest.mark.parametrize("place", ["ours", "the results that ours were copied from", "what a record may say"])
 def test_the_log_of_a_job_is_removed_in_our_folder_alone(tmp_path: Path, place: str) -> None:
     site: Any = SimpleNamespace(sweep="s", queue=tmp_path / "queue.json")

@@ -154,3 +154,39 @@ def test_what_a_report_prints_can_be_run(file: str, results: str, said: str) -> 
     text = report._repeat(load_sweep(file), Ledger(Path(results)), None)
     assert f"python -m suite.sweep {said} " in text
     load_sweep(said.split()[0])
+
+
+def test_a_file_that_was_edited_after_its_folder_moved_is_the_same_sweep(tmp_path: Path) -> None:
+    moved = tmp_path.with_name("moved")
+    tmp_path.rename(moved)
+    os.chdir(moved)
+    write_sweep(Path("first.yaml"), epochs=7)
+    kept_plans.check(load_sweep("first.yaml"), ROOT)
+    with pytest.raises(InputError, match="is the name of another sweep"):
+        kept_plans.check(load_sweep(other()), ROOT)
+
+
+def test_two_files_in_the_results_folder_are_two_sweeps() -> None:
+    home = Path("home")
+    home.mkdir()
+    kept_plans.keep(load_sweep(write_sweep(home / "one.yaml", epochs=1)), home)
+    with pytest.raises(InputError, match="is the name of another sweep"):
+        kept_plans.keep(load_sweep(other("home/two.yaml")), home)
+
+
+def test_a_plan_of_options_that_is_run_again_keeps_its_label(first: Sweep) -> None:
+    some = load_sweep("first.yaml", only=["seed=1"])
+    kept_plans.keep(some, ROOT)
+    again = load_sweep(ROOT / "sweeps" / f"{some.label}.yaml")
+    assert again.label == some.label != first.label
+    kept_plans.keep(again, ROOT)
+    assert load_sweep(PLAN).trials == first.trials
+
+
+def test_a_plan_of_an_earlier_version_may_be_large(first: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = [trial.model_dump(mode="json") for trial in first.trials.values()]
+    PLAN.write_text(yaml.safe_dump({"name": "tiny", "grid": trials}))
+    monkeypatch.setattr("suite.config.sweep_file._MOST_BYTES", 100)
+    with pytest.raises(InputError):
+        load_sweep(PLAN)
+    assert load_sweep(PLAN, is_plan=True).trials == first.trials

@@ -115,3 +115,11 @@ def test_runs_of_different_trials_have_different_names(ledger: Ledger) -> None:
     _, experiment = tracking.publish(sweep, ledger, uri=None, report=[])
     runs = mlflow.MlflowClient(store.store_uri(ledger.root)).search_runs([experiment])
     assert len({run.info.run_name for run in runs}) == len(sweep.trials) == 12
+
+
+@pytest.mark.parametrize(
+    ("status", "passes"), [(401, False), (403, False), (404, False), (408, True), (429, True), (503, True)]
+)
+def test_a_server_that_refuses_will_refuse_again(status: int, passes: bool) -> None:
+    said = f"API request to endpoint /api/2.0/mlflow/experiments failed with error code {status} != 200"
+    assert tracking._passes(RuntimeError(said)) == passes
