@@ -13,7 +13,7 @@ from torch import nn
 
 from suite import methods, tickets
 
-pytestmark = [pytest.mark.slow, pytest.mark.libraries, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.slow, pytest.mark.libraries, pytest.mark.filterwarnings("ignore")]
 SIZES = dict(vocab_size=50, max_position_embeddings=16, num_hidden_layers=2, num_attention_heads=2, hidden_size=32)
 
 

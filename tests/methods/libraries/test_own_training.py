@@ -27,7 +27,7 @@ def run(snippet: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str
 
 @pytest.mark.slow
 @pytest.mark.libraries
-@pytest.mark.filterwarnings("default")  # of other people's code
+@pytest.mark.filterwarnings("ignore")  # of other people's code
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_snippets_of_libraries(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those with a resumed run compare its bits with those of an uninterrupted one."""
