@@ -17,8 +17,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.libraries, pytest.mark.filterwarning
 SIZES = dict(vocab_size=50, max_position_embeddings=16, num_hidden_layers=2, num_attention_heads=2, hidden_size=32)
 
 
-def timm_network(name: str, **sizes: Any) -> nn.Module:
+@pytest.fixture(autouse=True, scope="module")
+def torchvision() -> None:
+    """timm and transformers import it: as it is, or ours where its operators are missing."""
     importlib.import_module("suite.data.torchvision_shim")
+
+
+def timm_network(name: str, **sizes: Any) -> nn.Module:
     return importlib.import_module("timm").create_model(name, num_classes=4, **sizes)
 
 
