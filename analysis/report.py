@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             kept_plans.check(sweep, root)
         from analysis.reports import report  # pandas and matplotlib: after the arguments
 
-        text, out = report.page(sweeps, args.target), args.out or _place(sweeps)
+        results = args.files[0].parent / root.name if args.records else None  # no command works on what is unpacked
+        text, out = report.page(sweeps, args.target, results), args.out or _place(sweeps)
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomic(out, text)
     print("written:", out)

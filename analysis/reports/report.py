@@ -31,15 +31,20 @@ _ALT = {
 }
 
 
-def page(sweeps: Sequence[tuple[Sweep, Ledger]], target: str | None = None) -> str:
+def page(sweeps: Sequence[tuple[Sweep, Ledger]], target: str | None = None, results: Path | None = None) -> str:
     """The page of some sweeps, those with the paper's settings first; their figures are drawn anew.
+
+    Args:
+        results: the folder that the commands on the page name, where it is not that of the ledgers.
 
     Raises:
         InputError: garbled records, or none of them has such a target.
     """
     in_order = sorted(sweeps, key=lambda pair: _BLOCKS[pair[0].settings])
     targets = _targets(in_order, target)
-    sections = [_section(*pair, target) for pair, target in zip(in_order, targets, strict=True)]
+    sections = [
+        _section(*pair, target, results or pair[1].root) for pair, target in zip(in_order, targets, strict=True)
+    ]
     names = ", ".join(sweep.label for sweep, _ in in_order)
     links = "".join(f'<li><a href="#{escape(s.label)}">{escape(s.label)}</a></li>' for s, _ in in_order)
     return _PAGE.substitute(title=escape(names), links=links, sections="\n".join(sections))
@@ -55,7 +60,7 @@ def _targets(sweeps: Sequence[tuple[Sweep, Ledger]], target: str | None) -> list
     return [target if each else None for each in has]
 
 
-def _section(sweep: Sweep, ledger: Ledger, target: str | None) -> str:
+def _section(sweep: Sweep, ledger: Ledger, target: str | None, results: Path) -> str:
     first, *others = tables.build_tables(sweep, ledger, target)
     drawn = [path for path in figures.make(sweep, ledger) if path.suffix == ".svg"]
     return "\n".join(
@@ -66,7 +71,7 @@ def _section(sweep: Sweep, ledger: Ledger, target: str | None) -> str:
             *map(_figure, drawn),
             *(f"<h3>{escape(part.title)}</h3>{_table(part)}" for part in others),
             f"<h3>Where this came from</h3>{_provenance(sweep, ledger)}",
-            f"<h3>How to repeat it</h3>{_repeat(sweep, ledger, target)}",
+            f"<h3>How to repeat it</h3>{_repeat(sweep, results, target)}",
             "</section>",
         ]
     )
@@ -117,18 +122,18 @@ def _list(values: Iterable[str]) -> str:
     return ", ".join(sorted(set(values)))
 
 
-def _paths(sweep: Sweep, ledger: Ledger) -> tuple[str, str]:
+def _paths(sweep: Sweep, root: Path) -> tuple[str, str]:
     """The file and the results, from the folder that holds both; the plan, where the file was a pipe."""
-    file = sweep.path if os.path.isfile(sweep.path) else ledger.root / "sweeps" / f"{sweep.label}.yaml"
+    file = sweep.path if os.path.isfile(sweep.path) else root / "sweeps" / f"{sweep.label}.yaml"
     if (shipped_as := shipped.SWEEPS.spelling(file)) != str(file):
-        return shipped_as, ledger.root.name
-    above = os.path.commonpath([file.absolute().parent, ledger.root.absolute().parent])
-    return os.path.relpath(file, above), os.path.relpath(ledger.root, above)
+        return shipped_as, root.name
+    above = os.path.commonpath([file.absolute().parent, root.absolute().parent])
+    return os.path.relpath(file, above), os.path.relpath(root, above)
 
 
-def _repeat(sweep: Sweep, ledger: Ledger, target: str | None) -> str:
+def _repeat(sweep: Sweep, root: Path, target: str | None) -> str:
     """The commands, and the sweep file whole."""
-    file, results = _paths(sweep, ledger)
+    file, results = _paths(sweep, root)
     where = f"{shlex.quote(file)} --results {shlex.quote(results)}"
     aimed = f" --target {shlex.quote(target)}" if target else ""
     commands = [
