@@ -136,9 +136,11 @@ def check_place_for_results(results: Path) -> None:
     """Raise InputError where results cannot be written to a folder, which need not exist yet."""
     place = next(each for each in (results.absolute(), *results.absolute().parents) if os.path.lexists(each))
     if not os.path.isdir(place):
-        raise InputError(f"--results {results}: {place} is no folder: results cannot be written there")
+        raise InputError(f"{results}: results cannot be written there: {place} is no folder: name another one")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"--results {results}: {place} cannot be written: name another folder")
+        raise InputError(
+            f"{results}: results cannot be written there: {place} is read-only for you: name another folder"
+        )
 
 
 def load(args: argparse.Namespace, *, may_be_absent: bool = False) -> tuple[Sweep, Ledger]:

@@ -178,7 +178,7 @@ def test_results_on_a_disk_that_is_read_only(disk: Callable[[int], Path]) -> Non
     subprocess.run(["mount", "-o", "remount,ro", str(there)], check=True)
     code, output = run_sweep(there / "tiny.yaml", cwd=there)
     assert code == 2, output
-    assert output.startswith("results: results cannot be written there: [Errno 30] Read-only file system")
+    assert output.startswith(f"results: results cannot be written there: {there / 'results'} is read-only for you")
     assert "Traceback" not in output and len(output.splitlines()) == 1
     assert snapshot_results(there) == before
 
