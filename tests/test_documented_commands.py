@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -83,7 +82,7 @@ def run(command: str, folder: Path) -> str:
 
 
 def look_at_the_page(folder: Path) -> None:
-    """``python -m suite.ui`` until it is ready, then Ctrl-C."""
+    """``python -m suite.ui`` until it is ready; TERM is as Ctrl-C, which shells let background jobs ignore."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -92,7 +91,7 @@ def look_at_the_page(folder: Path) -> None:
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert any("ready: http://127.0.0.1" in process.stdout.readline() for _ in range(4))
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.stdout.read()
 
 
