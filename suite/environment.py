@@ -55,7 +55,7 @@ TABLE: dict[str, tuple[Rule, ...]] = {
         Rule("removed", "GIT_*", "name another repository, as in a hook or git rebase --exec"),
     ),
     "ray": (
-        Rule("set", "RAY_AIR_NEW_OUTPUT", "the new display prints a table whatever it is told", "0"),
+        Rule("set", "RAY_AIR_NEW_OUTPUT", "the new display always prints a table", "0"),
         Rule("set", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "a trial without a GPU keeps CUDA_VISIBLE_DEVICES", "0"),
         Rule("set", "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS RAY_USAGE_STATS_ENABLED", "silent, and private", "0"),
         Rule("set", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "the records are the log", "1"),

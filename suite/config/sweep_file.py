@@ -27,7 +27,7 @@ _WRONG = SearchSettings(name="random", num_trials=1)
 _TEST = ("evaluate_test",)
 _MOST_BYTES = 20_000_000
 _MOST_TOLD = 100  # mistakes
-_MOST_EXPLAINED = 1000  # the same one stands in many trials
+_MOST_EXPLAINED = 1000  # one mistake can be in many trials
 _MANY = 10**100
 
 

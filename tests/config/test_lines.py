@@ -1,4 +1,4 @@
-"""Mistakes in a sweep file name its line; what is no YAML is told in our words."""
+"""Mistakes in a sweep file name the line; text that is not YAML gets an error in plain words."""
 
 from pathlib import Path
 

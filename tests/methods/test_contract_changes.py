@@ -75,6 +75,7 @@ def test_what_is_added_and_subtracted_again_is_no_change(name: str) -> None:
             param.add_(one)
             param.sub_(one)
     advance(optimizer, range(2, 3))
+    check_effective(optimizer)
 
 
 @each_masked
