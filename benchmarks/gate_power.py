@@ -1,17 +1,18 @@
 """What the gate finds and how often it is wrong, simulated with its kept trials:
 
-    python -m benchmarks.gate_power sweeps/width_vs_acc.yaml [--num 200] [--out PATH]
+    python -m benchmarks.gate_power sweeps/width_vs_acc.yaml [--num 200] [--false-alarms 20000] [--out PATH]
 
-Kept and fresh rows are both drawn from the kept ones, with replacement, plus a little normal noise. One quantity of the
-fresh rows is shifted; found is what makes the gate fail. No trial is trained.
+Kept and fresh rows are both drawn from the kept ones, with replacement, plus a little normal noise. For the power one
+quantity of the fresh rows is shifted; found is what makes the gate fail. No trial is trained, and none must be there.
 """
 
+import argparse
 from functools import cached_property
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+from scipy import stats
 
 from analysis.gate import REFERENCE
 from analysis.parts.cells import cells
@@ -24,56 +25,83 @@ FRESH = 5
 SHIFTS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0)  # in standard deviations of the kept rows
 RATES = (0.001, 0.01, 0.05)
 _NOISE = 0.1  # standard deviations: rows drawn twice are not quite equal
+_PARTS = 20  # of the arrangements: most draws need only the first few
+_ROUNDING = 1 - 1e-9
 
 
 class Simulated:
-    """One draw of kept and fresh rows, (kept + fresh, k), the fresh ones last."""
+    """One draw of kept and fresh rows, (kept + fresh, k), the fresh ones last.
 
-    def __init__(self, rows: Array, chosen: npt.NDArray[np.int64], random: np.random.Generator) -> None:
+    Args:
+        rows: (kept, k), what is drawn from.
+        members: (arrangements, kept + fresh), 1 where a row is one of the fresh; the actual arrangement last.
+        random: where the draw comes from.
+    """
+
+    def __init__(self, rows: Array, members: Array, random: np.random.Generator) -> None:
         drawn = rows[random.integers(len(rows), size=len(rows) + FRESH)]
         self.spread = clip_outliers(rows).std(axis=0, ddof=1)
         self.values = drawn + _NOISE * self.spread * random.standard_normal(drawn.shape)
-        self._chosen = chosen
-
-    def statistic(self, column: Array) -> Array:
-        """|standardized difference| of a column, up to a factor: for each arrangement, the actual one last."""
-        near = clip_outliers(column)
-        scaled = (near - near.mean()) / near.std()
-        return np.asarray(np.abs(sum(scaled[self._chosen[:, i]] for i in range(FRESH))))
+        self._members = members
 
     @cached_property
     def statistics(self) -> Array:
         """Of all columns, (k, arrangements)."""
-        return np.stack([self.statistic(column) for column in self.values.T])
+        return np.abs(self._members @ _standardized(self.values)).T
 
-    def p_value(self) -> float:
-        """Of the rows as they are: nothing has changed."""
-        return _share(self.statistics.max(axis=0))
+    def p_value(self, highest: float = 1.0) -> float:
+        """Of the rows as they are: nothing has changed. Exact up to ``highest``; above that, some number above it."""
+        scaled, reached = _standardized(self.values), 0
+        actual = _largest(self._members[-1:] @ scaled)[0] * _ROUNDING
+        for part in range(_PARTS):
+            reached += int((_largest(self._members[part::_PARTS] @ scaled) >= actual).sum())
+            if reached > highest * len(self._members):
+                break
+        return reached / len(self._members)
 
     def found(self, column: int, others: Array, shift: float) -> bool:
         """Whether the gate fails where one column is shifted; ``others``: the maximum over the other columns."""
-        moved = self.values[:, column].copy()
+        moved = self.values[:, [column]].copy()
         moved[-FRESH:] += shift * self.spread[column]
-        return _share(np.maximum(others, self.statistic(moved))) <= FALSE_ALARMS
+        largest = np.maximum(others, np.abs(self._members @ _standardized(moved))[:, 0])
+        return float(np.mean(largest >= largest[-1] * _ROUNDING)) <= FALSE_ALARMS
 
 
-def _share(largest: Array) -> float:
-    """Of the arrangements that differ as much as the actual one, the last."""
-    return float(np.mean(largest >= largest[-1] * (1 - 1e-9)))
+def _standardized(values: Array) -> Array:
+    """Columns of mean 0 and spread 1: sums of fresh rows are then differences of means, up to one factor."""
+    near = clip_outliers(values)
+    return np.asarray((near - near.mean(axis=0)) / near.std(axis=0))
 
 
-def false_alarms(rows: Array, chosen: npt.NDArray[np.int64], num: int, seed: int) -> pd.DataFrame:
-    """How often the gate would fail at some rates where nothing has changed."""
-    random = np.random.default_rng(seed)
-    p_values = np.array([Simulated(rows, chosen, random).p_value() for _ in range(num)])
-    return pd.DataFrame({"rate": RATES, "alarms": [int((p_values <= rate).sum()) for rate in RATES], "of": num})
+def _largest(sums: Array) -> Array:
+    return np.asarray(np.abs(sums).max(axis=1))
 
 
-def power(rows: Array, chosen: npt.NDArray[np.int64], num: int, seed: int) -> Array:
+def arrangements(num: int) -> Array:
+    """Every way to call ``FRESH`` of ``num`` rows the fresh ones: (ways, num) of 0 and 1, the last rows last."""
+    chosen = np.array(list(combinations(range(num), FRESH)))
+    members = np.zeros((len(chosen), num))
+    np.put_along_axis(members, chosen, 1.0, axis=1)
+    return members
+
+
+def false_alarms(rows: Array, members: Array, num: int, seed: int) -> pd.DataFrame:
+    """How often the gate would fail at some rates where nothing has changed, with exact 95 % intervals."""
+    random, found = np.random.default_rng(seed), []
+    p_values = np.array([Simulated(rows, members, random).p_value(max(RATES)) for _ in range(num)])
+    for rate in RATES:
+        alarms = int((p_values <= rate).sum())
+        share = stats.binomtest(alarms, num).proportion_ci(0.95, "exact")
+        row = {"rate": rate, "alarms": alarms, "of": num, "expected": rate * num}
+        found.append(row | {"share": alarms / num, "low": share.low, "high": share.high})
+    return pd.DataFrame(found)
+
+
+def power(rows: Array, members: Array, num: int, seed: int) -> Array:
     """The share of draws in which each shift of each column is found, (k, shifts)."""
     random, found = np.random.default_rng(seed), np.zeros((rows.shape[1], len(SHIFTS)))
     for _ in range(num):
-        drawn = Simulated(rows, chosen, random)
+        drawn = Simulated(rows, members, random)
         for column in range(rows.shape[1]):
             others = np.delete(drawn.statistics, column, axis=0).max(axis=0)
             found[column] += [drawn.found(column, others, sign * shift) for sign, shift in _signed(random)]
@@ -85,11 +113,11 @@ def _signed(random: np.random.Generator) -> list[tuple[int, float]]:
     return list(zip(random.choice([-1, 1], len(SHIFTS)), SHIFTS, strict=True))
 
 
-def power_table(compared: gate.PermutationTest, columns: list[str], shares: Array) -> pd.DataFrame:
+def power_table(kept: pd.DataFrame, shares: Array) -> pd.DataFrame:
     """A row a quantity: shares by shift, and the shift that is found in 90 %, in its own unit."""
-    spread = compared.groups[0].std(axis=0, ddof=1)
+    spread = clip_outliers(kept.to_numpy()).std(axis=0, ddof=1)
     rows = []
-    for name, own, sd in zip(columns, shares, spread, strict=True):
+    for name, own, sd in zip(kept.columns, shares, spread, strict=True):
         told = {f"{shift:g} sd": share for shift, share in zip(SHIFTS, own, strict=True)}
         shift = (
             float(np.interp(POWER, np.maximum.accumulate(own), SHIFTS)) * sd
@@ -100,18 +128,26 @@ def power_table(compared: gate.PermutationTest, columns: list[str], shares: Arra
     return pd.DataFrame(rows)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The arguments: how much is drawn, and where tables go."""
+    made = cli.sweep_parser("python -m benchmarks.gate_power", "False alarms and power of the gate, on kept trials.")
+    made.add_argument("--num", type=int, default=200, help="draws for the power; 0: none; default: %(default)s")
+    made.add_argument("--false-alarms", type=int, default=20_000, help="draws without a shift; default: %(default)s")
+    made.add_argument("--out", help="path of the tables, without ending")
+    return made
+
+
 def main() -> None:
     """Simulate both, print and keep the tables."""
-    parser = cli.sweep_parser("python -m benchmarks.gate_power", "False alarms and power of the gate, on kept trials.")
-    parser.add_argument("--num", type=int, default=200, help="draws for the power, ten times as many for false alarms")
-    parser.add_argument("--out", help="path of the tables, without ending")
-    args = parser.parse_args()
-    sweep, ledger = cli.load(args)
-    compared, columns = gate.compare(sweep, cells(sweep, ledger), gate.read(REFERENCE))
-    rows = compared.reference
-    chosen = np.array(list(combinations(range(len(rows) + FRESH), FRESH)))
-    write_table(power_table(compared, columns, power(rows, chosen, args.num, seed=0)), args.out)
-    write_table(false_alarms(rows, chosen, 10 * args.num, seed=1), None)
+    args = parser().parse_args()
+    sweep, ledger = cli.load(args, may_be_absent=True)
+    kept = gate.kept_quantities(sweep, cells(sweep, ledger), gate.read(REFERENCE))
+    rows = kept.to_numpy()
+    members = arrangements(len(rows) + FRESH)
+    if args.num:
+        write_table(power_table(kept, power(rows, members, args.num, seed=0)), args.out)
+    alarms = false_alarms(rows, members, args.false_alarms, seed=1)
+    write_table(alarms, f"{args.out}_false_alarms" if args.out else None)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ class Cell:
     epochs: int = 0
     series_without_epochs: str = ""  # the series, whatever its epochs
     data: str = ""  # equal where the images are: the results' data_id, or the planned settings before there is a result
+    planned: dict[int, str] = field(default_factory=dict)  # trial_id by seed
     results: dict[int, Summary] = field(default_factory=dict)
     missing: dict[int, State] = field(default_factory=dict)
 
@@ -81,6 +82,7 @@ def cells(sweep: Sweep, ledger: Ledger) -> list[Cell]:
         cell.epochs, cell.data = trial.epochs, planned_data(trial)
         cell.series_without_epochs = _series(flats[trial_id], [key for key in keys if key != "epochs"])
         cell.curve = _series(flats[trial_id], [key for key in keys if key != _SPARSITY])
+        cell.planned[trial.seed] = trial_id
         state, result, _ = looked[trial_id]
         if result is not None:
             cell.results[trial.seed] = result

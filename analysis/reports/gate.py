@@ -132,19 +132,32 @@ def compare(sweep: Sweep, found: list[Cell], reference: Reference) -> tuple[Perm
     Raises:
         InputError: the reference was made from other data, or has no trials with the settings of a cell.
     """
+    fresh = []
+    for cell in found:
+        if other := {result.data_id for result in cell.results.values()} - {reference.data_id}:
+            raise InputError(f"data {', '.join(other)}: must be that of the reference: {reference.data_id}")
+        fresh += [_place(cell) | {"seed": seed} | _metrics(result) for seed, result in cell.results.items()]
+    before, after = kept_quantities(sweep, found, reference), quantities(fresh)
+    return PermutationTest(before.to_numpy(), after[before.columns].to_numpy()), list(before.columns)
+
+
+def kept_quantities(sweep: Sweep, found: list[Cell], reference: Reference) -> pd.DataFrame:
+    """What is compared of the kept trials, of the seeds that the sweep does not plan.
+
+    Raises:
+        InputError: the reference has no trials with the settings of a cell.
+    """
     planned = {trial.seed for trial in sweep.trials.values()}
     seeds = sorted({trial.seed for trial in reference.trials.values()} - planned)
-    fresh, kept = [], []
+    kept = []
     for cell in found:
-        place = {"cell": cell.name, "series": f"{cell.series}, {cell.model}, {cell.dataset}"}
-        results = cell.results.values()
-        if other := {result.data_id for result in results} - {reference.data_id}:
-            raise InputError(f"data {', '.join(other)}: must be that of the reference: {reference.data_id}")
-        fresh += [place | {"seed": seed} | _metrics(result) for seed, result in cell.results.items()]
-        trial = sweep.trials[next(iter(results)).trial_id]
-        kept += [place | {"seed": seed} | _kept(trial, seed, cell.name, reference) for seed in seeds]
-    before, after = quantities(kept), quantities(fresh)
-    return PermutationTest(before.to_numpy(), after[before.columns].to_numpy()), list(before.columns)
+        trial = sweep.trials[next(iter(cell.planned.values()))]
+        kept += [_place(cell) | {"seed": seed} | _kept(trial, seed, cell.name, reference) for seed in seeds]
+    return quantities(kept)
+
+
+def _place(cell: Cell) -> dict[str, Any]:
+    return {"cell": cell.name, "series": f"{cell.series}, {cell.model}, {cell.dataset}"}
 
 
 def _kept(trial: Trial, seed: int, cell: str, reference: Reference) -> dict[str, float]:
