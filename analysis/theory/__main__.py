@@ -21,6 +21,7 @@ _QUICK: dict[str, Any] = {
     "errors": (0.2, 0.1, 0.05),
     "shapes": ((1, 1), (2, 2, 1)),
     "shape_draws": (10,),
+    "weight_errors": (0.1, 0.01),
 }
 _MOST_INPUTS = 8  # the exact norm looks at 3^inputs points
 

@@ -1,6 +1,7 @@
 """The smallest width that is enough in experiments: draws of the network, each with its best masks.
 
-A width is enough where at least 1 - delta of all draws have a mask of error eps or less.
+A width is enough where at least 1 - delta of all draws have a mask of error eps or less. Two widths come out of the
+draws: one that is enough with 95 % confidence, for this cell alone, and an estimate of the smallest that is enough.
 """
 
 import itertools
@@ -13,14 +14,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from analysis.theory import masks, targets
+from analysis.theory import masks, subset_sum, targets
 from analysis.theory.bounds import proved_units, theorem_units
 from analysis.theory.exact_probabilities import closest_errors
 from suite.config import InputError
 
-Method = Literal["one unit", "subset sum"]
+Method = Literal["one unit", "subset sum", "per weight"]
 MOST_DRAWN = 100_000  # units a place; above, the exact law is used
 _MOST_SUMMED = 200
+_MOST_CANDIDATES = 200
 _POINTS = 500
 _CONFIDENCE = 0.95
 _MOST_BY_LAW = 1 << 60
@@ -28,7 +30,10 @@ _MOST_BY_LAW = 1 << 60
 
 @dataclass(frozen=True)
 class WidthSearch:
-    """One search. ``widths``: d_0 ... d_l of the target; ``draws``: R; ``by``: which bound of the norm, if l > 1."""
+    """One search. ``widths``: d_0 ... d_l of the target; ``draws``: R; ``by``: which bound of the norm, if l > 1.
+
+    Method "per weight" (l = 1, R = 1) asks more than the norm: each place within eps / (d_0 sqrt(d_1)) of its weight.
+    """
 
     kind: targets.Kind
     method: Method
@@ -45,14 +50,26 @@ class WidthSearch:
 
 @dataclass(frozen=True)
 class Found:
-    """``units``: the smallest n a place, None above what was tried; ``how``: "drawn" unit by unit, or by the "law"."""
+    """What draws say of the smallest n a place; None above what was tried.
+
+    Args:
+        units: certified, see ``successes``.
+        how: "drawn" unit by unit, or by the "law".
+        estimated: the quantile 1 - delta of the n that the draws need.
+    """
 
     units: int | None
     how: Literal["drawn", "law"]
+    estimated: int | None = None
 
     def width(self, widths: tuple[int, ...]) -> int | None:
-        """Random hidden units in all, 2 d_{i-1} d_i n summed over layers; for l = 1 the width."""
-        return None if self.units is None else sum(2 * a * b * self.units for a, b in itertools.pairwise(widths))
+        """The certified width."""
+        return hidden_units(widths, self.units)
+
+
+def hidden_units(widths: tuple[int, ...], units: int | None) -> int | None:
+    """Random hidden units in all, 2 d_{i-1} d_i n summed over layers; for l = 1 the width."""
+    return None if units is None else sum(2 * a * b * units for a, b in itertools.pairwise(widths))
 
 
 def theorem_width(cell: WidthSearch) -> int:
@@ -76,12 +93,13 @@ def search(cell: WidthSearch, *, trials: int, seed: int) -> Found:
     Raises:
         InputError: too few trials for delta.
     """
-    rank = successes(trials, cell.delta)
+    ranks = successes(trials, cell.delta), math.ceil((1 - cell.delta) * trials - 1e-9)
     by_law = cell.method == "one unit" and cell.draws == 1 and len(cell.widths) == 2
-    if by_law and (units := _by_law(cell, trials, rank, seed)) > MOST_DRAWN:
-        return Found(units, "law")
+    if by_law and (units := _by_law(cell, trials, ranks[0], seed)) > MOST_DRAWN:
+        return Found(units, "law", _by_law(cell, trials, ranks[1], seed))
     needed = np.sort([_one_draw(cell, cell.random(seed, trial)) for trial in range(trials)])
-    return Found(None if np.isinf(needed[rank - 1]) else int(needed[rank - 1]), "drawn")
+    certified, estimated = (None if np.isinf(needed[rank - 1]) else int(needed[rank - 1]) for rank in ranks)
+    return Found(certified, "drawn", estimated)
 
 
 def successes(trials: int, delta: float) -> int:
@@ -104,6 +122,8 @@ def successes(trials: int, delta: float) -> int:
 def _one_draw(cell: WidthSearch, random: np.random.Generator) -> float:
     """The n that one draw of a target and a network needs; infinite where that is out of reach."""
     target = targets.draw(cell.kind, cell.widths, random)
+    if cell.method == "per weight":
+        return _per_weight(target.wanted, _tolerance(cell), random)
     points = targets.surface_points(cell.widths[0], _POINTS, np.random.default_rng(0))
 
     def norm(errors: targets.Array) -> float:
@@ -117,6 +137,13 @@ def _one_draw(cell: WidthSearch, random: np.random.Generator) -> float:
         steps = masks.subset_sum(target.wanted, cell.draws, random, _MOST_SUMMED, _tolerance(cell))
     units = masks.first_sufficient_units(steps, norm, cell.eps)
     return math.inf if units is None else float(units)
+
+
+def _per_weight(wanted: targets.Array, error: float, random: np.random.Generator) -> float:
+    """The n with which every place has a subset of its own candidates near enough; infinite where out of reach."""
+    terms = subset_sum.products(random, (len(wanted), _MOST_CANDIDATES))
+    needed = [subset_sum.candidates_needed(own, float(w), error) for own, w in zip(terms, wanted, strict=True)]
+    return max(math.inf if units is None else float(units) for units in needed)
 
 
 def _tolerance(cell: WidthSearch) -> float:

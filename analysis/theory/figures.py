@@ -22,6 +22,7 @@ from analysis.theory.plan import Plan
 _STYLES: dict[str, dict[str, Any]] = {  # colour-blind safe, told apart by marker and line
     "(a)": {"color": "#0072b2", "marker": "o", "label": "(a) one unit"},
     "(b)": {"color": "#d55e00", "marker": "^", "label": "(b) subset sum"},
+    "(c)": {"color": "#009e73", "marker": "s", "label": "(c) subset sum per weight, R = 1"},
 }
 _LINES: dict[str, dict[str, Any]] = {
     "theorem": {"color": "black", "linestyle": "-", "label": "theorem 4.1"},
@@ -81,7 +82,10 @@ def _over_draws(panel: Axes, plan: Plan, own: pd.DataFrame) -> None:
     formulas = theory_tables.curve(plan, (int(r) for r in np.unique(np.geomspace(1, 1.5 * last, 300).astype(int))))
     for name, style in _LINES.items():
         panel.plot(formulas["R"], formulas[name], linewidth=1.2, **style)
-    _points(panel, own, "R", joined=True)
+    _points(panel, own, "R", ("(a)", "(b)"), joined=True)
+    if own["(c)"].notna().all():
+        style = {name: _STYLES["(c)"][name] for name in ("color", "label")}
+        panel.axhline(own["(c)"].iloc[0], linestyle=(0, (5, 2)), linewidth=1, **style)
     if (crossing := theory_tables.first_below(plan)) is not None:
         width = theory_tables.curve(plan, [crossing])["theorem"][0]
         panel.plot(crossing, width, label=f"they cross, R = {crossing}", **_CROSSING)
@@ -100,7 +104,7 @@ def _over_errors(panel: Axes, errors: pd.DataFrame, fits: pd.DataFrame, kind: st
     own = errors[errors["target"] == kind]
     for name, style in _LINES.items():
         panel.plot(own["eps"], own[name], linewidth=1.2, **style)
-    _points(panel, own, "eps", joined=False)
+    _points(panel, own, "eps", tuple(_STYLES), joined=False)
     grid = np.geomspace(own["eps"].max(), own["eps"].min(), 100)
     for fit in fits[fits["target"] == kind].to_dict("records"):
         _fit(panel, grid, fit)
@@ -119,8 +123,8 @@ def _fit(panel: Axes, grid: targets.Array, fit: dict[Hashable, Any]) -> None:
     panel.annotate(text, place, xytext=(4, 6 if not power else -12), textcoords="offset points", fontsize=7)
 
 
-def _points(panel: Axes, own: pd.DataFrame, over: str, *, joined: bool) -> None:
-    for column, style in _STYLES.items():
+def _points(panel: Axes, own: pd.DataFrame, over: str, columns: tuple[str, ...], *, joined: bool) -> None:
+    for column, style in ((column, _STYLES[column]) for column in columns):
         by_law = (own["(a) by"] == "law") & (column == "(a)")
         line: dict[str, Any] = style | {"linestyle": "-" if joined else "none", "markersize": 4, "linewidth": 1}
         panel.plot(own[over], own[column].where(~by_law), **line)

@@ -9,10 +9,19 @@ import pandas as pd
 from scipy import stats
 
 from analysis.theory import bounds, exact_probabilities
-from analysis.theory.experiment import Found, Method, WidthSearch, proved_width, search, theorem_width
+from analysis.theory.experiment import (
+    Method,
+    WidthSearch,
+    hidden_units,
+    proved_width,
+    search,
+    theorem_width,
+)
 from analysis.theory.plan import Plan
 from analysis.theory.targets import KINDS, Kind
+from analysis.theory.weights_table import weights_table
 
+_Row = dict[str, str | int | float | None]
 _search = functools.cache(search)  # several tables have the same cells
 METHODS: tuple[Method, ...] = ("one unit", "subset sum")
 _TITLES = {
@@ -22,7 +31,8 @@ _TITLES = {
     "errors": "Smallest width over eps, R = 1",
     "fits": "Fits to the widths over eps, with 95 % intervals of b",
     "shapes": "Other targets, one and two layers",
-    "optimism": "The theorem's threshold for f(x) = x and width 2, against a lower bound of the probability of failure",
+    "weights": "Subset sum without redraws: candidates that one weight needs, by exact search",
+    "optimism": "The theorem's threshold for f(x) = x and width 2, against the exact probability of failure",
 }
 
 
@@ -48,16 +58,13 @@ def theorem_table(plan: Plan) -> pd.DataFrame:
 
 
 def draws_table(plan: Plan) -> pd.DataFrame:
-    """Smallest widths over R: found, proved, and the theorem's; ``exact``: (a) for extreme targets, by its law."""
+    """Smallest widths over R: found, proved, and the theorem's; (c) has no redraws, so it is the same for each R."""
     rows = []
     for kind in KINDS:
         for draws in plan.draws:
             cells = [_cell(plan, kind, method, draws=draws) for method in METHODS]
-            one, several = (_search(cell, trials=plan.trials, seed=plan.seed) for cell in cells)
-            units = exact_probabilities.units_for_one(plan.eps, plan.delta, draws) if kind == "extreme" else None
-            exact = Found(units, "law").width(plan.widths)
-            rows.append({"target": kind, "R": draws, **_found(one, several, cells[0]), "exact (a)": exact})
-    return pd.DataFrame(rows).astype({"exact (a)": "Int64"})
+            rows.append({"target": kind, "R": draws, **_found(plan, *cells, _cell(plan, kind, "per weight"))})
+    return _whole(rows, "needed (a)")
 
 
 def errors_table(plan: Plan) -> pd.DataFrame:
@@ -65,10 +72,9 @@ def errors_table(plan: Plan) -> pd.DataFrame:
     rows = []
     for kind in KINDS:
         for eps in plan.errors:
-            cells = [_cell(plan, kind, method, eps=eps) for method in METHODS]
-            one, several = (_search(cell, trials=plan.trials, seed=plan.seed) for cell in cells)
-            rows.append({"target": kind, "eps": eps, **_found(one, several, cells[0])})
-    return pd.DataFrame(rows)
+            cells = [_cell(plan, kind, method, eps=eps) for method in (*METHODS, "per weight")]
+            rows.append({"target": kind, "eps": eps, **_found(plan, *cells)})
+    return _whole(rows, "needed (a)")
 
 
 def fit_table(errors: pd.DataFrame) -> pd.DataFrame:
@@ -93,27 +99,28 @@ def shapes_table(plan: Plan) -> pd.DataFrame:
     """Other targets, l = 1 and 2: hidden random units in all; for l = 2 once by each side of the norm."""
     rows = []
     for widths, kind, draws in ((w, k, r) for w in plan.shapes for k in KINDS for r in plan.shape_draws):
-        row: dict[str, str | int | float | None] = {"target": _named(widths), "kind": kind, "R": draws}
+        row: _Row = {"target": _named(widths), "kind": kind, "R": draws}
         cells = [WidthSearch(kind, method, widths, plan.eps, plan.delta, draws) for method in METHODS]
         for name, cell in zip(("(a)", "(b)"), cells, strict=True):
-            row[name] = _search(cell, trials=plan.trials, seed=plan.seed).width(widths)
+            row[name] = _width(cell, plan)
             lower = WidthSearch(kind, cell.method, widths, plan.eps, plan.delta, draws, by="lower")
             found = row[name] if len(widths) == 2 else _width(lower, plan)
             row[f"{name} at least"] = found
-        row |= {"proved": proved_width(cells[0]), "theorem": theorem_width(cells[0])}
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    table["theorem / (a)"] = table["theorem"] / table["(a)"].astype("Float64")
-    return table.astype(dict.fromkeys(["(a)", "(a) at least", "(b)", "(b) at least", "proved"], "Int64"))
+        row |= _success_and_need(plan, cells[0])
+        rows.append(row | _formulas(cells[0], row["needed (a)"]))
+    return _whole(rows, "(a)", "(a) at least", "needed (a)", "(b)", "(b) at least", "proved")
 
 
 def optimism_table(plan: Plan) -> pd.DataFrame:
-    """f(x) = x, width 2, R at the theorem's threshold: how often no mask is good, against delta (a lower bound)."""
+    """f(x) = x, width 2, R at the theorem's threshold: how often no mask is good, against delta; exact.
+
+    One row more has the largest delta at which that is too often.
+    """
     rows = []
-    for delta in plan.deltas:
-        draws = bounds.theorem_threshold(1, 1, eps=plan.eps, delta=delta)
-        failure = exact_probabilities.failure_of_two(plan.eps, int(draws) + 1)
-        row = {"delta": delta, "R": int(draws) + 1, "fails at least": failure, "too often by": failure / delta}
+    for delta in sorted([*plan.deltas, exact_probabilities.optimistic_below(plan.eps)], reverse=True):
+        draws = int(bounds.theorem_threshold(1, 1, eps=plan.eps, delta=delta)) + 1
+        failure = exact_probabilities.failure_of_two(plan.eps, draws)
+        row = {"delta": delta, "R": draws, "fails": failure, "fails / delta": failure / delta}
         rows.append(row | {"proved from R": bounds.proved_threshold(1, 1, eps=plan.eps, delta=delta)})
     return pd.DataFrame(rows)
 
@@ -122,8 +129,9 @@ def crossing_table(plan: Plan, draws: pd.DataFrame) -> pd.DataFrame:
     """Where curves of the first figure cross or meet: the first R, of all or of those that were tried."""
     rows = [("theorem falls below the proved bound", "both", first_below(plan))]
     for kind, own in draws.groupby("target", sort=False):
-        meeting = own[own["(a)"] <= own["(b)"]]["R"]
-        rows.append(("(a) meets (b)", str(kind), int(meeting.min()) if len(meeting) else None))
+        for other in ("(b)", "(c)"):
+            meeting = own[own["(a)"] <= own[other]]["R"]
+            rows.append((f"(a) meets {other}", str(kind), int(meeting.min()) if len(meeting) else None))
         for column in ("(a)", "(b)"):
             least = own[own[column] == 2 * np.prod(plan.widths)]["R"]
             rows.append((f"{column} needs one unit a place", str(kind), int(least.min()) if len(least) else None))
@@ -153,16 +161,37 @@ def _width(cell: WidthSearch, plan: Plan) -> int | None:
     return _search(cell, trials=plan.trials, seed=plan.seed).width(cell.widths)
 
 
-def _found(one: Found, several: Found, cell: WidthSearch) -> dict[str, str | int | float | None]:
-    width, theorem = one.width(cell.widths), theorem_width(cell)
-    return {
-        "(a)": width,
-        "(a) by": one.how,
-        "(b)": several.width(cell.widths),
-        "proved": proved_width(cell),
-        "theorem": theorem,
-        "theorem / (a)": theorem / width if width else None,
-    }
+def _found(plan: Plan, one: WidthSearch, several: WidthSearch, fixed: WidthSearch) -> _Row:
+    """Certified widths of masks (a), (b) and (c), what (a) needs, and the formulas."""
+    row: _Row = {"(a)": _width(one, plan), "(a) by": _search(one, trials=plan.trials, seed=plan.seed).how}
+    row |= _success_and_need(plan, one) | {"(b)": _width(several, plan), "(c)": _width(fixed, plan)}
+    return row | _formulas(one, row["needed (a)"])
+
+
+def _success_and_need(plan: Plan, cell: WidthSearch) -> _Row:
+    """How often the certified width of (a) succeeds, where that is known, and the smallest that is enough.
+
+    Exact for extreme targets of one layer, and for any with one weight, which is +-1. For others the estimate.
+    """
+    found = _search(cell, trials=plan.trials, seed=plan.seed)
+    if len(cell.widths) > 2 or not (cell.kind == "extreme" or cell.widths == (1, 1)):
+        return {"success (a)": None, "needed (a)": hidden_units(cell.widths, found.estimated)}
+    units = exact_probabilities.units_for_one(cell.eps, cell.delta, cell.draws)
+    success = None if found.units is None else exact_probabilities.success_of_one(cell.eps, cell.draws, found.units)
+    return {"success (a)": success, "needed (a)": hidden_units(cell.widths, units)}
+
+
+def _formulas(cell: WidthSearch, needed: object) -> _Row:
+    theorem = theorem_width(cell)
+    ratio = theorem / needed if isinstance(needed, int) and needed else None
+    return {"proved": proved_width(cell), "theorem": theorem, "theorem / needed": ratio}
+
+
+def _whole(rows: list[_Row], *columns: str) -> pd.DataFrame:
+    """A table with whole numbers, or none, in some columns, and numbers or none in the ratios."""
+    ratios = ("success (a)", "theorem / needed")
+    table = pd.DataFrame(rows)
+    return table.astype(dict.fromkeys(columns, "Int64") | {c: "float64" for c in ratios if c in table})
 
 
 def _named(widths: tuple[int, ...]) -> str:
@@ -179,6 +208,7 @@ def all_tables(plan: Plan) -> dict[str, pd.DataFrame]:
         "errors": errors,
         "fits": fit_table(errors),
         "shapes": shapes_table(plan),
+        "weights": weights_table(plan),
         "optimism": optimism_table(plan),
     }
 

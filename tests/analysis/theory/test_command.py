@@ -93,13 +93,14 @@ def test_the_command_writes_the_same_twice(tmp_path: Path, capsys: pytest.Captur
     for folder in ("one", "two"):
         assert command.main([*arguments, "--out", str(tmp_path / folder)]) == 0
     files = sorted((tmp_path / "one").iterdir())
-    assert len(files) == 12
+    assert len(files) == 13
     for file in files:
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
     printed = capsys.readouterr().out
     assert (tmp_path / "one" / "theory.md").read_text() in printed
     table = pd.read_csv(tmp_path / "one" / "draws.csv")
     assert len(table) == 6 and (table["theorem"] >= table["(a)"]).all() and (table["(a)"] >= table["(b)"]).all()
+    assert (table["needed (a)"] <= table["(a)"]).mean() > 0.5
 
 
 def rows_not_on_the_page(repository: Path, made: dict[str, pd.DataFrame]) -> list[str]:
@@ -113,6 +114,51 @@ def test_the_page_has_the_tables_of_the_formulas(repository: Path) -> None:
     plan = theory_tables.Plan()
     made = {"theorem": theory_tables.theorem_table(plan), "optimism": theory_tables.optimism_table(plan)}
     assert rows_not_on_the_page(repository, made) == []
+
+
+def shown_cells(repository: Path) -> pd.DataFrame:
+    """The rows of the page's tables with a certified width of (a), as text; ``inputs``, ``outputs`` of l = 1."""
+    page = (repository / "docs" / "explanation" / "theorem.md").read_text()
+    found, head = [], []
+    for line in page.splitlines():
+        values = [value.strip() for value in line.strip("|").split("|")] if line.startswith("|") else []
+        if "(a)" in values:
+            head = values
+        elif values and head and not values[0].startswith(":"):
+            found.append(dict(zip(head, values, strict=True)))
+        elif not values:
+            head = []
+    table = pd.DataFrame(found)
+    kind = table["kind"].fillna(table["target"])
+    shape = table["target"].where(table["kind"].notna(), "4-1")
+    columns = {"kind": kind, "shape": shape, "R": table["R"].fillna("1"), "eps": table["eps"].fillna("0.1")}
+    return table.assign(**columns)
+
+
+def test_the_pages_certified_widths_succeed_as_often_as_it_says(repository: Path) -> None:
+    """Exactly known for extreme targets and for a single weight; one certificate in twenty may be wrong."""
+    cells = shown_cells(repository)
+    known = cells[cells["success (a)"] != ""].drop_duplicates(["kind", "shape", "R", "eps"])
+    shares = []
+    for row in known.to_dict("records"):
+        inputs, outputs = map(int, row["shape"].split("-"))
+        units = int(row["(a)"]) // (2 * inputs * outputs)
+        eps, draws = float(row["eps"]), int(row["R"])
+        shares.append(exact_probabilities.success_of_one(eps, draws, units))
+        assert row["success (a)"] == f"{shares[-1]:.3g}", row
+        needed = 2 * inputs * outputs * exact_probabilities.units_for_one(eps, 0.05, draws)
+        assert row["needed (a)"] == str(needed), row
+        assert float(row["theorem / needed"]) == pytest.approx(int(row["theorem"]) / needed, rel=6e-3), row
+    page = " ".join((repository / "docs" / "explanation" / "theorem.md").read_text().split())
+    below = sum(share < 0.95 for share in shares)
+    assert f"Of {len(shares)} cells whose success is known exactly, {below} succeed" in page
+    assert f"the lowest with probability {min(shares):.3f}" in page
+
+
+def test_the_page_says_below_which_delta_the_threshold_is_too_low(repository: Path) -> None:
+    page = " ".join((repository / "docs" / "explanation" / "theorem.md").read_text().split())
+    tenth, thousandth = (f"{exact_probabilities.optimistic_below(eps):.3g}" for eps in (0.1, 0.001))
+    assert f"At eps = 0.1 that begins below delta = {tenth}, at eps = 0.001 below {thousandth}." in page
 
 
 @pytest.mark.long

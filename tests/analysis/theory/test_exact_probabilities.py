@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from analysis.theory import exact_probabilities, masks
+from analysis.theory import bounds, exact_probabilities, masks
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, -0.8, 1.0])
@@ -62,15 +62,62 @@ def test_units_for_one_by_simulation() -> None:
     assert abs(share - 0.9) < 4 * math.sqrt(0.9 * 0.1 / 600)
 
 
-def test_failure_of_two_is_below_how_often_two_units_fail() -> None:
+def test_success_of_one_is_that_of_both_places() -> None:
+    for draws in (1, 3):
+        n = exact_probabilities.units_for_one(0.2, 0.1, draws)
+        enough, too_few = (exact_probabilities.success_of_one(0.2, draws, units) for units in (n, n - 1))
+        assert too_few < 0.9 <= enough
+
+
+@pytest.mark.parametrize("eps", [0.05, 0.3, 0.9])
+def test_one_value_cannot_serve_both_signs(eps: float) -> None:
+    """With R = 1 the two sides exclude each other: missed by both is what neither serves."""
+    missed = exact_probabilities.missed_one(eps, 1)
+    assert exact_probabilities.missed_both(eps, 1) == pytest.approx(2 * missed - 1, rel=1e-9)
+    assert exact_probabilities.failure_of_two(eps, 1) == pytest.approx(1 - 2 * (1 - missed) ** 2, rel=1e-9)
+
+
+@pytest.mark.parametrize(("eps", "draws"), [(0.3, 2), (0.3, 12), (0.1, 60)])
+def test_failure_of_two_is_how_often_two_units_fail(eps: float, draws: int) -> None:
     """f(x) = x with two units: either may serve either sign."""
-    eps, draws, trials = 0.3, 12, 20_000
+    trials = 10_000
     values = np.random.default_rng(4).uniform(-1, 1, (trials, 2, 2, draws))  # unit, u or v
     high, low = values.max(axis=3), -values.min(axis=3)
     serves = {}
     for sign, best in (("+", high), ("-", low)):  # x > 0: u, v near 1; x < 0: both near -1
         serves[sign] = np.maximum(best[:, :, 0], 0) * best[:, :, 1] >= 1 - eps
     good = (serves["+"][:, 0] & serves["-"][:, 1]) | (serves["-"][:, 0] & serves["+"][:, 1])
-    failed, bound = 1 - good.mean(), exact_probabilities.failure_of_two(eps, draws)
-    assert 0.25 * failed < bound < failed
-    assert exact_probabilities.failure_of_two(eps, 1) == 0.0
+    neither = ~(serves["+"] | serves["-"])
+    for found, exact in (
+        (1 - good.mean(), exact_probabilities.failure_of_two(eps, draws)),
+        (neither.mean(), exact_probabilities.missed_both(eps, draws)),
+    ):
+        assert abs(found - exact) < 4 * math.sqrt(exact * (1 - exact) / trials)
+
+
+def test_missed_both_by_adaptive_integrals_where_it_is_tiny() -> None:
+    """The same three parts, by other rules of integration."""
+    eps, draws = 0.1, 590
+    c = 1 - eps
+
+    def served_by_none(b: float, a: float) -> float:
+        density = draws * (draws - 1) / 4 * math.exp((draws - 2) * math.log((a + b) / 2))
+        return density * math.exp(draws * math.log((c / a + c / b) / 2))
+
+    both, _ = integrate.dblquad(served_by_none, c, 1, c, 1, epsabs=0, epsrel=1e-9)
+    one, _ = integrate.quad(lambda a: draws * ((a + c) / 2) ** (draws - 1) * ((1 + c / a) / 2) ** draws, c, 1, epsabs=0)
+    assert exact_probabilities.missed_both(eps, draws) == pytest.approx(c**draws + one + both, rel=1e-7)
+
+
+@pytest.mark.parametrize("eps", [0.1, 0.001])
+def test_the_threshold_is_too_low_just_below_its_delta(eps: float) -> None:
+    limit = exact_probabilities.optimistic_below(eps)
+    too_often = []
+    for delta in (limit / 1e6, limit * 0.999, limit * 1.001, limit * 1e6):
+        draws = math.floor(bounds.theorem_threshold(1, 1, eps=eps, delta=delta)) + 1
+        too_often.append(exact_probabilities.failure_of_two(eps, draws) > delta)
+    assert too_often == [True, True, False, False]
+
+
+def test_the_threshold_of_a_tenth_is_too_low_below() -> None:
+    assert exact_probabilities.optimistic_below(0.1) == pytest.approx(1.65e-23, rel=2e-3)
