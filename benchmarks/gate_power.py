@@ -6,7 +6,8 @@ Kept and fresh rows are both drawn from the kept ones, with replacement, plus a 
 quantity of the fresh rows is shifted; found is what makes the gate fail. No trial is trained, and none must be there.
 """
 
-import argparse
+import sys
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import combinations
 
@@ -128,18 +129,22 @@ def power_table(kept: pd.DataFrame, shares: Array) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> cli.CommandParser:
     """The arguments: how much is drawn, and where tables go."""
-    made = cli.sweep_parser("python -m benchmarks.gate_power", "False alarms and power of the gate, on kept trials.")
+    made = cli.sweep_parser(
+        "benchmarks.gate_power",
+        "False alarms and power of the gate, simulated with its kept trials.",
+        example="python -m benchmarks.gate_power sweeps/width_vs_acc.yaml",
+    )
     made.add_argument("--num", type=int, default=200, help="draws for the power; 0: none; default: %(default)s")
     made.add_argument("--false-alarms", type=int, default=20_000, help="draws without a shift; default: %(default)s")
     made.add_argument("--out", help="path of the tables, without ending")
     return made
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Simulate both, print and keep the tables."""
-    args = parser().parse_args()
+    args = parser().parse_args(argv)
     sweep, ledger = cli.load(args, may_be_absent=True)
     kept = gate.kept_quantities(sweep, cells(sweep, ledger), gate.read(REFERENCE))
     rows = kept.to_numpy()
@@ -148,7 +153,8 @@ def main() -> None:
         write_table(power_table(kept, power(rows, members, args.num, seed=0)), args.out)
     alarms = false_alarms(rows, members, args.false_alarms, seed=1)
     write_table(alarms, f"{args.out}_false_alarms" if args.out else None)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(cli.run(main))

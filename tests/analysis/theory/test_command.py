@@ -122,7 +122,7 @@ def shown_cells(repository: Path) -> pd.DataFrame:
     found, head = [], []
     for line in page.splitlines():
         values = [value.strip() for value in line.strip("|").split("|")] if line.startswith("|") else []
-        if "(a)" in values:
+        if values[:1] == ["target"] and "(a)" in values:
             head = values
         elif values and head and not values[0].startswith(":"):
             found.append(dict(zip(head, values, strict=True)))
