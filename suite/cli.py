@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from suite import environment, output, own_code, startup
-from suite.config import InputError
+from suite.config import InputError, plugin_files, plugins
 from suite.config.error_messages import nearest
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.records import file_errors, kept_plans
@@ -66,6 +66,28 @@ class CommandParser(argparse.ArgumentParser):
             message = f"{unknown}: no such flag; there are: {nearest(unknown.partition('=')[0], self._flags())}"
         super().error(message)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # a command's plugins are known from here on
+        """The arguments; trials may use the files of ``--plugin`` from here on.
+
+        Raises:
+            InputError: one cannot be loaded.
+        """
+        found = super().parse_args(args, namespace)
+        if "plugin" in found:
+            plugin_files.use(found.plugin or plugins.files_of_environment())
+        return found
+
+    def add_plugins(self, group: Any = None) -> None:
+        """Take ``--plugin``, in a group of arguments."""
+        (group or self.add_argument_group("plugins")).add_argument(
+            "--plugin",
+            action="append",
+            type=Path,
+            default=[],
+            metavar="FILE.py",
+            help="file with a method, a network or a data set of your own; can be repeated",
+        )
+
     def _flags(self) -> Iterator[str]:
         for action in self._actions:
             yield from action.option_strings if action.help != argparse.SUPPRESS else ()
@@ -102,6 +124,7 @@ def sweep_parser(
     trials.add_argument(
         "--results", type=Path, default=RESULTS, metavar="DIR", help="folder of the records; default: results"
     )
+    parser.add_plugins(trials)
     return parser
 
 

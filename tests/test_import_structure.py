@@ -16,7 +16,7 @@ FILES = sorted(file for package in ("suite", "analysis") for file in (ROOT / pac
 
 ROOMS = {  # whom each may import besides itself; suite.data means suite.data.*, too
     "suite.config": set(),
-    "suite.models": set(),
+    "suite.models": {"suite.config"},
     "suite.machine": {"suite.config"},
     "suite.own_code": {"suite.config"},
     "suite.stopping": set(),

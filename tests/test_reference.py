@@ -9,7 +9,7 @@ from support.reference_pages import PAGES, described_classes, descriptions
 from suite.config import Settings
 
 HOMES = ("suite.config", "suite.slurm")
-ABSTRACT = {"MethodSettings", "MaskedSettings", "ModelSettings", "ArraySettings"}
+ABSTRACT = {"NamedSettings", "MethodSettings", "MaskedSettings", "ModelSettings", "ArraySettings"}
 
 
 @pytest.mark.parametrize("name", PAGES)

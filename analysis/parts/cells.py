@@ -123,12 +123,14 @@ def mixed_provenance_notes(cells: list[Cell]) -> list[str]:
     notes = []
     results = [result for cell in cells for result in cell.results.values()]
     for name, values in (
-        ("code", {result.code_id for result in results}),
+        ("code", {result.code_id.partition("+")[0] for result in results}),  # the suite's own
         ("torch", {result.versions.get("torch", "?") for result in results}),
         ("device", {device for result in results for device in result.devices}),
     ):
         if len(values) > 1:
             notes.append(f"Results come from more than one {name}: {', '.join(sorted(values))}.")
+    if used := sorted({str(each) for result in results for each in result.plugins}):
+        notes.append(f"Plugins: {'; '.join(used)}.")
     return notes
 
 

@@ -112,6 +112,9 @@ def _origin(results: list[Summary]) -> dict[str, str]:
         "commit": _list(result.git_commit or "not known" for result in results),
         "data": _list(result.data_id for result in results),
         "packages": _list(versions),
+        **(
+            {"plugins": plugins} if (plugins := _list(str(use) for result in results for use in result.plugins)) else {}
+        ),
         "machines": f"{len(hosts)}, {_list(device for result in results for device in result.devices)}",
         "begun (UTC)": f"{min(starts)} to {max(starts)}",
         "hours of all trials": f"{sum(result.seconds for result in results) / 3600:.2f}",

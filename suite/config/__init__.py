@@ -1,40 +1,36 @@
 """Settings: of a trial (``trial``, re-exported here), of a sweep file, its grids and searches. Loads no torch."""
 
 from suite.config.dataset_settings import (
-    DATASETS,
     ArraySettings,
     Augment,
     CifarSettings,
-    Dataset,
-    DatasetBlock,
     DecoderSettings,
     DigitsSettings,
     GreyImageSettings,
     ImageNetSettings,
 )
-from suite.config.error_messages import InputError
+from suite.config.errors import InputError
 from suite.config.method_settings import (
-    METHODS,
     Distribution,
     EdgePopupSettings,
     IteRandSettings,
     MaskedSettings,
-    Method,
     MethodSettings,
     RankBy,
     ScoreInit,
     WeightsSettings,
 )
-from suite.config.model_settings import MODELS, ConvSettings, Model, ModelSettings, ResNetSettings
+from suite.config.model_settings import ConvSettings, ModelSettings, ResNetSettings
+from suite.config.registry import DATASETS, METHODS, MODELS, REGISTRY, Dataset, DatasetBlock, Method, Model
 from suite.config.settings import (
     NOT_IDENTITY,
     Count,
+    NamedSettings,
     Natural,
     NonNegative,
     Positive,
     Settings,
     Share,
-    by_name,
     identity,
 )
 from suite.config.trial import (
@@ -53,6 +49,7 @@ __all__ = [
     "METHODS",
     "MODELS",
     "NOT_IDENTITY",
+    "REGISTRY",
     "RESULTS_VERSION",
     "ArraySettings",
     "Augment",
@@ -75,6 +72,7 @@ __all__ = [
     "MethodSettings",
     "Model",
     "ModelSettings",
+    "NamedSettings",
     "Natural",
     "NonNegative",
     "Positive",
@@ -90,6 +88,5 @@ __all__ = [
     "Share",
     "Trial",
     "WeightsSettings",
-    "by_name",
     "identity",
 ]

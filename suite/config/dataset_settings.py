@@ -1,23 +1,28 @@
-"""Settings of data sets. A new one is a class here, and a member of ``DatasetBlock``. Loads no torch."""
+"""Settings of the suite's data sets; ``registry`` lists them. Loads no torch."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from suite.config.settings import NOT_IDENTITY, Count, Natural, Settings, Share, by_name, named
+from suite.config.settings import NOT_IDENTITY, Count, NamedSettings, Natural, Settings, Share
 
 Augment = Literal["none", "protocol", "crop"]
 
 
-class ArraySettings(Settings):
+class ArraySettings(NamedSettings):
     """What data sets in memory have."""
 
     train_images: Count | None = None
     """How many images of the training split are used, classes in proportion; unset: all."""
 
+    if TYPE_CHECKING:
+        augment: Augment
+
 
 class DigitsSettings(ArraySettings):
     """The 1,797 handwritten digits (8x8) that scikit-learn carries."""
+
+    IMPLEMENTATION = "suite.data.sources:SHIPPED"
 
     name: Literal["digits"]
     """The digits of scikit-learn; nothing is downloaded."""
@@ -29,6 +34,8 @@ class DigitsSettings(ArraySettings):
 class GreyImageSettings(ArraySettings):
     """MNIST and Fashion-MNIST (28x28, one channel), from a data folder."""
 
+    IMPLEMENTATION = "suite.data.sources:SHIPPED"
+
     name: Literal["mnist", "fashion_mnist"]
     """Which of the two."""
 
@@ -38,6 +45,8 @@ class GreyImageSettings(ArraySettings):
 
 class CifarSettings(ArraySettings):
     """CIFAR-10 and CIFAR-100 (32x32), from a data folder."""
+
+    IMPLEMENTATION = "suite.data.sources:SHIPPED"
 
     name: Literal["cifar10", "cifar100"]
     """Which of the two."""
@@ -66,8 +75,10 @@ class DecoderSettings(Settings):
     """Bytes of page-locked host memory to reserve for decoding."""
 
 
-class ImageNetSettings(Settings):
+class ImageNetSettings(NamedSettings):
     """Photos in class folders, ``ROOT/train/CLASS/*`` and ``ROOT/val/CLASS/*`` (the test set), as ImageNet has them."""
+
+    IMPLEMENTATION = "suite.data.imagenet.loaders:make"
 
     name: Literal["imagenet"]
     """Photos in class folders, or in tar shards made of them."""
@@ -137,9 +148,3 @@ class ImageNetSettings(Settings):
         if info.field_name == "resize" and value < given.get("image_size", 0):
             raise ValueError(f"must be at least image_size ({given['image_size']}), which is cropped from it")
         return value
-
-
-_Dataset = DigitsSettings | GreyImageSettings | CifarSettings | ImageNetSettings
-DatasetBlock = Annotated[_Dataset, Field(discriminator="name")]
-Dataset = Annotated[DatasetBlock, BeforeValidator(named)]  # `dataset: digits` is `dataset: {name: digits}`
-DATASETS = by_name(DatasetBlock)

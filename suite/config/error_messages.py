@@ -9,9 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from suite.config.combination import FlatSettings, InvalidValue, Key, place_of
-from suite.config.dataset_settings import DATASETS
-from suite.config.method_settings import METHODS
-from suite.config.model_settings import MODELS
+from suite.config.registry import DATASETS, METHODS, MODELS, REGISTRY
 from suite.config.trial import Trial
 
 _BLOCKS = {"dataset": DATASETS, "model": MODELS, "method": METHODS}
@@ -23,14 +21,6 @@ _WORDS = {
     "String should": "must",
     "Value error, ": "",
 }
-
-
-class InputError(Exception):
-    """Mistakes the user can mend: printed one a line, without a traceback; exit status 2."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 def explain(error: ErrorDetails, top: type[BaseModel], raw: dict[str, Any], flat: FlatSettings) -> str | None:
@@ -47,6 +37,8 @@ def explain(error: ErrorDetails, top: type[BaseModel], raw: dict[str, Any], flat
         if kind == "union_tag_not_found":
             return f"{place_of(key, flat)}: name: is missing; valid: {', '.join(_BLOCKS[key[0]])}"
         key = (*key, "name") if (*key, "name") in flat else key
+        if problem := REGISTRY.problem(error["loc"][0], given):
+            return f"{place_of(key, flat)}: {short(given)}: {problem}"
         return f"{place_of(key, flat)}: {short(given)}: not a {key[0]}; {choices(given, list(_BLOCKS[key[0]]))}"
     if kind == "extra_forbidden":
         owner, fields = _owner(key, top, raw)

@@ -1,17 +1,17 @@
-"""Settings of methods. A new one is a class here, and a member of ``Method``. Loads no torch."""
+"""Settings of the suite's methods; ``registry`` lists them. Loads no torch."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from suite.config.settings import Count, NonNegative, Positive, Settings, by_name
+from suite.config.settings import Count, NamedSettings, NonNegative, Positive
 
 Distribution = Literal["kaiming_uniform", "kaiming_normal", "signed_constant"]
 RankBy = Literal["scores", "abs_scores"]
 ScoreInit = Literal["kaiming_uniform", "fan_in_uniform"]
 
 
-class MethodSettings(Settings):
+class MethodSettings(NamedSettings):
     """What every method has: the settings of SGD."""
 
     lr: Positive
@@ -26,6 +26,8 @@ class MethodSettings(Settings):
 
 class WeightsSettings(MethodSettings):
     """Weight optimization: SGD on the weights."""
+
+    IMPLEMENTATION = "suite.methods.weights:Weights"
 
     name: Literal["weights"]
     """Weight optimization, the dense baseline."""
@@ -72,12 +74,16 @@ class MaskedSettings(MethodSettings):
 class EdgePopupSettings(MaskedSettings):
     """Edge-popup: SGD on the scores of fixed random weights."""
 
+    IMPLEMENTATION = "suite.methods.edge_popup:EdgePopup"
+
     name: Literal["edge_popup"]
     """Edge-popup (Ramanujan et al. 2020)."""
 
 
 class IteRandSettings(MaskedSettings):
     """IteRand: edge-popup which draws pruned weights again every K_per steps with probability r."""
+
+    IMPLEMENTATION = "suite.methods.iterand:IteRand"
 
     name: Literal["iterand"]
     """IteRand (Chijiwa et al. 2021)."""
@@ -87,7 +93,3 @@ class IteRandSettings(MaskedSettings):
 
     rerandomize_prob: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Probability that a redraw replaces a pruned weight, the paper's r."""
-
-
-Method = Annotated[WeightsSettings | EdgePopupSettings | IteRandSettings, Field(discriminator="name")]
-METHODS = by_name(Method)

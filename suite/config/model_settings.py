@@ -1,13 +1,13 @@
-"""Settings of networks. A new family is a class here, and a member of ``Model``. Loads no torch."""
+"""Settings of the suite's networks; ``registry`` lists them. Loads no torch."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from suite.config.settings import Settings, by_name
+from suite.config.settings import NamedSettings
 
 
-class ModelSettings(Settings):
+class ModelSettings(NamedSettings):
     """What every network has."""
 
     width_mult: Annotated[float, Field(ge=1 / 64)] = 1.0  # the narrowest layers have 64 channels at 1
@@ -23,6 +23,8 @@ class ModelSettings(Settings):
 class ConvSettings(ModelSettings):
     """The convolutional networks of 2, 4 and 6 layers with three linear ones."""
 
+    IMPLEMENTATION = "suite.models.conv:NETS"
+
     name: Literal["conv2", "conv4", "conv6"]
     """How many convolutional layers the network has."""
 
@@ -30,9 +32,7 @@ class ConvSettings(ModelSettings):
 class ResNetSettings(ModelSettings):
     """Residual networks: the ImageNet form for images above 64 pixels, else the CIFAR form."""
 
+    IMPLEMENTATION = "suite.models.resnet:NETS"
+
     name: Literal["resnet18", "resnet34", "resnet50", "resnet101"]
     """How many layers the network has."""
-
-
-Model = Annotated[ConvSettings | ResNetSettings, Field(discriminator="name")]
-MODELS = by_name(Model)

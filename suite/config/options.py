@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from suite.config.combination import FlatSettings, Key, nest
-from suite.config.error_messages import InputError, choices, short
+from suite.config.error_messages import choices, short
+from suite.config.errors import InputError
 from suite.config.trial import Trial
 from suite.config.yaml_text import parse
 

@@ -14,11 +14,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, field_validator
 
 from suite.config.combination import FlatSettings, InvalidValue, Key, Leaf
-from suite.config.dataset_settings import DATASETS
 from suite.config.error_messages import choices, short
-from suite.config.method_settings import METHODS
-from suite.config.model_settings import MODELS
 from suite.config.ranges import KINDS, Range, is_number
+from suite.config.registry import DATASETS, METHODS, MODELS
 from suite.config.settings import Natural, Settings
 from suite.config.trial import Trial
 
@@ -102,7 +100,7 @@ def has_ranges(value: Any) -> bool:
 def _looks_like_range(key: Key, value: Any) -> bool:
     if not key or not isinstance(value, dict) or not value:
         return False
-    misspelled = len(value) == 1 and key[-1] in _PLAIN and isinstance(next(iter(value.values())), list)
+    misspelled = len(value) == 1 and isinstance(next(iter(value.values())), list) and key[-1] in _plain()
     return misspelled or any(kind in value for kind in KINDS)
 
 
@@ -131,6 +129,11 @@ def _is_finite(value: Any) -> bool:
         return False
 
 
+def _plain() -> set[str]:
+    """The names of all settings of trials that are no blocks, plugins' too."""
+    return _plain_settings([Trial, *METHODS.values(), *MODELS.values(), *DATASETS.values()])
+
+
 def _plain_settings(classes: Sequence[type[BaseModel]]) -> set[str]:
     """The names of all settings that are no blocks."""
     names = set()
@@ -141,9 +144,6 @@ def _plain_settings(classes: Sequence[type[BaseModel]]) -> set[str]:
             elif name not in ("dataset", "model", "method"):
                 names.add(name)
     return names
-
-
-_PLAIN = _plain_settings([Trial, *METHODS.values(), *MODELS.values(), *DATASETS.values()])
 
 
 def num_drawn(flat: FlatSettings, search: SearchSettings) -> int:

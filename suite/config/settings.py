@@ -1,6 +1,6 @@
 """The base of all settings, their types, and which of them belong to a trial's identity. Loads no torch."""
 
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -25,6 +25,19 @@ class Settings(BaseModel):
     _one_zero = field_validator("*")(lambda value: 0.0 if isinstance(value, float) and value == 0 else value)
 
 
+class NamedSettings(Settings):
+    """Settings of a method, a network or a data set. The field ``name`` of a subclass is a ``Literal`` of its names."""
+
+    IMPLEMENTATION: ClassVar[Any] = None
+    """What does it: ``"package.module:Name"``, loaded when first used; or, in a plugin of one file, the object."""
+
+    RESULTS_VERSION: ClassVar[int] = 1
+    """Of a plugin: raised when a change of its code alters numbers. Every trial that uses it then gets a new id."""
+
+    if TYPE_CHECKING:
+        name: str
+
+
 def identity(settings: Settings) -> dict[str, Any]:
     """The settings that can change numbers, without those at their defaults: adding a key renames nothing."""
     out: dict[str, Any] = {}
@@ -47,6 +60,7 @@ def named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-def by_name(union: Any) -> dict[str, type[Settings]]:
-    """The settings classes of a union, by each name they answer to."""
-    return {name: cls for cls in get_args(get_args(union)[0]) for name in get_args(cls.model_fields["name"].annotation)}
+def names_of(cls: type[NamedSettings]) -> tuple[str, ...]:
+    """The names that a block of such settings may have."""
+    field = cls.model_fields.get("name")
+    return get_args(field.annotation) if field else ()

@@ -11,10 +11,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from suite.config import kept_plan, shipped, yaml_text
 from suite.config.combination import FlatSettings, InvalidValue, Leaf, nest, overlay
-from suite.config.error_messages import InputError, explain, nearest, short
+from suite.config.error_messages import explain, nearest, short
+from suite.config.errors import InputError
 from suite.config.grid import expand, lists_in, num_combinations
 from suite.config.options import Option, label_of
 from suite.config.ranges import Range
+from suite.config.registry import check_there
 from suite.config.search import RangeReader, Search, SearchSettings, draw, has_ranges, num_drawn
 from suite.config.sweep_settings import SweepFile
 from suite.config.trial import SchedulerSettings, Trial
@@ -113,6 +115,8 @@ def load_trial(path: Path) -> Trial:
     if not isinstance(raw, dict):
         raise InputError(f"{path}: {short(raw)}: must be a mapping: the settings of one trial")
     in_result = "trial_id" in raw and "config" in raw
+    if in_result and isinstance(used := raw.get("plugins"), list):
+        check_there([each for each in used if isinstance(each, dict)], str(path))
     return trial_from(raw["config"], str(path)) if in_result else trial_from(raw, str(path), document)
 
 

@@ -1,18 +1,16 @@
 """Settings of one training run: the only place of keys, types, ranges and defaults. Loads no torch.
 
-A trial is one :class:`Trial`. To add a method, model family or dataset, write its settings class into
-``method_settings``, ``model_settings`` or ``dataset_settings``, and put it into the union of its kind.
+A trial is one :class:`Trial`. Its blocks ``dataset``, ``model`` and ``method`` may be any that ``registry`` has.
 """
 
 import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from suite.config.dataset_settings import Dataset
-from suite.config.method_settings import Method
-from suite.config.model_settings import Model
+from suite.config.plugins import Entry
+from suite.config.registry import REGISTRY, Dataset, Method, Model
 from suite.config.settings import NOT_IDENTITY, Count, Natural, NonNegative, Positive, Settings, identity, named
 
 RESULTS_VERSION = 1  # raised when a change of code alters numbers: every trial then gets a new id
@@ -79,6 +77,8 @@ Scheduler = Annotated[SchedulerSettings, BeforeValidator(named)]  # `scheduler: 
 
 class Trial(Settings):
     """One training run: everything that can change its numbers, with one seed."""
+
+    model_config = ConfigDict(defer_build=True)  # plugins are looked for when the first trial is made
 
     dataset: Dataset
     """The data set: a block, or its name alone."""
@@ -180,7 +180,16 @@ class Trial(Settings):
         return self.resources.cpus or float(self.threads * self.processes)
 
     @property
+    def plugins(self) -> list[Entry]:
+        """The plugins that the trial uses."""
+        blocks = (REGISTRY.find("dataset", self.dataset.name), REGISTRY.find("model", self.model.name))
+        return [entry for entry in (*blocks, REGISTRY.find("method", self.method.name)) if entry.is_plugin]
+
+    @property
     def trial_id(self) -> str:
-        """First 12 hex digits of SHA-256 over the settings that can change numbers, defaults removed."""
-        text = json.dumps({"results_version": RESULTS_VERSION} | identity(self), sort_keys=True, separators=(",", ":"))
+        """First 12 hex digits of SHA-256 over plugins and the settings that can change numbers, defaults removed."""
+        known = {"results_version": RESULTS_VERSION} | identity(self)
+        if found := self.plugins:
+            known["plugins"] = {entry.kind: entry.identity for entry in found}
+        text = json.dumps(known, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]

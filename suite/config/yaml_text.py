@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 from yaml.composer import Composer
 
-from suite.config.error_messages import InputError, short
+from suite.config.error_messages import short
+from suite.config.errors import InputError
 
 MAX_VALUES = 120_000  # keys and values of one text: a list of as many seeds as a sweep may have trials, and more
 _BASE: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader

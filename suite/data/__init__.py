@@ -26,12 +26,17 @@ def prepare(settings: Dataset, *, data_dir: Path | None, download: bool) -> None
         InputError: files are missing or corrupt, or the download failed; it names the folder and the cures. Or there
             are fewer training images than the settings say.
     """
-    from suite.data import sources
+    from suite.data import plugin_reader, sources
 
     if isinstance(settings, ImageNetSettings):
         from suite.data.imagenet import tree
 
         tree.check(settings, resolve_data_dir(data_dir))
+        return
+    if (reader := plugin_reader.reader_of(settings)) is not None:
+        source = plugin_reader.read(settings, reader, resolve_data_dir(data_dir))
+        if settings.train_images is not None:
+            sources.subsample_train(source, settings.train_images)
         return
     if download:
         sources.download(settings.name, resolve_data_dir(data_dir))
@@ -75,13 +80,14 @@ def load(
             cpus=cpus,
             should_stop=should_stop,
         )
-    from suite.data import sources
+    from suite.data import plugin_reader, sources
     from suite.data.arrays import ArrayData
 
-    source = sources.read(settings.name, resolve_data_dir(data_dir))
+    folder, reader = resolve_data_dir(data_dir), plugin_reader.reader_of(settings)
+    source = sources.read(settings.name, folder) if reader is None else plugin_reader.read(settings, reader, folder)
     if settings.train_images is not None:
         source = sources.subsample_train(source, settings.train_images)
-    return ArrayData.build(source, augment=settings.augment, device=device)
+    return ArrayData.build(source, augment=getattr(settings, "augment", "none"), device=device)
 
 
 def resolve_data_dir(data_dir: Path | None) -> Path:

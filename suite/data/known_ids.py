@@ -11,9 +11,9 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from suite.config import Dataset, ImageNetSettings, InputError
+from suite.config import REGISTRY, Dataset, ImageNetSettings, InputError, identity
 from suite.data import resolve_data_dir
-from suite.records import source_code, write_text_atomic
+from suite.records import plugin_source, source_code, write_text_atomic
 
 CACHE = "data_ids.json"  # in the results folder
 
@@ -70,14 +70,20 @@ def _source(settings: Dataset, folder: Path) -> tuple[list[object], Callable[[],
         file = tree.list_of(settings, folder)
         return [settings.storage, settings.val_share, _state(file)], lambda: tree.read_data_id(settings, folder)
 
-    from suite.data import sources
+    from suite.data import plugin_reader, sources
+
+    reader = plugin_reader.reader_of(settings)
 
     def find() -> str:
-        source = sources.read(settings.name, folder)
+        source = sources.read(settings.name, folder) if reader is None else plugin_reader.read(settings, reader, folder)
         num = settings.train_images
         return sources.data_id(source if num is None else sources.subsample_train(source, num))
 
     # The files of CIFAR, and digits, cannot be others: their checksums are in the code that reads them.
+    if reader is not None:
+        entry = REGISTRY.find("dataset", settings.name)
+        known = [identity(settings), str(entry.origin.package), plugin_source.source_id(entry)]
+        return [*known, *map(_state, plugin_reader.files_of(settings, reader, folder))], find
     states = [_state(file) for file in sources.unchecked_files(settings.name, folder)]
     return [settings.name, settings.train_images, metadata.version("scikit-learn"), *states], find
 

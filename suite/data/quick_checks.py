@@ -9,8 +9,8 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from suite.config import Dataset, ImageNetSettings, InputError, Trial
-from suite.data import resolve_data_dir, sources
+from suite.config import ArraySettings, Dataset, ImageNetSettings, InputError, Trial
+from suite.data import plugin_reader, resolve_data_dir, sources
 
 _TRAINING = {"digits": 1257, "cifar10": 45_000, "cifar100": 45_000}  # without the images for validation
 _CIFAR = {
@@ -49,12 +49,15 @@ def check(settings: Dataset, data_dir: Path | None) -> None:
         if not file.exists() or file.stat().st_size < _MOST_BYTES:
             tree.check(settings, folder)
         return
+    if (reader := plugin_reader.reader_of(settings)) is not None:
+        plugin_reader.files_of(settings, reader, folder)
+        return
     num = num_training_images(settings, folder)
     if settings.train_images is not None and settings.train_images > num:
         raise InputError(f"dataset.train_images: {settings.train_images}: must be at most {num}, all that are there")
 
 
-def num_training_images(settings: Dataset, folder: Path) -> int:
+def num_training_images(settings: ArraySettings, folder: Path) -> int:
     """How many images a data set of arrays has for training, before ``train_images`` takes some.
 
     Raises:
@@ -85,7 +88,7 @@ def _without_validation(labels: Path) -> int:
 
 def _batch_notes(settings: Dataset, size: int, data_dir: Path | None) -> list[str]:
     """What a batch larger than the data set does, where the data is arrays."""
-    if isinstance(settings, ImageNetSettings):
+    if isinstance(settings, ImageNetSettings) or plugin_reader.reader_of(settings) is not None:
         return []
     num = settings.train_images or num_training_images(settings, resolve_data_dir(data_dir))
     does = f"{settings.name} has {num} images for training: each epoch is one update, with all of them"

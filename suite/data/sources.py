@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.config import InputError
+from suite.config import ArraySettings, InputError
 from suite.records import file_errors
 from suite.records.file_errors import retrying
 
@@ -96,6 +96,19 @@ def download(name: str, folder: Path) -> None:
         raise InputError(f"{name}: could not be downloaded to {folder} ({error}); {cure}") from error
 
 
+class _Shipped:
+    """The readers of this module, as a plugin's are."""
+
+    def files(self, settings: ArraySettings, folder: Path) -> list[Path]:
+        return unchecked_files(settings.name, folder)
+
+    def read(self, settings: ArraySettings, folder: Path) -> RawDataset:
+        return read(settings.name, folder)
+
+
+SHIPPED = _Shipped()
+
+
 def _reader(name: str) -> Callable[[str, Path], RawDataset]:
     if name not in NAMES:
         raise InputError(f"dataset: {name!r}: must be one of {', '.join(NAMES)}")
@@ -120,6 +133,22 @@ def data_id(source: RawDataset) -> str:
         digest.update(f"{name}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
     return digest.hexdigest()[:16]
+
+
+def split_mistake(source: RawDataset) -> str | None:
+    """What is wrong with the arrays of a data set; None where they are as `RawDataset` says."""
+    if source.images.dtype != np.uint8 or source.images.ndim != 4 or source.images.shape[2] != source.images.shape[3]:
+        return f"images: {source.images.dtype} {source.images.shape}: must be uint8 (N, C, H, W), with H equal to W"
+    if source.labels.dtype != np.int64 or source.labels.shape != source.images.shape[:1]:
+        return f"labels: {source.labels.dtype} {source.labels.shape}: must be int64 (N,), one for each image"
+    if not len(source.labels) or source.labels.min() < 0 or source.labels.max() >= source.num_classes:
+        return f"labels: must be from 0 to {source.num_classes - 1}: there are {source.num_classes} classes"
+    if source.splits.keys() != {"train", "val", "test"} or not all(map(len, source.splits.values())):
+        return f"splits: {', '.join(source.splits)}: must be train, val and test, each with images"
+    used = np.concatenate(list(source.splits.values()))
+    if used.min() < 0 or used.max() >= len(source.labels) or len(np.unique(used)) != len(used):
+        return f"splits: must be different indices of images, from 0 to {len(source.labels) - 1}"
+    return None
 
 
 # Splits

@@ -138,7 +138,7 @@ def _executor(site: Site, folder: str, parameters: dict[str, Any]) -> Any:
 
     executor = Executor(folder=folder, python=site.python)
     more = {**parameters["additional_parameters"], "chdir": str(site.results)}
-    setup = request.setup_lines(site.profile, str(site.archive))
+    setup = request.setup_lines(site.profile, str(site.archive), site.plugin_files)
     executor.parameters.update({**parameters, "additional_parameters": more, "setup": setup, "stderr_to_stdout": True})
     return executor
 

@@ -25,8 +25,9 @@ The contract, which ``tests/methods/test_contract_*.py`` holds every registered 
 8. A masked parameter that somebody else changed, replaced or parametrized since the last step is an error that
    names it and the cure. Lazy, sharded (DTensor) and complex weights are refused by name.
 
-To add a method: write ``suite/methods/NAME.py`` with one such class, and its settings class, with the same
-keys and defaults as the constructor, in ``suite/config/method_settings.py``.
+A method is such a class and a settings class, with the same keys and defaults as the constructor, whose
+``IMPLEMENTATION`` names it. Those of the suite are listed in ``suite.config.registry``; a package of your own names its
+settings class in the entry points ``suite.methods`` (docs/how-to/own_method.md).
 """
 
 import importlib
@@ -54,24 +55,25 @@ def __getattr__(name: str) -> Any:
 
 
 def names() -> tuple[str, ...]:
-    """The registered methods: those which have settings in ``suite.config``."""
+    """The registered methods, plugins included: those which have settings in ``suite.config``."""
     return tuple(config.METHODS)
 
 
 def get(name: str) -> Any:
-    """The optimizer class of method ``name``: the one that ``suite/methods/NAME.py`` defines.
+    """The optimizer class of method ``name``.
 
     Raises:
         ValueError: no such method.
+        InputError: a plugin of this name cannot be loaded, or is no optimizer that says whether it is masked.
     """
-    if name not in names():
-        raise ValueError(f"method: {name!r}: must be one of {', '.join(names())}")
-    module = importlib.import_module(f"suite.methods.{name}")
-    own = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Optimizer) and value.__module__ == module.__name__
-    ]
-    if len(own) != 1:
-        raise ValueError(f"{module.__file__}: defines {len(own)} optimizers: must define exactly one")
-    return own[0]
+    if name not in config.METHODS:
+        why = config.REGISTRY.problem("method", name) or f"must be one of {', '.join(names())}"
+        raise ValueError(f"method: {name!r}: {why}")
+    entry = config.REGISTRY.find("method", name)
+    cls = entry.load()
+    if not (isinstance(cls, type) and issubclass(cls, Optimizer) and isinstance(getattr(cls, "masked", None), bool)):
+        raise config.InputError(
+            f"method {name}: {entry.origin}: {entry.settings.IMPLEMENTATION}: must be a torch.optim.Optimizer whose "
+            "class attribute masked is True or False"
+        )
+    return cls

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from suite.config import InputError
 from suite.records.atomic import write_text_atomic
 from suite.records.file_errors import TRANSIENT, retrying
+from suite.records.plugin_source import PluginUse
 
 Record = TypeVar("Record", bound=BaseModel)
 EpochMetrics = dict[str, float | int]
@@ -85,6 +86,7 @@ class Outcome(BaseModel):
     host: str
     device: str  # of the last attempt
     attempts: list[Attempt] = []  # none in records from before there were any
+    plugins: list[PluginUse] = []  # the plugins that the trial used
 
     @property
     def devices(self) -> list[str]:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from suite import records
 from suite.config import Dataset, InputError, SchedulerSettings, Trial, identity
+from suite.records import plugin_source
 from suite.records.index import Index
 
 # done and diverged are final; failed raised; unfinished was left or killed; differs: other settings or other images;
@@ -81,12 +82,16 @@ class Ledger:
             )
         elif other := other_images(summary, trial, data_ids):
             why = f"{other}: name those with --data-dir or dataset.root, give --results another folder"
+        elif other := other_plugins(summary, trial):
+            why = f"{other}: raise RESULTS_VERSION of its settings, and its trials get new ids"
         else:
             return LedgerEntry(summary.status, summary)
         return LedgerEntry("differs", problem=f"{self.folder(trial_id)}: its result was {why}, or move the folder away")
 
     def _counts(self, result: records.Outcome, trial: Trial) -> bool:
-        return same_settings(result, trial) and other_images(result, trial, self._data_ids) is None
+        return same_settings(result, trial) and not (
+            other_images(result, trial, self._data_ids) or other_plugins(result, trial)
+        )
 
     def state(self, trial: Trial) -> State:
         """What has become of a trial.
@@ -147,6 +152,19 @@ def other_images(result: records.Outcome, trial: Trial, data_ids: DataIds) -> st
     if (now := data_ids(trial.dataset)) in (None, result.data_id):
         return None
     return f"made with other images of {trial.dataset.name} (data_id {result.data_id}, now {now})"
+
+
+def other_plugins(result: records.Outcome, trial: Trial) -> str | None:
+    """Which source of plugins a result was made with, where it is not what is here now."""
+    if not result.plugins and not trial.plugins:
+        return None
+    made = {(each.kind, each.name): each for each in result.plugins}
+    for each in plugin_source.used_by(trial):
+        before = made.get((each.kind, each.name))
+        if before is None or before.source_id != each.source_id:
+            other = f"{before.package} {before.version}, source {before.source_id}" if before else "of the suite itself"
+            return f"made with other source of {each}, source {each.source_id} (then {other})"
+    return None
 
 
 def same_settings(result: records.Outcome, trial: Trial) -> bool:

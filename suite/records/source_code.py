@@ -10,13 +10,14 @@ from io import BytesIO
 from pathlib import Path
 
 from suite import environment
-from suite.config import InputError
+from suite.config import InputError, Trial, plugins
+from suite.records import plugin_source
 from suite.records.atomic import write_bytes_atomic
 from suite.records.code_id import code_id_of, source_id_of
+from suite.records.frozen_code import NOTE, frozen_archive, note
 
 _SUITE = Path(__file__).parents[1]
 _PACKAGES = ("suite", "analysis")
-_NOTE = "suite/frozen.json"  # in a frozen copy: what can only be asked of the folder it was made from
 _KNOWN = "SUITE_CODE_ID"  # environment: a source_id, and the code_id of that source
 _ONE_TIME = (1980, 1, 1, 0, 0, 0)  # of all files: equal code makes equal archives
 
@@ -25,9 +26,17 @@ _ONE_TIME = (1980, 1, 1, 0, 0, 0)  # of all files: equal code makes equal archiv
 def code_id() -> str:
     """Identity of the code that can change numbers: 16 hex digits, see ``suite.records.code_id``."""
     if (archive := frozen_archive()) is not None:
-        return str(_note(archive)["code_id"])
+        return str(note(archive)["code_id"])
     source, _, known = os.environ.get(_KNOWN, "").partition(" ")
     return known if source == source_id() else code_id_of(_SUITE)
+
+
+def code_id_of_trial(trial: Trial) -> str:
+    """``code_id``; for a trial that uses plugins with ``+`` and 16 hex digits of their source."""
+    used = [[each.kind, each.name, each.source_id] for each in plugin_source.used_by(trial)]
+    if not used:
+        return code_id()
+    return f"{code_id()}+{hashlib.sha256(json.dumps(sorted(used)).encode()).hexdigest()[:16]}"
 
 
 @cache
@@ -52,7 +61,7 @@ def know_code_id(known: str) -> None:
 def git_commit() -> str | None:
     """The commit of this checkout, with ``-dirty`` where files differ from it; None outside a checkout."""
     if (archive := frozen_archive()) is not None:
-        commit = _note(archive)["git_commit"]
+        commit = note(archive)["git_commit"]
         return None if commit is None else str(commit)
     if not (_SUITE.parent / ".git").exists():
         return None
@@ -62,11 +71,6 @@ def git_commit() -> str | None:
         return subprocess.run(command, env=given, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def frozen_archive() -> Path | None:
-    """The archive that this very code runs from; None where it runs from a folder."""
-    return _SUITE.parent if _SUITE.parent.is_file() else None
 
 
 def freeze(folder: Path, *, write: bool = True) -> Path:
@@ -79,6 +83,18 @@ def freeze(folder: Path, *, write: bool = True) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes_atomic(path, content)
     return path
+
+
+def freeze_plugin_files(folder: Path, *, write: bool = True) -> list[Path]:
+    """Copies of the files of ``--plugin`` that later edits do not touch: ``folder/HASH/NAME.py``."""
+    copies = []
+    for file in plugins.files_of_environment():
+        content = file.read_bytes()
+        copies.append(folder / hashlib.sha256(content).hexdigest()[:16] / file.name)
+        if write and not copies[-1].exists():
+            copies[-1].parent.mkdir(parents=True, exist_ok=True)
+            write_bytes_atomic(copies[-1], content)
+    return copies
 
 
 def check_frozen(name: str) -> None:
@@ -115,17 +131,13 @@ def _files() -> list[Path]:
 
 def _zipped() -> bytes:
     buffer = BytesIO()
-    note = json.dumps({"code_id": code_id(), "git_commit": git_commit()})
+    ids = plugin_source.frozen_ids()
+    noted = json.dumps({"code_id": code_id(), "git_commit": git_commit()} | ({"plugins": ids} if ids else {}))
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in _files():
             name = file.relative_to(_SUITE.parent).as_posix()
             archive.writestr(zipfile.ZipInfo(name, _ONE_TIME), file.read_bytes(), zipfile.ZIP_DEFLATED)
-        archive.writestr(zipfile.ZipInfo(_NOTE, _ONE_TIME), note)
+        for name, of_plugin in plugin_source.frozen_files():
+            archive.writestr(zipfile.ZipInfo(name, _ONE_TIME), of_plugin, zipfile.ZIP_DEFLATED)
+        archive.writestr(zipfile.ZipInfo(NOTE, _ONE_TIME), noted)
     return buffer.getvalue()
-
-
-@cache
-def _note(archive: Path) -> dict[str, object]:
-    with zipfile.ZipFile(archive) as opened:
-        found: dict[str, object] = json.loads(opened.read(_NOTE))
-    return found

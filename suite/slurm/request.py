@@ -1,11 +1,14 @@
 """From a trial and a profile to what one job asks for."""
 
 import math
+import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from suite.config import InputError, Trial
+from suite.config import InputError, Trial, plugins
 from suite.slurm.profile import Profile
 
 _DRIVER_GIGABYTES, _FOLLOWER_GIGABYTES = 1.0, 0.15  # measured: benchmarks/results/slurm_costs.md, and some
@@ -111,8 +114,9 @@ def driver_parameters(profile: Profile, num_trials: int, *, name: str, comment: 
     return parameters(Request(1, 1, driver.cpus_per_task, 0), small, name=name, comment=comment)
 
 
-def setup_lines(profile: Profile, archive: str) -> list[str]:
-    """Lines of shell before Python starts: the profile's, then our code before any that is installed."""
+def setup_lines(profile: Profile, archive: str, plugin_files: Sequence[Path] = ()) -> list[str]:
+    """Lines of shell before Python starts: the profile's, then our code before any that is installed, and plugins."""
+    files = shlex.quote(os.pathsep.join(map(str, plugin_files)))
     code = shlex.quote(archive)
     return [
         "export SUITE_JOB_STARTED=$(date +%s)",
@@ -120,6 +124,7 @@ def setup_lines(profile: Profile, archive: str) -> list[str]:
         f'export SUITE_SCRATCH="{profile.scratch}"',
         f"export PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}}",
         "export PYTHONSAFEPATH=1  # not the folder it was submitted from",
+        *([f"export {plugins.FILES}={files}"] if plugin_files else []),
     ]
 
 

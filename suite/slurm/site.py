@@ -28,6 +28,7 @@ class Site(BaseModel):
     sweep: str
     profile: Profile
     archive: Path
+    plugin_files: list[Path] = []
     python: str
     variables: list[str]
     results: Path
@@ -43,6 +44,7 @@ class Site(BaseModel):
             sweep=sweep,
             profile=profile,
             archive=source_code.freeze(code, write=write),
+            plugin_files=source_code.freeze_plugin_files(code, write=write),
             python=python_command(profile, code, write=write),
             variables=exportable_variables(os.environ),
             results=results,

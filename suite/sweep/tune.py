@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from suite import environment, launch, scratch, startup
-from suite.config import InputError, Trial
+from suite.config import InputError, Trial, plugin_files, plugins
 from suite.launch import lease
 from suite.launch.sweep_job import RAY_ADDRESS
 from suite.records import StoppedEarly, source_code, write_stopped
@@ -84,10 +84,11 @@ def run(
             "code_id": source_code.known_code_id(),
             "every_epoch": ledger.scheduler.name != "fifo",
         }
+        files = [str(file) for file in plugins.files_of_environment()]  # of a Ray that is there already, too
         offsets = worker.write_unit_specs(folder / "cells", units, trials, shared)
         asked = [_resources(trials[trial_ids[0]], site) for trial_ids, _ in units]
         configs = [
-            {"unit": i, "file": str(folder / "cells"), "at": at, "resources": resources}
+            {"unit": i, "file": str(folder / "cells"), "at": at, "resources": resources, "plugins": files}
             for i, (at, resources) in enumerate(zip(offsets, asked, strict=True))
         ]
         most = site.profile.max_live_jobs if site else None
@@ -212,6 +213,7 @@ def _trainable(config: dict[str, Any]) -> None:
     """Runs in a worker process, which takes one unit after the other."""
     from ray import tune
 
+    plugin_files.use([Path(file) for file in config["plugins"]])
     worker.run(worker.read_unit_spec(Path(config["file"]), config["at"]), tune.report)
 
 

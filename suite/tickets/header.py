@@ -50,6 +50,7 @@ class Network(_Part):
     in_channels: Annotated[int, Field(ge=1, lt=1 << 31)]
     width_mult: Annotated[float, Field(gt=0, lt=1 << 20)]
     norm_affine: bool
+    own: dict[str, Any] = {}  # settings that a plugin's network alone has
 
 
 class Source(_Part):
@@ -123,6 +124,7 @@ class NetworkMetadata(_Part):
     trial: dict[str, Any] | None = None  # its settings, without those at their defaults
     data_id: str | None = None
     metrics: dict[str, float | None] = {}  # accuracies in [0, 1] and losses
+    plugins: list[dict[str, Any]] = []  # that the trial used
 
 
 class Header(NetworkMetadata):

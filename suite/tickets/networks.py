@@ -38,7 +38,11 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 def with_build_arguments(model: nn.Module, about: NetworkMetadata) -> NetworkMetadata:
     """``about``, with how ``models.build`` made the network, where it did."""
     settings = models.settings_of(_unwrapped(model))
-    return about if settings is None else about.model_copy(update={"network": Network.model_validate(settings)})
+    if settings is None:
+        return about
+    own = {key: settings[key] for key in settings.keys() - Network.model_fields.keys()}
+    network = Network.model_validate({**{key: settings[key] for key in settings.keys() - own.keys()}, "own": own})
+    return about.model_copy(update={"network": network})
 
 
 def build_on_meta(network: Network | None) -> nn.Module:
@@ -51,7 +55,7 @@ def build_on_meta(network: Network | None) -> nn.Module:
         raise TicketError("does not say how its network is built: give that network to load (model)")
     try:
         with torch.device("meta"):
-            return models.build(**network.model_dump())
+            return models.build(**network.model_dump(exclude={"own"}), **network.own)
     except (ValueError, RuntimeError, OverflowError, TypeError) as error:
         raise TicketError(f"its network cannot be built: {error}".splitlines()[0]) from None
 

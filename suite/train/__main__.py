@@ -40,6 +40,7 @@ def parser() -> cli.CommandParser:
     )
     files.add_argument("--folder", type=Path, metavar="DIR", help="folder of its records; default: RESULTS/trials/ID")
     files.add_argument("--data-dir", type=Path, metavar="DIR", help=cli.DATA_DIR)
+    made.add_plugins(files)
     return made
 
 

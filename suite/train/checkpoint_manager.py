@@ -220,7 +220,7 @@ class CheckpointManager:
         return {
             "trial_id": run.trial.trial_id,
             "data_id": run.data.data_id,
-            "code_id": source_code.code_id(),
+            "code_id": source_code.code_id_of_trial(run.trial),
             "torch": torch.__version__,
             "device": run.device.type,
         }

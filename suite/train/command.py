@@ -14,7 +14,7 @@ from suite.launch import inline
 from suite.launch.attempts import remove_attempts
 from suite.launch.lease import TakenOver, is_running
 from suite.records import FAILURE, EpochMetrics, Result, file_errors, line_text, read_result
-from suite.records.ledger import Ledger, other_images, same_settings
+from suite.records.ledger import Ledger, other_images, other_plugins, same_settings
 from suite.stopping import EXIT_TAKEN_OVER, EXIT_UNFINISHED, Stopped
 from suite.train import distributed
 
@@ -77,6 +77,8 @@ def _finished(folder: Path, trial: Trial, data_ids: KnownIds) -> Result | None:
         raise InputError(f"{folder}: holds a result made with other settings: move it away, or give another folder")
     if other := other_images(result, trial, data_ids):
         raise InputError(f"{folder}: holds a result {other}: move it away, or give another folder or --data-dir")
+    if other := other_plugins(result, trial):
+        raise InputError(f"{folder}: holds a result {other}: move it away, or give another folder")
     if not is_running(folder):
         remove_attempts(folder)  # of an owner that was killed just before it did
     return result

@@ -22,6 +22,7 @@ from suite.records import (
     Writer,
     host_name,
     non_finite_to_none,
+    plugin_source,
     provenance,
     source_code,
 )
@@ -262,10 +263,11 @@ def _result(
         seconds=seconds,
         started_at=progress.started_at,
         data_id=run.data.data_id,
-        code_id=source_code.code_id(),
+        code_id=source_code.code_id_of_trial(run.trial),
         git_commit=source_code.git_commit(),
         versions=provenance.versions(),
         host=host_name(),
         device=provenance.device_name(run.device),
         attempts=progress.attempts,
+        plugins=plugin_source.used_by(run.trial),
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 from suite import tickets
 from suite.config import identity
 from suite.data.interface import SplitName
-from suite.records import DENSE, TICKET, Stored, non_finite_to_none
+from suite.records import DENSE, TICKET, Stored, non_finite_to_none, plugin_source
 from suite.records.file_errors import retrying
 from suite.tickets import NetworkMetadata, dense, entropy_coding, networks
 from suite.train.evaluate import Evaluation
@@ -39,7 +39,13 @@ def save_network(run: Run, folder: Path, metrics: Metrics, evaluate: Evaluate) -
     """
     found = {key: value for key, value in metrics.items() if not key.startswith("train/")}
     settings = identity(run.trial)
-    about = NetworkMetadata(trial_id=run.trial.trial_id, trial=settings, data_id=run.data.data_id, metrics=found)
+    about = NetworkMetadata(
+        trial_id=run.trial.trial_id,
+        trial=settings,
+        data_id=run.data.data_id,
+        metrics=found,
+        plugins=[use.model_dump() for use in plugin_source.used_by(run.trial)],
+    )
     about = networks.with_build_arguments(run.model, about)
     return _keep_ticket(run, folder, about) if run.optimizer.masked else _keep_dense(run, folder, about, evaluate)
 

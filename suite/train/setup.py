@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from suite import methods, models
-from suite.config import InputError, Trial
+from suite.config import InputError, ModelSettings, Trial
 from suite.data.interface import Data
 from suite.train.distributed import SINGLE_PROCESS, Group, RankInfo
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of parameters and images
+_OF_EVERY_MODEL = {"name", *ModelSettings.model_fields}
 _MOST_SHAPES = 64  # of batches that a compiled network meets: full and short ones, of three splits
 
 
@@ -124,6 +125,7 @@ def build(trial: Trial, images: Data, device: torch.device, group: Group = SINGL
         in_channels=images.in_channels,
         width_mult=trial.model.width_mult,
         norm_affine=not cls.masked if affine is None else affine,
+        **trial.model.model_dump(exclude=_OF_EVERY_MODEL),  # a plugin's own
     )
     if trial.sync_batch_norm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
@@ -162,7 +164,7 @@ def _groups(trial: Trial, model: nn.Module, trained: set[str]) -> list[dict[str,
 
     Without ``plain_lr`` that has the scores' learning rate and weight decay.
     """
-    if trial.method.plain_lr is not None:  # type: ignore[union-attr] # of a masked method
+    if getattr(trial.method, "plain_lr", None) is not None:  # a plugin may have none
         return methods.trainable(model)
     weights = methods.prunable(model)
     others = [(name, p) for name, p in model.named_parameters() if name in trained - {name for name, _ in weights}]

@@ -2,9 +2,7 @@
 
 import inspect
 import re
-import sys
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -39,7 +37,6 @@ def test_a_method_is_an_optimizer_that_says_its_kind(name: str) -> None:
     cls = methods.get(name)
     assert issubclass(cls, Optimizer)
     assert isinstance(cls.masked, bool)
-    assert cls.__module__ == f"suite.methods.{name}"
 
 
 def bad_values(name: str) -> Iterable[Any]:
@@ -106,38 +103,3 @@ def test_a_refused_group_leaves_the_optimizer_as_it_was(name: str) -> None:
 def test_an_unknown_method_is_an_error_with_the_names() -> None:
     with pytest.raises(ValueError, match=f"'edgepopup': must be one of {', '.join(NAMES)}"):
         methods.get("edgepopup")
-
-
-TOY = """
-from suite.methods.edge_popup import EdgePopup
-class Toy(EdgePopup):
-    "Another method."
-"""
-
-
-@pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
-    """Register ``suite/methods/toy.py`` with the given source, for one test."""
-
-    def register(source: str) -> None:
-        (tmp_path / "toy.py").write_text(source)
-        monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
-        monkeypatch.setitem(config.METHODS, "toy", config.EdgePopupSettings)
-        monkeypatch.setattr(methods, "toy", None, raising=False)  # both are set by the import: undone at the end
-        monkeypatch.setitem(sys.modules, "suite.methods.toy", None)
-        del sys.modules["suite.methods.toy"]
-
-    return register
-
-
-def test_a_file_and_a_settings_class_make_a_method(toy: Callable[[str], None]) -> None:
-    assert "toy" not in methods.names()
-    toy(TOY)
-    assert methods.names() == (*NAMES, "toy")
-    assert methods.get("toy").__name__ == "Toy"  # the class imported there does not count
-
-
-def test_a_file_with_two_optimizers_is_an_error(toy: Callable[[str], None]) -> None:
-    toy(TOY + TOY.replace("Toy", "Second"))
-    with pytest.raises(ValueError, match=r"toy\.py: defines 2 optimizers: must define exactly one"):
-        methods.get("toy")

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from suite.config.essential_source import normalize_source
 from suite.records import code_id
-from suite.records.code_id import code_id_of, hashed_files, normalize_source
+from suite.records.code_id import code_id_of, hashed_files
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from suite.config import Settings, Trial
+from suite.config import NamedSettings, Settings, Trial
 
 DIGITS = {"dataset": {"name": "digits"}}
 MNIST = {"dataset": {"name": "mnist"}}
@@ -134,10 +134,11 @@ def leaves() -> Iterator[str]:
     """Every setting of every class, where it is written down: ``Class.key``."""
     classes = [Settings]
     for cls in classes:
-        classes += [other for other in cls.__subclasses__() if other.__module__ in HOMES]
+        classes += [other for other in cls.__subclasses__() if other is NamedSettings or other.__module__ in HOMES]
     blocks = {"dataset", "model", "method", "schedule", "resources", "checkpoint", "decoder"}
     for cls in classes:
-        yield from (f"{cls.__name__}.{key}" for key in vars(cls).get("__annotations__", {}) if key not in blocks)
+        own = vars(cls).get("__annotations__", {}) if cls is not NamedSettings else ()  # those are of classes
+        yield from (f"{cls.__name__}.{key}" for key in own if key not in blocks)
 
 
 def settings_of(base: Mapping[str, Any]) -> dict[str, Any]:
