@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from support.disks import mount_small_disk
-from support.gpu import REHEARSAL
 
 from suite.config import InputError
 from suite.config.sweep_file import Sweep, load_sweep
@@ -36,6 +34,13 @@ def _can_have_slurm() -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+def _can_have_a_gpu() -> bool:
+    import torch  # here: what deals the tests out does not need it
+    from support.gpu import REHEARSAL
+
+    return REHEARSAL or torch.cuda.is_available()
+
+
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "chromium": (lambda: shutil.which("chromium") is not None, "no chromium (Debian package chromium)"),
     "compiler": (lambda: shutil.which("g++") is not None, "no C++ compiler (Debian package g++)"),
@@ -45,7 +50,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         lambda: all(map(find_spec, ("timm", "transformers", "lightning", "accelerate"))),
         "no timm, transformers, lightning or accelerate (pip install '.[libraries]')",
     ),
-    "gpu": (lambda: REHEARSAL or torch.cuda.is_available(), "torch sees no CUDA GPU"),
+    "gpu": (_can_have_a_gpu, "torch sees no CUDA GPU"),
     "slurm": (_can_have_slurm, "not root, or no SLURM and munge (Debian packages slurm-wlm, munge), or no namespaces"),
 }
 
@@ -63,6 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_sessionstart() -> None:
     source_code.git_commit()  # kept for the session: some tests hide git
+    source_code.know_code_id(source_code.known_code_id())  # else each process parses the whole code again
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -93,6 +99,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
+    import torch
+
     torch.set_num_threads(1)
 
 

@@ -8,6 +8,7 @@ import sys
 import token
 import tokenize
 from collections.abc import Callable, Iterator
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -177,6 +178,13 @@ def suite(tmp_path: Path) -> Path:
     return shutil.copytree(ROOT / "suite", tmp_path / "suite", ignore=shutil.ignore_patterns("__pycache__"))
 
 
+@pytest.fixture(autouse=True)
+def _parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only modules that a test has changed are parsed again."""
+    monkeypatch.setattr(code_id, "normalize_source", _normalized)
+
+
+_normalized = cache(normalize_source)
 Edit = Callable[[str], str]
 
 

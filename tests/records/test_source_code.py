@@ -18,6 +18,12 @@ WHO = (
 )
 
 
+@pytest.fixture(autouse=True)
+def _not_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process works out its own code_id, as a user's does."""
+    monkeypatch.delenv("SUITE_CODE_ID", raising=False)
+
+
 @pytest.fixture
 def checkout(tmp_path: Path, repository: Path) -> Path:
     """A copy of the code, which may be edited."""
