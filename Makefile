@@ -22,7 +22,8 @@ sweep: .venv/installed
 gate: .venv/installed
 	$(BIN)/python -m analysis.gate sweeps/width_vs_acc.yaml
 
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Three workers keep two cores busy: many tests wait for processes.
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test: .venv/installed-test
 	$(PYTEST) -m "not slow"

@@ -22,7 +22,7 @@ from suite.config import InputError
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.records import source_code
 
-WHOLE_FOLDERS = ("tests/slurm/cluster/", "tests/train/exactness/")  # which share a cluster, and ranks
+WHOLE_FOLDERS = ("tests/slurm/cluster/", "tests/train/exactness/")  # which share a cluster, and ranks; longest first
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 
 
@@ -72,8 +72,8 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """SLURM's tests first: they take longest."""
-    items.sort(key=lambda item: item.get_closest_marker("slurm") is None)
+    """Folders that one worker tests as a whole come first: they take longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(WHOLE_FOLDERS))
 
 
 @pytest.hookimpl(optionalhook=True)

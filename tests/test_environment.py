@@ -193,6 +193,7 @@ import os; print(os.environ.get("MPLBACKEND"))
 """
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_with_any_backend_and_matplotlibrc(tmp_path: Path) -> None:
     drawn = []
     for name, given in (("quiet", {}), ("strange", {"MPLBACKEND": NOTEBOOK})):

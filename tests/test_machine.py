@@ -35,6 +35,7 @@ assert cli.run(lambda: figures.main(["s.yaml"])) == 0
 """
 
 
+@pytest.mark.slow
 def test_what_works_without_linux(tmp_path: Path) -> None:
     """Methods, ``--dry-run``, a trial in this process, tables and figures."""
     trial = trial_of("iterand", epochs=1).model_dump(mode="json")

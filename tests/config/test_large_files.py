@@ -27,9 +27,10 @@ LARGE = {
     "depth": GOOD.replace("seed: 1", "seed: " + "[" * MB),
     "a quote": GOOD + "description: '" + "x\n\n" * (MB // 3),
 }
+SLOW = ("settings", "axes", "wrong seeds")  # as many mistakes as values
 
 
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in LARGE])
 def test_a_large_file_is_answered_soon(load: Load, name: str) -> None:
     start, problems = time.process_time(), tuple[str, ...]()
     try:

@@ -50,6 +50,7 @@ def save(folder: Path, step: int) -> None:
     (folder / "attempt-1" / f"checkpoint-{step:010}.pt").touch()
 
 
+@pytest.mark.slow
 def test_a_trial_is_given_up_whose_start_up_takes_its_allocations(tmp_path: Path) -> None:
     """Real processes, as a job has them: the warning comes while torch is loaded."""
     tools = tmp_path / "bin"

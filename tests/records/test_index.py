@@ -60,7 +60,7 @@ def lines(ledger: Ledger) -> list[bytes]:
 # Equal answers ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 6))])
 def test_a_history(ledger: Ledger, seed: int) -> None:
     """Trials end, are begun again, are moved away and come back, and are looked at in between."""
     chance = random.Random(seed)
@@ -183,7 +183,7 @@ def test_a_line_cut_short_and_others_behind_it(ledger: Ledger, opened: list[str]
     assert len(opened) == 2
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 5))])
 def test_random_damage(ledger: Ledger, seed: int) -> None:
     chance = random.Random(seed)
     path = ledger.root / "index.jsonl"

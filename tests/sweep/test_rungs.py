@@ -107,8 +107,15 @@ class Search:
         return attempt
 
 
-@pytest.mark.parametrize("lost", [False, True], ids=["saved", "lost"])
-@pytest.mark.parametrize("unseen", [False, True], ids=["judged", "unseen"])
+@pytest.mark.parametrize(
+    ("unseen", "lost"),
+    [
+        pytest.param(False, True, id="judged-lost"),
+        pytest.param(True, False, id="unseen-saved"),
+        pytest.param(False, False, id="judged-saved", marks=pytest.mark.slow),
+        pytest.param(True, True, id="unseen-lost", marks=pytest.mark.slow),
+    ],
+)
 def test_a_search_interrupted_at_any_report(trials: dict[str, Trial], unseen: bool, lost: bool, tmp_path: Path) -> None:
     quiet = Search(trials, tmp_path / "quiet", 0)
     quiet.run(10**6)

@@ -71,6 +71,7 @@ def test_a_trial_loads_only_what_it_uses(tmp_path: Path, method: str) -> None:
     assert "done: results" in done.stderr and done.stderr.splitlines()[-1] == ""
 
 
+@pytest.mark.slow
 def test_ranks_load_no_compiler_either(tmp_path: Path) -> None:
     file = write(trial_processes.trial_of("iterand", epochs=1, processes=2))
     code = (

@@ -31,7 +31,7 @@ def test_unset_it_changes_neither_id_nor_groups(method: str) -> None:
     assert [(group["lr"], group["weight_decay"]) for group in groups] == [own, own]
 
 
-@pytest.mark.parametrize("method", ["edge_popup", "iterand"])
+@pytest.mark.parametrize("method", ["edge_popup", pytest.param("iterand", marks=pytest.mark.slow)])
 def test_set_it_is_the_rate_of_what_has_no_mask(method: str, tmp_path: Path) -> None:
     schedule = Schedule(warmup_epochs=1, constant_epochs=1, constant_lr=0.05)
     first = trial_of(method, model=MODEL, epochs=2, schedule=schedule, keep_network=False)
