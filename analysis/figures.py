@@ -1,7 +1,8 @@
 """Figures of a sweep: ``python -m analysis.figures FILE.yaml``, as PNG and SVG.
 
-``figure``: accuracy against parameters and bytes. ``pareto``: which networks no other one beats in both. ``learning``:
-validation accuracy over the epochs. ``sparsity``: accuracy against the share of weights removed, where that varies.
+``figure``: accuracy against parameters and bytes. ``pareto``: which networks no other one beats in both. ``ratios``:
+what methods need for equal accuracy, one over another. ``learning``: validation accuracy over the epochs. ``sparsity``:
+accuracy against the share of weights removed, where that varies.
 """
 
 import sys

@@ -27,7 +27,7 @@ def parser() -> cli.CommandParser:
         several=True,
     )
     page = made.add_argument_group("page")
-    page.add_argument("--target", metavar="SHARE|METHOD:WIDTH", help=cli.TARGET)
+    page.add_argument("--target", action="append", default=[], metavar="SHARE|METHOD:WIDTH", help=cli.TARGET)
     page.add_argument("--out", type=Path, metavar="FILE", help="the page; default: report.html beside the tables")
     page.add_argument("--records", type=Path, metavar="FILE", help="read a file of analysis.export, not --results")
     mlflow = made.add_argument_group("MLflow")

@@ -16,7 +16,9 @@ def parser() -> cli.CommandParser:
         "Print the tables of a sweep and write them as Markdown, CSV and LaTeX into its report folder.",
         example="python -m analysis.tables width_vs_acc.yaml --target 0.95",
     )
-    made.add_argument_group("tables").add_argument("--target", metavar="SHARE|METHOD:WIDTH", help=cli.TARGET)
+    made.add_argument_group("tables").add_argument(
+        "--target", action="append", default=[], metavar="SHARE|METHOD:WIDTH", help=cli.TARGET
+    )
     return made
 
 
@@ -26,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sweep, ledger = cli.load(args)
     from analysis.reports import tables  # pandas: after the arguments
 
-    text, files = tables.make(sweep, ledger, target=args.target)
+    text, files = tables.make(sweep, ledger, targets=args.target)
     print(text)
     print("written:", *files)
     return 0

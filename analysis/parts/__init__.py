@@ -55,6 +55,11 @@ def format_points(difference: float | None, half_width: float | None) -> str:
     return f"{100 * difference:+z.2f}" + ("" if pd.isna(half_width) else f" ± {100 * half_width:.2f}")
 
 
+def format_probability(p_value: float | None) -> str:
+    """0.034, or < 0.001; empty for none."""
+    return "" if pd.isna(p_value) else "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
 def format_percent(share: float | None) -> str:
     """83.33 for 0.8333; empty for nothing."""
     return "" if pd.isna(share) else f"{100 * share:z.2f}"

@@ -38,23 +38,29 @@ class Cell:
     planned: dict[int, str] = field(default_factory=dict)  # trial_id by seed
     results: dict[int, Summary] = field(default_factory=dict)
     missing: dict[int, State] = field(default_factory=dict)
+    guesses: dict[int, float] = field(default_factory=dict)  # values of trials that have none (see ``failures``)
 
     def done(self) -> dict[int, Summary]:
         """By seed, the results of the trials that did not diverge."""
         return {seed: result for seed, result in self.results.items() if result.status == "done"}
 
     def values(self, metric: str) -> dict[int, float]:
-        """``metric`` by seed, of the trials that are done; a diverged one never enters a comparison."""
+        """``metric`` by seed, of the trials that are done, and ``guesses``."""
         found = {seed: result.metrics.get(metric) for seed, result in self.done().items()}
-        return {seed: value for seed, value in found.items() if value is not None}
+        return {seed: value for seed, value in found.items() if value is not None} | self.guesses
 
     def correct(self, metric: str) -> dict[int, Bits]:
-        """By seed, which test images were right: of small test sets alone; empty unless all ``values`` have it."""
-        if metric != "test/top1":
+        """By seed, which test images were right; empty unless all ``values`` have it."""
+        if metric != "test/top1" or self.guesses:
             return {}
         values = self.values(metric)
         found = {seed: self.results[seed] for seed in values if self.results[seed].test_correct}
         return {seed: _bits(result) for seed, result in found.items()} if len(found) == len(values) else {}
+
+    @property
+    def num_planned(self) -> int:
+        """How many trials it is to have."""
+        return len(self.results.keys() | self.missing.keys())
 
     @property
     def name(self) -> str:

@@ -1,18 +1,19 @@
 """The table of the convergence check: how far the gap between two methods moves when they train for longer."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from itertools import combinations, pairwise
 
 import pandas as pd
 
-from analysis.parts import ReportTable, format_points, without_constant
+from analysis.parts import ReportTable, estimates, format_points, format_probability, without_constant
 from analysis.parts.cells import Cell, in_order
-from analysis.parts.seeds import Paired, pairing_notes, seed_list
-from analysis.statistics.intervals import t_interval
+from analysis.parts.seeds import seed_list
+from analysis.statistics.intervals import holm
 
 _NOTE = (
-    "Moved: how much more the first is ahead after more epochs, paired by seed; if the interval does not contain 0, "
-    "the comparison depends on how long one trains."
+    "Moved: how much more the first is ahead after more epochs, with Welch's interval over the seeds of all four cells "
+    "(n: finished trials of both methods, then of both with more epochs). p: that nothing moved, Holm's over this "
+    "table; below 0.05, the comparison depends on how long one trains."
 )
 _Step = tuple[tuple[Cell, Cell], tuple[Cell, Cell]]  # two methods at few epochs, and at more
 _Place = tuple[str, str, str, float]
@@ -24,8 +25,8 @@ def part(found: list[Cell], metric: str) -> ReportTable | None:
     if not steps:
         return None
     table = pd.DataFrame([_row(step, metric) for step in steps])
-    notes = [_NOTE, *pairing_notes(each for step in steps for each in _paired(step, metric))]
-    return ReportTable("convergence", "Gaps after more epochs, points", table, _shown(table, found), notes)
+    table["moved_p_holm"] = pd.Series(holm([None if pd.isna(p) else p for p in table["moved_p"]]), dtype=float)
+    return ReportTable("convergence", "Gaps after more epochs, points", table, _shown(table, found), [_NOTE])
 
 
 def _by_place(found: list[Cell]) -> dict[_Place, list[Cell]]:
@@ -47,47 +48,45 @@ def _steps(cells: list[Cell]) -> Iterator[_Step]:
 
 
 def _row(step: _Step, metric: str) -> dict[str, object]:
-    (one, other), (later, _) = step
-    before, after = (_gap(*cells, metric) for cells in step)
+    (one, other), (later, other_later) = step
+    before, after = ((1.0, one), (-1.0, other)), ((1.0, later), (-1.0, other_later))
     return {
         "dataset": one.dataset,
         "model": one.model,
         "width": one.width_mult,
         "difference": f"{one.series_without_epochs} - {other.series_without_epochs}",
         "epochs": f"{one.epochs} to {later.epochs}",
-        **_ends("before", before),
-        **_ends("after", after),
-        **_ends("moved", {seed: after[seed] - before[seed] for seed in before.keys() & after.keys()}),
+        **_numbers("before", metric, *before),
+        **_numbers("after", metric, *after),
+        **_numbers("moved", metric, *after, *((-factor, cell) for factor, cell in before)),
     }
 
 
-def _gap(left: Cell, right: Cell, metric: str) -> dict[int, float]:
-    """By seed, how far one method is ahead."""
-    one, other = left.values(metric), right.values(metric)
-    return {seed: one[seed] - other[seed] for seed in one.keys() & other.keys()}
+def _numbers(name: str, metric: str, *terms: estimates.Term) -> dict[str, object]:
+    """A contrast, and the seeds of each cell in it."""
+    estimate = estimates.of_contrast(metric, *terms)
+    values = [cell.values(metric) for _, cell in terms]
+    return {
+        name: estimate.mean if estimate.n else None,
+        f"{name}_half_width": estimate.half_width,
+        f"{name}_p": estimate.p_value,
+        f"{name}_n": sum(map(len, values)),
+        f"{name}_seeds": "; ".join(map(seed_list, values)),
+    }
 
 
-def _ends(name: str, gaps: dict[int, float]) -> dict[str, object]:
-    estimate = t_interval(list(gaps.values()))
-    mean = estimate.mean if estimate.n else None
-    numbers = {name: mean, f"{name}_half_width": estimate.half_width}
-    return {**numbers, f"{name}_n": estimate.n, f"{name}_seeds": seed_list(gaps)}
-
-
-def _paired(step: _Step, metric: str) -> Iterator[Paired]:
-    """The seeds of both sides of the gap before, of that after, and of the two gaps themselves."""
-    (one, other), (later, _) = step
-    names = f"{one.series_without_epochs} - {other.series_without_epochs}"
-    where = f"{names}, {one.model} x{one.width_mult:g}, {one.dataset}"
-    for cells in step:
-        yield f"{where}, {cells[0].epochs} epochs", [cell.values(metric) for cell in cells]
-    yield f"{where}, {one.epochs} to {later.epochs} epochs", [_gap(*cells, metric) for cells in step]
+def _counts(row: dict[Hashable, str]) -> str:
+    """Of the four cells, in order: few epochs, then more."""
+    seeds = f"{row['before_seeds']};{row['after_seeds']}".split(";")
+    return ", ".join(str(len(own.split())) for own in seeds)
 
 
 def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     shown = table[["dataset", "model", "width", "difference", "epochs"]].copy()
     shown["width"] = table["width"].map("{:g}".format)
+    shown["n"] = [_counts(row) for row in table.to_dict("records")]
     for name in ("before", "after", "moved"):
         pairs = zip(table[name], table[f"{name}_half_width"], strict=True)
         shown[name] = [format_points(mean, half) for mean, half in pairs]
+    shown["p (Holm)"] = table["moved_p_holm"].map(format_probability)
     return without_constant(shown, found)

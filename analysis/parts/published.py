@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.parts import ReportTable
+from analysis.parts.failures import SUFFIX
 from suite.config import DATASETS, MODELS, InputError
 from suite.config.error_messages import choices
 
@@ -88,12 +89,13 @@ def table(accuracy: pd.DataFrame) -> pd.DataFrame:
         not stated, so it is beside each of our widths), its other settings and its origin. Empty where nothing was
         published.
     """
-    ours = accuracy.assign(
-        network=accuracy["model"],
-        name=accuracy["method"].str.split().str[0],
-        ours=100 * accuracy["mean"].astype(float),
-        low=100 * accuracy["low"].astype(float),
-        high=100 * accuracy["high"].astype(float),
+    own = accuracy[~accuracy["method"].str.endswith(SUFFIX)]
+    ours = own.assign(
+        network=own["model"],
+        name=own["method"].str.split().str[0],
+        ours=100 * own["mean"].astype(float),
+        low=100 * own["low"].astype(float),
+        high=100 * own["high"].astype(float),
     )
     theirs = load().rename(columns={"method": "name", "width": "published_width", "value": "published"})
     both = ours.merge(theirs, on=["dataset", "network", "name"])

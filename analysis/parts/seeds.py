@@ -1,10 +1,8 @@
-"""Which seeds a number comes from: in the CSV files, and in words where a paired difference leaves some out."""
+"""Which seeds a number comes from, as the CSV files have them."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from analysis.parts.cells import Cell
-
-Paired = tuple[str, Sequence[Collection[int]]]  # what is compared, and the seeds of each side
 
 
 def seed_list(seeds: Iterable[int]) -> str:
@@ -19,19 +17,3 @@ def curve_seeds(cells: Sequence[Cell], metric: str) -> dict[str, object]:
     one = len(set(told.values())) == 1
     seeds = next(iter(told.values())) if one else "; ".join(f"{width:g}: {own}" for width, own in told.items())
     return {"n": sum(map(len, values.values())), "seeds": seeds}
-
-
-def pairing_notes(paired: Iterable[Paired]) -> list[str]:
-    """A line for each pairing that leaves out seeds of one side, with all that are paired so."""
-    names: dict[str, list[str]] = {}
-    for name, sides in paired:
-        common = set(sides[0]).intersection(*sides[1:])
-        if all(sides) and any(set(side) != common for side in sides):
-            of = " and ".join(map(_words, sides))
-            rule = f"paired over seeds {_words(common)} of {of}" if common else f"no seed in common: {of}"
-            names.setdefault(rule, []).append(name)
-    return [f"{'; '.join(own)}: {rule}." for rule, own in names.items()]
-
-
-def _words(seeds: Collection[int]) -> str:
-    return ", ".join(map(str, sorted(seeds)))

@@ -1,7 +1,8 @@
 """Figures of a sweep, as PNG and SVG.
 
-``figure``: accuracy against parameters and bytes. ``pareto``: which networks no other one beats in both. ``learning``:
-validation accuracy over the epochs. ``sparsity``: accuracy against the share of weights removed, where that varies.
+``figure``: accuracy against parameters and bytes. ``pareto``: which networks no other one beats in both. ``ratios``:
+what methods need for equal accuracy, one over another. ``learning``: validation accuracy over the epochs. ``sparsity``:
+accuracy against the share of weights removed, where that varies.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from analysis.parts import estimates, sparsity
 from analysis.parts.cells import Cell, cells, metric_of
 from analysis.parts.parameter_efficiency import QUANTITIES, Quantity
 from analysis.parts.style import Curve, curves, legend, logarithmic, panels, save
+from analysis.reports import ratio_figure
 from suite import cli, records
 from suite.config.sweep_file import Sweep
 from suite.records.ledger import Ledger
@@ -38,10 +40,11 @@ def make(sweep: Sweep, ledger: Ledger) -> list[Path]:
     files = _accuracy(found, metric, folder, sweep.label)
     if any(cell.values(metric) for cell in found):
         files += _pareto(found, metric, folder, sweep.label)
+    files += ratio_figure.draw(found, metric, folder, sweep.label)
     if sparsity.varies(found):
         files += _sparsity(found, metric, folder, sweep.label)
     files += _learning(sweep, found, ledger, folder)
-    own = (path for stem in ("pareto", "sparsity", "learning*") for path in folder.glob(f"{stem}.[ps][nv]g"))
+    own = (path for stem in ("pareto", "ratios", "sparsity", "learning*") for path in folder.glob(f"{stem}.[ps][nv]g"))
     for stale in set(own) - set(files):
         stale.unlink()
     return files

@@ -26,42 +26,42 @@ _BLOCKS = {"paper": 0, "tuned": 1, None: 2}
 _ALT = {
     "figure": "accuracy against parameters and bytes",
     "pareto": "Pareto fronts of accuracy and cost",
+    "ratios": "what methods need for equal accuracy, as ratios",
     "sparsity": "accuracy against sparsity",
     "learning": "validation accuracy over the epochs",
 }
 
 
-def page(sweeps: Sequence[tuple[Sweep, Ledger]], target: str | None = None, results: Path | None = None) -> str:
+def page(sweeps: Sequence[tuple[Sweep, Ledger]], targets: Sequence[str] = (), results: Path | None = None) -> str:
     """The page of some sweeps, those with the paper's settings first; their figures are drawn anew.
 
     Args:
+        targets: as of ``tables.make``; each must be one of some sweep.
         results: the folder that the commands on the page name, where it is not that of the ledgers.
 
     Raises:
         InputError: garbled records, or none of them has such a target.
     """
     in_order = sorted(sweeps, key=lambda pair: _BLOCKS[pair[0].settings])
-    targets = _targets(in_order, target)
-    sections = [
-        _section(*pair, target, results or pair[1].root) for pair, target in zip(in_order, targets, strict=True)
-    ]
+    own = _targets(in_order, targets)
+    sections = [_section(*pair, aims, results or pair[1].root) for pair, aims in zip(in_order, own, strict=True)]
     names = ", ".join(sweep.label for sweep, _ in in_order)
     links = "".join(f'<li><a href="#{escape(s.label)}">{escape(s.label)}</a></li>' for s, _ in in_order)
     return _PAGE.substitute(title=escape(names), links=links, sections="\n".join(sections))
 
 
-def _targets(sweeps: Sequence[tuple[Sweep, Ledger]], target: str | None) -> list[str | None]:
-    """The target, for those that have it; one at least must."""
-    if target is None:
-        return [None] * len(sweeps)
-    has = [parameter_efficiency.has_target(cells(*pair), metric_of(pair[0]), target) for pair in sweeps]
-    if not any(has):
-        tables.build_tables(*sweeps[0], target)  # says which there are
-    return [target if each else None for each in has]
+def _targets(sweeps: Sequence[tuple[Sweep, Ledger]], targets: Sequence[str]) -> list[list[str]]:
+    """Of each sweep the targets that it has; one at least must have each."""
+    found = [(cells(*pair), metric_of(pair[0])) for pair in sweeps]
+    own = [[text for text in targets if parameter_efficiency.has_target(*each, text)] for each in found]
+    for text in targets:
+        if not any(text in each for each in own):
+            tables.build_tables(*sweeps[0], [text])  # says which there are
+    return own
 
 
-def _section(sweep: Sweep, ledger: Ledger, target: str | None, results: Path) -> str:
-    first, *others = tables.build_tables(sweep, ledger, target)
+def _section(sweep: Sweep, ledger: Ledger, targets: Sequence[str], results: Path) -> str:
+    first, *others = tables.build_tables(sweep, ledger, targets)
     drawn = [path for path in figures.make(sweep, ledger) if path.suffix == ".svg"]
     return "\n".join(
         [
@@ -71,7 +71,7 @@ def _section(sweep: Sweep, ledger: Ledger, target: str | None, results: Path) ->
             *map(_figure, drawn),
             *(f"<h3>{escape(part.title)}</h3>{_table(part)}" for part in others),
             f"<h3>Where this came from</h3>{_provenance(sweep, ledger)}",
-            f"<h3>How to repeat it</h3>{_repeat(sweep, results, target)}",
+            f"<h3>How to repeat it</h3>{_repeat(sweep, results, targets)}",
             "</section>",
         ]
     )
@@ -134,11 +134,11 @@ def _paths(sweep: Sweep, root: Path) -> tuple[str, str]:
     return os.path.relpath(file, above), os.path.relpath(root, above)
 
 
-def _repeat(sweep: Sweep, root: Path, target: str | None) -> str:
+def _repeat(sweep: Sweep, root: Path, targets: Sequence[str]) -> str:
     """The commands, and the sweep file whole."""
     file, results = _paths(sweep, root)
     where = f"{shlex.quote(file)} --results {shlex.quote(results)}"
-    aimed = f" --target {shlex.quote(target)}" if target else ""
+    aimed = "".join(f" --target {shlex.quote(target)}" for target in targets)
     commands = [
         f"python -m suite.sweep {where}    # runs what is missing; finished trials are never run again",
         f"python -m analysis.tables {where}{aimed}",

@@ -3,6 +3,7 @@
 Every planned cell is shown; what is missing is named.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -19,15 +20,18 @@ from analysis.parts import (
     markdown,
     parameter_efficiency,
     published,
+    ratio_curves,
     sizes,
     sparsity,
     without_constant,
 )
+from analysis.parts.captions import interval_notes
 from analysis.parts.cells import Cell, cells, in_order, metric_of, mixed_provenance_notes
+from analysis.parts.failures import CHANCE, at_chance, with_failures
 from analysis.parts.seeds import seed_list
 from suite import cli
 from suite.config.sweep_file import Sweep
-from suite.records import SMALL_TEST, write_text_atomic
+from suite.records import write_text_atomic
 from suite.records.ledger import Ledger
 
 STEMS = (
@@ -35,24 +39,25 @@ STEMS = (
     "sparsity",
     "convergence",
     "needed",
+    "ratios",
     "sizes",
     "compute",
     "published",
 )  # tables that not every sweep has
 
 
-def make(sweep: Sweep, ledger: Ledger, target: str | None = None) -> tuple[str, list[Path]]:
+def make(sweep: Sweep, ledger: Ledger, targets: Sequence[str] = ()) -> tuple[str, list[Path]]:
     """Write the tables of a sweep; returns their Markdown and the files.
 
     Args:
         sweep: whose trials.
         ledger: where their records are.
-        target: the accuracy to match: a number in [0, 1], or METHOD:WIDTH, whose mean it is.
+        targets: accuracies to match, each a number in [0, 1], or METHOD:WIDTH, whose mean it is.
 
     Raises:
         InputError: garbled records, or no such target.
     """
-    first, *others = found = build_tables(sweep, ledger, target)
+    first, *others = found = build_tables(sweep, ledger, targets)
     notes = [note for part in found for note in part.notes]
     text = "\n\n".join(
         [
@@ -72,7 +77,7 @@ def make(sweep: Sweep, ledger: Ledger, target: str | None = None) -> tuple[str, 
     return text, [folder / name for name in files]
 
 
-def build_tables(sweep: Sweep, ledger: Ledger, target: str | None = None) -> list[ReportTable]:
+def build_tables(sweep: Sweep, ledger: Ledger, targets: Sequence[str] = ()) -> list[ReportTable]:
     """The tables of a sweep, that of accuracies first."""
     found, metric = cells(sweep, ledger), metric_of(sweep)
     accuracy = accuracy_table(found, metric)
@@ -82,7 +87,8 @@ def build_tables(sweep: Sweep, ledger: Ledger, target: str | None = None) -> lis
         differences.part(found, metric),
         sparsity.part(found, metric),
         convergence.part(found, metric),
-        parameter_efficiency.part(found, metric, target),
+        parameter_efficiency.part(found, metric, targets),
+        ratio_curves.part(found, metric),
         sizes.part(found, metric),
         compute.part(found),
         published.part(accuracy, metric),
@@ -96,8 +102,9 @@ _SETTINGS = {"paper": "the paper's settings", "tuned": "tuned settings"}
 def accuracy_table(found: list[Cell], metric: str) -> pd.DataFrame:
     """A row a cell, numbers as they are: ``metric`` with its 95 % interval in [0, 1], parameters in all and kept."""
     rows = []
-    for cell in in_order(found):
-        estimate = estimates.of_cell(cell, metric)
+    for cell in with_failures(in_order(found)):
+        estimate, new = estimates.of_cell(cell, metric), estimates.of_cell_on_new_images(cell, metric)
+        new_low, new_high = (new.bounds if new else None) or (None, None)
         result = next(iter(cell.results.values()), None)
         low, high = estimate.bounds or (None, None)
         rows.append(
@@ -107,11 +114,13 @@ def accuracy_table(found: list[Cell], metric: str) -> pd.DataFrame:
                 "width": cell.width_mult,
                 "method": cell.series,
                 "n": estimate.n,
-                "planned": len(cell.results.keys() | cell.missing.keys()),
+                "planned": cell.num_planned,
                 "seeds": seed_list(cell.values(metric)),
                 "mean": estimate.mean if estimate.n else None,
                 "low": low,
                 "high": high,
+                "new_images_low": new_low,
+                "new_images_high": new_high,
                 "parameters": result.params_total if result else None,
                 "kept": result.params_kept if result else None,
             }
@@ -126,26 +135,22 @@ def _shown(table: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
             **cell_columns(table),
             "n": [f"{n} of {planned}" for n, planned in zip(table["n"], table["planned"], strict=True)],
             "mean": [format_percent(mean) or "missing" for mean in table["mean"]],
-            "95 % interval": [
-                format_interval(low, high) for low, high in zip(table["low"], table["high"], strict=True)
-            ],
+            "95 % interval": list(map(format_interval, table["low"], table["high"])),
+            "on new images": list(map(format_interval, table["new_images_low"], table["new_images_high"])),
             "parameters": ["" if pd.isna(count) else str(count) for count in table["parameters"]],
             "kept": ["" if pd.isna(count) else str(count) for count in table["kept"]],
         }
     )
-    return without_constant(shown, found)
+    return without_constant(shown if any(shown["on new images"]) else shown.drop(columns="on new images"), found)
 
 
 def _notes(found: list[Cell], metric: str) -> list[str]:
-    few = any(cell.correct(metric) for cell in found)
-    over = f"over seeds and test images, where those are below {SMALL_TEST}" if few else "Student t over seeds"
-    notes = [f"Intervals: {over}, 95 %; a difference is significant if its interval does not contain 0."]
-    small = {c.name: c for c in found if any(0 < r.num_test_images < SMALL_TEST for r in c.results.values())}
-    if few and (silent := [name for name, c in small.items() if c.values(metric) and not c.correct(metric)]):
-        notes.append(f"Over seeds alone, as records do not say which images were right: {'; '.join(silent)}.")
+    notes = interval_notes(found, metric)
     tested = dict.fromkeys((c.dataset, r.num_test_images) for c in found for r in c.results.values())
     for dataset, images in (each for each in tested if each[1]):
         notes.append(f"{dataset}: {images} test images, so one image is {100 / images:.2f} points of one trial.")
+    if any(map(at_chance, found)):
+        notes.append(CHANCE)
     for cell in found:
         for state in sorted(set(cell.missing.values())):
             seeds = sorted(seed for seed, other in cell.missing.items() if other == state)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.statistics.monotone_curves import crossings, isotonic
 from analysis.statistics.monte_carlo import Array, Ends, Group, means_of, monte_carlo_draws, percentile_interval
 from suite.config import InputError
 
-_ROUNDING = 1e-12  # of accuracies: equal ones may come out of sums this far apart
+_NARROW = 1e-9  # of accuracies: a range shorter than this is none
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,22 @@ class Match:
     Attributes:
         cost: That of the means. None: they do not reach the target at any cost that was tried, so it is above the
             widest.
-        low: Lower end. None: not known, as more than 2.5 % of draws reach the target at the narrowest already, and
-            nothing narrower was tried; or no interval (see ``censored``). Where nearly all draws miss the target it is
-            the widest cost: "> low" is what can be said.
+        low: Lower end. None: not known, as more than 2.5 % of draws are above the target at the narrowest already, and
+            nothing narrower was tried; or no interval (see ``below``). Where nearly all draws miss the target it is the
+            widest cost.
         high: Upper end. None: not known, as more than 2.5 % of draws reach the target nowhere; or no interval. Where
-            nearly all draws reach it at once it is the narrowest cost.
-        censored: Share of draws that reach the target nowhere. None: no interval, as a cell or the target has one seed.
-        at_most: The means reach the target at the narrowest already: ``cost`` is that one, the true one may be lower.
+            nearly all draws are above it at once it is the narrowest cost.
+        below: Share of draws that are above the target at the narrowest already. None: no interval, as a cell or the
+            target has one seed, or the same accuracy in all of its seeds.
+        above: Share of draws that reach the target nowhere. None: as for ``below``.
+        at_most: The means are above the target at the narrowest already: ``cost`` is that one, the true one is lower.
     """
 
     cost: float | None
     low: float | None
     high: float | None
-    censored: float | None
+    below: float | None
+    above: float | None
     at_most: bool
 
 
@@ -49,20 +53,21 @@ class Ratio:
 
     Attributes:
         value: Of the means. None: nothing can be said, as what was tried bounds it on neither side.
-        low: Lower end. None: not known (other does not reach the target, or one does at its narrowest, in more than
-            2.5 % of draws), or no interval (see ``censored``).
-        high: Upper end. None: not known (one does not reach the target, or other does at its narrowest, in more than
-            2.5 % of draws), or no interval.
-        censored: Share of draws in which either cost is outside those tried. None: no interval, as a cell or the target
-            has one seed.
-        at_most: ``value`` is an upper bound: one reaches the target at its narrowest, or other nowhere.
-        at_least: ``value`` is a lower bound: one reaches the target nowhere, or other at its narrowest.
+        low: Lower end. None: not known, as ``below`` is more than 2.5 %, or no interval.
+        high: Upper end. None: not known, as ``above`` is more than 2.5 %, or no interval.
+        below: Share of draws that do not bound the ratio from below: other does not reach the target, or one is above
+            it at its narrowest. None: no interval, as a cell or the target has one seed, or the same accuracy in all.
+        above: Share of draws that do not bound it from above: one does not reach the target, or other is above it at
+            its narrowest. None: as for ``below``.
+        at_most: ``value`` is an upper bound: one is above the target at its narrowest, or other reaches it nowhere.
+        at_least: ``value`` is a lower bound: one reaches the target nowhere, or other is above it at its narrowest.
     """
 
     value: float | None
     low: float | None
     high: float | None
-    censored: float | None
+    below: float | None
+    above: float | None
     at_most: bool
     at_least: bool
 
@@ -70,16 +75,14 @@ class Ratio:
 def match(points: Sequence[Point], target: Group, *, seed: int = 0) -> Match | None:
     """The smallest cost for the mean accuracy of ``target``: a value a seed, or a number that is exact.
 
-    Accuracy is taken to grow with the logarithm of the cost: cell means are made monotone by least squares, and joined
-    by lines. For the interval cell means and the target's are drawn, independently (``monte_carlo.monte_carlo_draws``).
-    Where the true curve bends down between cells, as accuracies do that saturate, lines lie below it and the cost comes
-    out too high.
+    Accuracy is taken to grow with the logarithm of the cost, along a smooth curve (``monotone_curves.crossings``). For
+    the interval cell means and the target's are drawn, independently (``monte_carlo.monte_carlo_draws``).
 
     Returns:
         None with fewer than two points that have values.
 
     Raises:
-        InputError: A cost is not positive or stands twice; an accuracy is no finite number; the target is empty.
+        InputError: A cost is not positive or occurs twice; an accuracy is no finite number; the target is empty.
     """
     cells = _cells(points)
     groups = [*(cell.values for cell in cells), _checked(target, "target")]
@@ -93,9 +96,9 @@ def match(points: Sequence[Point], target: Group, *, seed: int = 0) -> Match | N
     cost, at_most = _exp(float(high[0])), bool(np.isneginf(low[0]))
     drawn = monte_carlo_draws(groups, logs, seed)
     if drawn is None:
-        return Match(cost, None, None, None, at_most)
+        return Match(cost, None, None, None, None, at_most)
     lowest, highest = percentile_interval(drawn)
-    return Match(cost, _exp(lowest), _exp(highest), float(np.isposinf(drawn[1]).mean()), at_most)
+    return Match(cost, _exp(lowest), _exp(highest), *_open_ends(drawn), at_most)
 
 
 def match_ratio(one: Sequence[Point], other: Sequence[Point], target: Group, *, seed: int = 0) -> Ratio | None:
@@ -127,9 +130,23 @@ def match_ratio(one: Sequence[Point], other: Sequence[Point], target: Group, *, 
     sides = value is not None and math.isinf(low), value is not None and math.isinf(high)
     drawn = monte_carlo_draws(groups, logs, seed)
     if drawn is None:
-        return Ratio(value, None, None, None, *sides)
+        return Ratio(value, None, None, None, None, *sides)
     lowest, highest = percentile_interval(drawn)
-    return Ratio(value, _exp(lowest), _exp(highest), float(np.isinf(drawn).any(axis=0).mean()), *sides)
+    return Ratio(value, _exp(lowest), _exp(highest), *_open_ends(drawn), *sides)
+
+
+def common_range(one: Sequence[Point], other: Sequence[Point]) -> tuple[float, float] | None:
+    """The least and the greatest accuracy that the curves of both reach; None where they share none."""
+    ends = [_range(cells) for cells in (_cells(one), _cells(other)) if len(cells) > 1]
+    if len(ends) < 2:
+        return None
+    low, high = max(low for low, _ in ends), min(high for _, high in ends)
+    return (low, high) if high - low > _NARROW else None
+
+
+def _range(cells: Sequence[Point]) -> tuple[float, float]:
+    fitted = isotonic(means_of([cell.values for cell in cells]), _weights(cells))
+    return float(fitted[0, 0]), float(fitted[-1, 0])
 
 
 def _cells(points: Sequence[Point]) -> list[Point]:
@@ -151,32 +168,16 @@ def _checked(values: Group, name: str) -> Group:
 
 def _crossings(cells: Sequence[Point], means: Array, targets: Array) -> Ends:
     """Of (cells, draws) means and (draws,) targets: lowest and highest possible logarithm of a cost, (draws,) each."""
-    logs = np.log([cell.cost for cell in cells])
-    fitted = _monotone(means, np.array([len(cell.values) for cell in cells], dtype=np.float64))
-    reached = fitted >= targets - _ROUNDING
-    after = np.clip(reached.argmax(axis=0), 1, None)
-    draw = np.arange(len(targets))
-    left, right = fitted[after - 1, draw], fitted[after, draw]
-    share = np.minimum((targets - left) / np.where(right > left, right - left, 1.0), 1.0)
-    inside = logs[after - 1] + share * (logs[after] - logs[after - 1])
-    low = np.where(reached[0], -math.inf, np.where(reached[-1], inside, logs[-1]))
-    high = np.where(reached[0], logs[0], np.where(reached[-1], inside, math.inf))
-    return low, high
+    return crossings(np.log([cell.cost for cell in cells]), _weights(cells), means, targets)
 
 
-def _monotone(means: Array, weights: Array) -> Array:
-    """Isotonic regression along axis 0, all draws at once: largest over starts of the least average up to an end.
+def _weights(cells: Sequence[Point]) -> Array:
+    return np.array([len(cell.values) for cell in cells], dtype=np.float64)
 
-    Source: Robertson, Wright and Dykstra (1988), Order Restricted Statistical Inference, section 1.4.
-    """
-    sums = np.cumsum(np.vstack([np.zeros(means.shape[1]), weights[:, None] * means]), axis=0)
-    totals = np.cumsum([0.0, *weights])
-    fitted = np.full_like(means, -math.inf)
-    for start in range(len(means)):
-        averages = (sums[start + 1 :] - sums[start]) / (totals[start + 1 :] - totals[start])[:, None]
-        least = np.minimum.accumulate(averages[::-1], axis=0)[::-1]  # over ends from each place on
-        fitted[start:] = np.maximum(fitted[start:], least)
-    return fitted
+
+def _open_ends(drawn: Ends) -> tuple[float, float]:
+    """Shares of draws that have no lower end, and no upper one."""
+    return float(np.isneginf(drawn[0]).mean()), float(np.isposinf(drawn[1]).mean())
 
 
 def _exp(log: float | None) -> float | None:
