@@ -23,7 +23,7 @@ QUANTITIES: dict[str, Quantity] = {
     "parameters": lambda cell, _: fmean(result.params_total for result in cell.results.values()),
     "parameters kept": lambda cell, _: fmean(result.params_kept for result in cell.results.values()),
     "training state, bytes": lambda cell, _: train_bytes(list(cell.results.values())),
-    "stored network, bytes": lambda cell, metric: size.bytes if (size := smallest_form(cell, metric)) else None,
+    "stored network, bytes": lambda cell, metric: size.net if (size := smallest_form(cell, metric)) else None,
 }
 COMPARED = {"weights": "/ dense", "edge_popup": "/ edge_popup"}  # methods that ratios are over, and their columns
 

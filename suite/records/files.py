@@ -32,6 +32,7 @@ TICKET, DENSE = "network.ticket", "network.safetensors"
 RESULT, METRICS, FAILURE, STOPPED, LOG = "result.json", "metrics.jsonl", "failure.json", "stopped.json", "log.txt"
 SMALL_TEST = 5000  # images: where intervals count images as a sample, too
 _ATTEMPT = re.compile(r"attempt-(\d+)")
+StoredForm = Literal["ticket", "fp32", "bf16", "int8", "int8-coded", "int4"]
 _SAVED = re.compile(r"(?:attempt-|\.over-)(\d+)")  # also of one that another has followed
 
 
@@ -40,7 +41,7 @@ class Stored(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    form: Literal["ticket", "fp32", "bf16", "int8"]
+    form: StoredForm
     bytes: int
     parts: dict[str, int] = {}  # bytes of header, mask and theta (of a dense one: weights), tensors
     metrics: dict[str, float | None] = {}  # evaluated in this form

@@ -116,7 +116,7 @@ def _export_unfinished(args: argparse.Namespace, folder: Path) -> int:
         return _write(args, folder, run.model, trial.method.name, networks.with_build_arguments(run.model, about))
     if not run.optimizer.masked:
         raise InputError(
-            f"{folder}: --form ticket: {trial.method.name} has no mask: must be one of fp32, bf16, int8, pt"
+            f"{folder}: --form ticket: {trial.method.name} has no mask: must be one of {', '.join(dense.FORMS)}, pt"
         )
     return tickets.save(args.to, run.model, run.optimizer, about=about).bytes
 

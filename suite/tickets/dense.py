@@ -1,7 +1,8 @@
-"""Dense networks as safetensors in three forms, to compare tickets with; the only importer of safetensors.
+"""Dense networks as safetensors in several forms, to compare tickets with; the only importer of safetensors.
 
 ``fp32`` is the network as it was trained; ``bf16`` rounds weights to bfloat16; ``int8`` keeps a whole number from -127
-to 127 a weight and a float32 scale an output channel. Biases, norms and their statistics are float32 in all three.
+to 127 a weight and a float32 scale an output channel. ``int8-coded`` is the same numbers at their entropy, ``int4``
+numbers from -7 to 7, at their entropy where that is shorter. Biases, norms and their statistics are always float32.
 """
 
 import json
@@ -12,20 +13,22 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor
 
 from suite.config import InputError
 from suite.records import Stored, write_bytes_atomic
 from suite.records.file_errors import TRANSIENT
-from suite.tickets import networks
-from suite.tickets.header import NetworkMetadata, TicketError
+from suite.tickets import networks, quantized
+from suite.tickets.entropy_coding import Coding, CorruptData
+from suite.tickets.header import NetworkMetadata, TensorEntry, TicketError
+from suite.tickets.quantized import SCALE, SECTION
 
-Form = Literal["fp32", "bf16", "int8"]
+Form = Literal["fp32", "bf16", "int8", "int8-coded", "int4"]
 FORMS: tuple[Form, ...] = get_args(Form)
+CODED = ("int8-coded", "int4")  # forms whose weights are in one section
 _KEY = "suite"  # of our part of the metadata
-_SCALE = ".scale"  # behind the name of an int8 weight
-_LARGEST = 127
+_LARGEST: dict[Form, int] = {"int8": 127, "int8-coded": 127, "int4": 7}
 _WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.bool)  # int8 is a form of a weight
 _DTYPES = ("F32", "BF16", "I8", "I64", "I32", "I16", "U8", "BOOL")  # as safetensors names them
 
@@ -36,6 +39,8 @@ class DenseMetadata(NetworkMetadata):
     form: Form
     method: str
     digest: str
+    coded: list[TensorEntry] = Field(default=[])  # weights that are in the section, in its order
+    coding: Coding = "none"  # of the section
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,11 @@ class DenseFile:
             raise TicketError(f"is garbled: {str(error).splitlines()[0]}") from None
         if networks.digest(stored) != self.header.digest:
             raise TicketError("is garbled: its checksum differs")
+        if self.header.form in CODED:
+            try:
+                stored = quantized.decode(stored, self.header.coded, self.header.coding, _LARGEST[self.header.form])
+            except CorruptData as error:
+                raise TicketError(f"is garbled: {error}") from None
         return _restored(stored)
 
 
@@ -67,9 +77,10 @@ def pack(state: Mapping[str, Tensor], form: Form, *, method: str, about: Network
     Raises:
         ValueError: a tensor is of a dtype that no form holds.
     """
-    stored = _stored(state, form)
+    stored, entries, coding = _folded(_stored(state, form), form)
     told = {key: getattr(about, key) for key in NetworkMetadata.model_fields}  # a ticket's header has more
-    header = DenseMetadata(**told, form=form, method=method, digest=networks.digest(stored))
+    digest = networks.digest(stored)
+    header = DenseMetadata(**told, form=form, method=method, digest=digest, coded=entries, coding=coding)
     content: bytes = import_safetensors().torch.save(stored, {_KEY: header.model_dump_json(exclude_defaults=True)})
     return content
 
@@ -91,7 +102,7 @@ def _sizes(num_bytes: int, entries: bytes, form: Form, metrics: Mapping[str, flo
     """``entries`` is the JSON of a safetensors file."""
     said = {name: entry for name, entry in json.loads(entries).items() if name != "__metadata__"}
     spans = {name: entry["data_offsets"][1] - entry["data_offsets"][0] for name, entry in said.items()}
-    weights = {name for name in said if len(said[name]["shape"]) > 1 or name.endswith(_SCALE)}
+    weights = {name for name in said if len(said[name]["shape"]) > 1 or name.endswith(SCALE) or name == SECTION}
     parts = {
         "header": 8 + len(entries),
         "weights": sum(spans[name] for name in weights),
@@ -128,21 +139,27 @@ def read(path: Path) -> DenseFile:
         header = DenseMetadata.model_validate_json(text)
     except (import_safetensors().SafetensorError, ValidationError, UnicodeDecodeError) as error:
         raise TicketError(f"is garbled: {str(error).splitlines()[0]}") from None
-    scales = {name for name in shapes if name.endswith(_SCALE) and name.removesuffix(_SCALE) in shapes}
-    _check_dtypes(shapes, dtypes, scales)
-    own = {name: shape for name, shape in shapes.items() if name not in scales}
+    coded = {entry.name: entry.shape for entry in header.coded}
+    scales = {name for name in shapes if name.endswith(SCALE) and name.removesuffix(SCALE) in shapes | coded}
+    try:
+        _check_dtypes(shapes, dtypes, scales)
+        if header.form in CODED:
+            quantized.check(shapes, dtypes, header.coded)
+        elif coded:
+            raise CorruptData(f"{header.form} has no coded weights")
+    except CorruptData as error:
+        raise TicketError(f"is garbled: {error}") from None
+    own = {name: shape for name, shape in shapes.items() if name not in scales and name != SECTION} | coded
     return DenseFile(path, header, path.stat().st_size, own, sum(math.prod(shape) for shape in own.values()))
 
 
 def _check_dtypes(shapes: Mapping[str, list[int]], dtypes: Mapping[str, str], scales: Collection[str]) -> None:
-    """Raise TicketError for a tensor that none of the forms has."""
+    """Raise CorruptData for a tensor that none of the forms has."""
     for name, shape in shapes.items():
         if dtypes[name] not in _DTYPES or (name in scales and dtypes[name] != "F32"):
-            raise TicketError(f"is garbled: {name}: {dtypes[name]}: must be one of {', '.join(_DTYPES)}")
-        if dtypes[name] == "I8" and (
-            name + _SCALE not in scales or shapes[name + _SCALE] != shape[:1] or len(shape) < 2
-        ):
-            raise TicketError(f"is garbled: {name}: has no scale for each of its output channels")
+            raise CorruptData(f"{name}: {dtypes[name]}: must be one of {', '.join(_DTYPES)}")
+        if dtypes[name] == "I8":
+            quantized.check_scale(name, shape, shapes, dtypes)
 
 
 def _stored(state: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:
@@ -153,8 +170,8 @@ def _stored(state: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:
             tensor = tensor.float()
             if form == "bf16" and tensor.ndim >= 2:
                 tensor = tensor.bfloat16()
-            elif form == "int8" and tensor.ndim >= 2:
-                tensor, stored[name + _SCALE] = _quantized(tensor)
+            elif form in _LARGEST and tensor.ndim >= 2:
+                tensor, stored[name + SCALE] = quantized.quantize(tensor, _LARGEST[form])
         elif tensor.dtype not in _WHOLE:
             held = ", ".join(map(networks.dtype_name, _WHOLE))
             raise ValueError(f"{name}: {networks.dtype_name(tensor.dtype)}: must be floating point, or one of {held}")
@@ -162,24 +179,21 @@ def _stored(state: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:
     return stored
 
 
+def _folded(stored: dict[str, Tensor], form: Form) -> tuple[dict[str, Tensor], list[TensorEntry], Coding]:
+    """What a file of that form holds: the tensors, and which of them its section has in which coding."""
+    return quantized.encode(stored, _LARGEST[form]) if form in CODED else (stored, [], "none")
+
+
 def _restored(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for name, tensor in stored.items():
-        if name.removesuffix(_SCALE) != name and name.removesuffix(_SCALE) in stored:
+        if name.removesuffix(SCALE) != name and name.removesuffix(SCALE) in stored:
             continue
         if tensor.dtype == torch.int8:
-            scale = stored[name + _SCALE]
-            state[name] = tensor.float() * scale.view(-1, *[1] * (tensor.ndim - 1))
+            state[name] = quantized.restore(tensor, stored[name + SCALE])
         else:
             state[name] = tensor.float() if tensor.is_floating_point() else tensor
     return state
-
-
-def _quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole numbers, and what they are multiplied with: (channels,)."""
-    scale = weight.abs().flatten(1).amax(1) / _LARGEST
-    safe = torch.where(scale > 0, scale, 1.0).view(-1, *[1] * (weight.ndim - 1))
-    return (weight / safe).round_().to(torch.int8), scale
 
 
 def import_safetensors() -> Any:

@@ -18,7 +18,7 @@ Symbols = npt.NDArray[np.int32]
 
 PRECISION = 24  # bits of a probability in the range coder
 _CHUNK = 1 << 20  # symbols decoded at once: what a lying header costs in memory
-_WORD = np.dtype("<u4")
+_WORD = _COUNT = np.dtype("<u4")
 _LAST_WORDS = 16  # bytes that the end of a section may take, or save
 _LOST_BITS = 0.006  # of a symbol, at most: -log2(1 - 2^-8)
 
@@ -35,11 +35,11 @@ def encode(symbols: Symbols, counts: Sequence[int]) -> tuple[Coding, bytes]:
     """
     if is_plain(counts):
         return "none", b""
-    raw = _packed(symbols, bits_of(counts))
     coder = import_constriction().queue.RangeEncoder()
     coder.encode(np.ascontiguousarray(symbols), _model(counts))
     words: bytes = coder.get_compressed().astype(_WORD).tobytes()
-    return ("range", words) if len(words) < len(raw) else ("raw", raw)
+    is_shorter = len(words) < -(-len(symbols) * bits_of(counts) // 8)
+    return ("range", words) if is_shorter else ("raw", _packed(symbols, bits_of(counts)))
 
 
 def decode(coding: Coding, data: bytes, counts: Sequence[int]) -> Iterator[Symbols]:
@@ -55,6 +55,30 @@ def decode(coding: Coding, data: bytes, counts: Sequence[int]) -> Iterator[Symbo
         yield chunk
     if seen.tolist() != list(counts):
         raise CorruptData("its symbols are not as many as it says")
+
+
+def encode_with_counts(symbols: Symbols) -> tuple[Coding, bytes]:
+    """The coding of symbols from 0 up, and their section: how often each appears, then which is where."""
+    counts = np.bincount(symbols)
+    head = zlib.compress(counts.astype(_COUNT).tobytes(), 9)
+    coding, data = encode(symbols, counts.tolist())
+    return coding, len(head).to_bytes(4, "little") + head + data
+
+
+def split_counts(section: bytes, num: int, most: int) -> tuple[list[int], bytes]:
+    """The counts at the start of a section of ``num`` symbols, each below ``most``; and the rest of it.
+
+    Raises:
+        CorruptData: these are no such counts.
+    """
+    length = int.from_bytes(section[:4], "little")
+    head = inflated(section[4 : 4 + length], _COUNT.itemsize * most)
+    if len(head) % _COUNT.itemsize or len(section) < 4 + length:
+        raise CorruptData("its counts are cut short")
+    counts: list[int] = np.frombuffer(head, dtype=_COUNT).tolist()
+    if sum(counts) != num:
+        raise CorruptData(f"its counts are of {sum(counts)} symbols: must be {num}")
+    return counts, section[4 + length :]
 
 
 def inflated(data: bytes, most: int) -> bytes:

@@ -5,8 +5,7 @@ A layer's weights are those of draw 0 (``seed``); or of draw 0 with some signs t
 gives the very numbers that the optimizer holds, they are stored (``values``).
 """
 
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +16,6 @@ from suite.methods.random import values_at
 from suite.tickets import entropy_coding, networks
 from suite.tickets.entropy_coding import Coding, CorruptData
 from suite.tickets.header import Layer, Source, Theta
-
-_COUNT = np.dtype("<u4")
 
 
 class EncodedTheta(NamedTuple):
@@ -65,7 +62,9 @@ def encode_theta(kept: Tensor, values: Tensor, draw: ValueSampler) -> EncodedThe
         num = int(symbols.sum())
         return EncodedTheta("signs", *entropy_coding.encode(symbols, (len(symbols) - num, num)), turned=num)
     last = last_draws(kept, values, draw)
-    return _stored(values) if last is None else _said_draws(last.cpu().numpy().astype(np.int32))
+    if last is None:
+        return _stored(values)
+    return EncodedTheta("draws", *entropy_coding.encode_with_counts(last.cpu().numpy().astype(np.int32)))
 
 
 class ThetaDecoder:
@@ -83,7 +82,7 @@ class ThetaDecoder:
         if self._kind == "values":
             self._said = torch.frombuffer(bytearray(section), dtype=draw.dtype) if kept else torch.empty(0)
         elif self._kind == "draws":
-            counts, rest = _read_counts(section, kept, draw.source.num_draws)
+            counts, rest = entropy_coding.split_counts(section, kept, draw.source.num_draws + 1)
             self._said = _joined(entropy_coding.decode(form, rest, counts), kept)
         elif self._kind == "signs":
             self._said = _joined(entropy_coding.decode(form, section, (kept - layer.turned, layer.turned)), kept).bool()
@@ -122,7 +121,7 @@ def entropy_bytes(layer: Layer, source: Source, section: bytes) -> float:
     if kind == "signs":
         return entropy_coding.entropy_bytes((layer.kept - layer.turned, layer.turned))
     if kind == "draws":
-        return entropy_coding.entropy_bytes(_read_counts(section, layer.kept, source.num_draws)[0])
+        return entropy_coding.entropy_bytes(entropy_coding.split_counts(section, layer.kept, source.num_draws + 1)[0])
     return float(length)
 
 
@@ -144,25 +143,6 @@ def check_length(layer: Layer, source: Source) -> None:
 
 def _stored(values: Tensor) -> EncodedTheta:
     return EncodedTheta("values", "raw", values.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-
-
-def _said_draws(last: entropy_coding.Symbols) -> EncodedTheta:
-    """How often each draw is the last one, then which."""
-    counts = np.bincount(last)
-    head = zlib.compress(counts.astype(_COUNT).tobytes(), 9)
-    form, data = entropy_coding.encode(last, counts.tolist())
-    return EncodedTheta("draws", form, len(head).to_bytes(4, "little") + head + data)
-
-
-def _read_counts(section: bytes, num: int, num_draws: int) -> tuple[list[int], bytes]:
-    length = int.from_bytes(section[:4], "little")
-    head = entropy_coding.inflated(section[4 : 4 + length], 4 * (num_draws + 1))
-    if len(head) % 4 or len(section) < 4 + length:
-        raise CorruptData("its count of draws is cut short")
-    counts: Sequence[int] = np.frombuffer(head, dtype=_COUNT).tolist()
-    if sum(counts) != num:
-        raise CorruptData("its draws are not as many as its weights")
-    return list(counts), section[4 + length :]
 
 
 def _joined(chunks: Iterable[entropy_coding.Symbols], num: int) -> Tensor:

@@ -24,15 +24,14 @@ Evaluate = Callable[[Run, SplitName], Evaluation]
 def check(run: Run) -> None:
     """Raise InputError where a library is missing: before the training, not after it."""
     dense.import_safetensors()
-    if run.optimizer.masked:
-        entropy_coding.import_constriction()
+    entropy_coding.import_constriction()
 
 
 def save_network(run: Run, folder: Path, metrics: Metrics, evaluate: Evaluate) -> list[Stored]:
     """Write the network into ``folder``, and say in which forms it can be stored; called on all ranks alike.
 
     A masked network becomes a ticket. A dense one becomes safetensors in float32, and is evaluated in the smaller
-    forms too: the smallest of about the same accuracy is what tickets are compared with.
+    forms too (equal numbers once): the smallest of about the same accuracy is what tickets are compared with.
 
     Raises:
         OSError: the disk is full, say.
@@ -61,10 +60,12 @@ def _keep_ticket(run: Run, folder: Path, about: NetworkMetadata) -> list[Stored]
 
 def _keep_dense(run: Run, folder: Path, about: NetworkMetadata, evaluate: Evaluate) -> list[Stored]:
     state, stored = run.model.state_dict(), []
+    last, metrics = state, about.metrics
     for form in dense.FORMS:
         rounded = dense.rounded(state, form)
-        same = all(torch.equal(tensor, rounded[name].to(tensor)) for name, tensor in state.items())
-        metrics = about.metrics if same else _evaluated(_with(run, rounded), about.metrics, evaluate)
+        if not _equal(rounded, last):
+            metrics = _evaluated(_with(run, rounded), about.metrics, evaluate)
+        last = rounded
         if run.group.rank == 0:
             of_form = about.model_copy(update={"metrics": metrics})
             content = dense.pack(state, form, method=run.trial.method.name, about=of_form)
@@ -76,6 +77,10 @@ def _keep_dense(run: Run, folder: Path, about: NetworkMetadata, evaluate: Evalua
 
 def _write_dense(path: Path, content: bytes) -> None:
     retrying(lambda: dense.write(path, content), path)
+
+
+def _equal(rounded: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return all(torch.equal(tensor, rounded[name].to(tensor)) for name, tensor in other.items())
 
 
 def _evaluated(run: Run, metrics: Metrics, evaluate: Evaluate) -> dict[str, float | None]:

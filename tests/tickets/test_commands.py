@@ -172,7 +172,7 @@ def test_one_that_is_broken_does_not_hide_the_others(
     assert run("verify", copied) == (1 if told else 0)  # one that is not there was perhaps never kept
     out, err = capsys.readouterr()
     assert told in out and err == ""
-    assert out.count("equal") == 6
+    assert out.count("equal") == 2 * len(dense.FORMS)
     assert len(out.splitlines()) == 2 + 6 + bool(told)
 
 
@@ -231,7 +231,7 @@ def test_every_form(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         assert info.header.metrics.keys() == tickets.info(source).header.metrics.keys()
         assert bitwise_equal(dict(tickets.load(tmp_path / form).state_dict()), dense.rounded(state, form))
     assert run("verify", *(tmp_path / form for form in dense.FORMS)) == 0
-    assert capsys.readouterr().out.count("equal") == 6
+    assert capsys.readouterr().out.count("equal") == 2 * len(dense.FORMS)
     settings = tickets.info(source).header.network
     assert settings is not None
     model = models.build(**settings.model_dump())
@@ -267,11 +267,11 @@ def test_an_unfinished_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str],
         assert tickets.info(tmp_path / "made").header.trial_id == trial.trial_id
         assert run("verify", tmp_path / "made") == 0
         assert run("eval", tmp_path / "made") == 0
-    for form in ("fp32", "int8", "pt"):
+    for form in ("fp32", "int8", "int4", "pt"):
         assert run("export", folder, "--form", form, "--to", tmp_path / form) == 0
     assert bitwise_equal(dict(tickets.load(tmp_path / "fp32").state_dict()), dict(state["model"]))
     assert sorted(set(tmp_path.rglob("*")) - set(before)) == sorted(
-        tmp_path / made for made in ("fp32", "int8", "pt", *(["made"] if masked else []))
+        tmp_path / made for made in ("fp32", "int8", "int4", "pt", *(["made"] if masked else []))
     )
 
 

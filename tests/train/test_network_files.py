@@ -26,16 +26,18 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> Evaluated:
 def test_a_dense_network_is_evaluated_in_each_form(evaluated: Evaluated, tmp_path: Path, evaluate_test: bool) -> None:
     result = train.train(trial_of("weights", evaluate_test=evaluate_test), tmp_path)
     splits = ["val", "test"][: 1 + evaluate_test]
-    assert [split for split, _ in evaluated] == ["val", *splits, *splits, *splits]
-    exact, bf16, int8 = (evaluated[place][1] for place in (1, 1 + len(splits), 1 + 2 * len(splits)))
-    for plain, half, whole in zip(exact, bf16, int8, strict=True):
+    assert [split for split, _ in evaluated] == ["val", *splits * 4]  # int8-coded is of the same numbers as int8
+    exact, bf16, int8, int4 = (evaluated[1 + len(splits) * i][1] for i in range(4))
+    for plain, half, whole, coarse in zip(exact, bf16, int8, int4, strict=True):
         if plain.ndim < 2:
-            assert torch.equal(plain, half) and torch.equal(plain, whole)
+            assert torch.equal(plain, half) and torch.equal(plain, whole) and torch.equal(plain, coarse)
             continue
         assert torch.equal(half, plain.bfloat16().float())
         step = plain.abs().flatten(1).amax(1).view(-1, *[1] * (plain.ndim - 1)) / 127
         assert ((whole - plain).abs() <= step * 0.5001).all() and not torch.equal(whole, plain)
-    assert [stored.form for stored in result.stored] == ["fp32", "bf16", "int8"]
+        assert ((coarse - plain).abs() <= step * 127 / 7 * 0.5001).all() and not torch.equal(coarse, whole)
+    assert [stored.form for stored in result.stored] == ["fp32", "bf16", "int8", "int8-coded", "int4"]
+    assert result.stored[2].metrics == result.stored[3].metrics != result.stored[4].metrics
     found = {key: value for key, value in result.metrics.items() if not key.startswith("train/")}
     assert result.stored[0].metrics == found
     assert all(stored.metrics.keys() == found.keys() for stored in result.stored)
@@ -45,7 +47,9 @@ def test_a_dense_network_is_evaluated_in_each_form(evaluated: Evaluated, tmp_pat
     assert all(map(torch.equal, kept.parameters(), exact))
 
 
-@pytest.mark.parametrize(("library", "method"), [("constriction", "iterand"), ("safetensors", "weights")])
+@pytest.mark.parametrize(
+    ("library", "method"), [("constriction", "iterand"), ("constriction", "weights"), ("safetensors", "weights")]
+)
 def test_a_missing_library_is_told_before_the_training(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, library: str, method: str
 ) -> None:

@@ -37,7 +37,7 @@ def test_no_table_shows_one(sweep: Any, fill: Any) -> None:
     def change(trial: Trial) -> dict[str, Any]:
         top1 = 0.8 - (0 if trial.method.name == "weights" else 1e-5 * trial.epochs) + 1e-6 * trial.seed
         forms = [
-            {"form": form, "bytes": size, "parts": {}, "metrics": {"test/top1": 0.8 - loss}}
+            {"form": form, "bytes": size, "parts": {}, "metrics": {"val/top1": 0.8 - loss, "test/top1": 0.8 - loss}}
             for form, size, loss in (("fp32", 4000, 0.0), ("int8", 1000, 1e-5))
         ]
         return {"metrics": {"test/top1": top1}, "stored": forms}
