@@ -20,7 +20,7 @@ sweep: .venv/installed
 	$(BIN)/python -m suite.sweep sweeps/width_vs_acc.yaml
 
 gate: .venv/installed
-	$(BIN)/python -m analysis.gate sweeps/width_vs_acc.yaml
+	$(BIN)/python -m analysis.gate sweeps/width_vs_acc.yaml --set 'seed=[1, 2, 3, 4, 5]'
 
 # Three workers keep two cores busy: many tests wait for processes.
 PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder

@@ -40,7 +40,7 @@ class PermutationTest:
         if not least <= count <= _MOST:
             raise InputError(
                 f"{len(self.fresh)} fresh and {len(self.reference)} kept seeds: {count} ways to choose the fresh ones: "
-                f"must be {least} to {_MOST}"
+                f"must be {least} to {_MOST}; --set 'seed=[...]' chooses the fresh seeds"
             )
 
     @property
