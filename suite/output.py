@@ -4,6 +4,7 @@ That is a terminal that closes, a reader that ends, or a full disk. What a comma
 prints.
 """
 
+import codecs
 import io
 import os
 import select
@@ -13,6 +14,22 @@ from contextlib import contextmanager, suppress
 from typing import TextIO
 
 STDOUT = "standard output"  # the file that errors of writing there name
+_PLAIN = {"±": "+-", "…": "...", "•": "*"} | dict.fromkeys("─━═╸╺", "-") | dict.fromkeys("│┃║", "|")
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """What is printed for letters that an encoding lacks: plain ones that look like them, else their numbers."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    return "".join(_plain(letter) for letter in text), error.end
+
+
+def _plain(letter: str) -> str:
+    drawn = "+" if "\u2500" <= letter <= "\u257f" else letter.encode("ascii", "backslashreplace").decode()  # a corner
+    return _PLAIN.get(letter, drawn)
+
+
+codecs.register_error("plainly", _plainly)
 
 
 class Output(io.FileIO):
@@ -48,7 +65,7 @@ class Output(io.FileIO):
 
 @contextmanager
 def tolerant(*, drops: bool = True) -> Iterator[None]:
-    """While it is entered, what is printed and cannot be written is dropped, or escaped.
+    """While it is entered, no output fails: what cannot be written is dropped, letters without a code are replaced.
 
     Args:
         drops: False lets what cannot be written to standard output raise; standard error drops it all the same.
@@ -82,7 +99,7 @@ def _wrapped(stream: TextIO | None, drops: bool) -> TextIO:
     return io.TextIOWrapper(
         raw,  # without a buffer, as python -u has it: that refuses a signal handler which prints
         encoding=stream.encoding,
-        errors="backslashreplace",
+        errors="plainly",
         line_buffering=bool(stream.line_buffering),
         write_through=getattr(stream, "write_through", False),
     )

@@ -20,6 +20,7 @@ from typing import Any
 from suite import cli, records
 from suite.config import Trial
 from suite.config.sweep_file import Sweep
+from suite.config.varying import TrialNames
 from suite.data import known_ids
 from suite.data.known_ids import KnownIds
 from suite.launch import attempts, lease
@@ -27,8 +28,22 @@ from suite.records.ledger import FINAL, Ledger, LedgerEntry
 from suite.slurm.record import JobRecord, read_job
 from suite.sweep.cost import duration
 from suite.sweep.plan import data_notes, make_plan
+from suite.table_layout import Column
 
-HEADER = ("trial_id", "method", "model", "dataset", "seed", "state", "epoch", "val", "left", "where")
+COLUMNS = (
+    Column("trial_id"),
+    Column("method", 1),
+    Column("model", 5),
+    Column("width", 1),
+    Column("dataset", 7),
+    Column("seed", 2),
+    Column("settings", 2),
+    Column("state"),
+    Column("epoch", 3),
+    Column("val"),
+    Column("left", 4),
+    Column("where", 6),
+)
 STATES = ("done", "diverged", "stopped", "failed", "running", "queued", "unfinished", "not begun")  # order of counts
 
 
@@ -36,7 +51,8 @@ STATES = ("done", "diverged", "stopped", "failed", "running", "queued", "unfinis
 class Row:
     """How a trial stands. ``val`` is its last ``val/top1``; ``where`` is a job, or a process and its machine.
 
-    ``seconds_left`` is told of one that runs: by the median of its epochs so far, without the test at the end.
+    ``varying`` are the settings that vary in the sweep. ``seconds_left`` is told of one that runs: by the median of its
+    epochs so far, without the test at the end.
     """
 
     trial: Trial
@@ -47,19 +63,22 @@ class Row:
     where: str | None = None
     seconds_left: float | None = None
     note: str | None = None  # where somebody has to care for it
+    varying: str = ""
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The row of the table below ``HEADER``."""
-        model = f"{self.trial.model.name} x{self.trial.model.width_mult:g}"
-        what = self.trial_id, self.trial.method.name, model, self.trial.dataset.name, str(self.trial.seed)
+        """The row of the table below ``COLUMNS``."""
+        trial = self.trial
+        what = self.trial_id, trial.method.name, trial.model.name, f"x{trial.model.width_mult:g}", trial.dataset.name
         left = "-" if self.seconds_left is None else duration(self.seconds_left)
         val = "-" if self.val is None else f"{self.val:.3f}"
-        return (*what, self.state, f"{self.num_epochs}/{self.trial.epochs}", val, left, self.where or "-")
+        own = str(trial.seed), self.varying, self.state
+        return (*what, *own, f"{self.num_epochs}/{self.trial.epochs}", val, left, self.where or "-")
 
     def plain(self) -> dict[str, Any]:
         """As ``--json`` has it."""
-        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "trial"}
+        names = [field.name for field in fields(self) if field.name not in ("trial", "varying")]
+        own = {name: getattr(self, name) for name in names}
         return {**own, "settings": self.trial.model_dump(mode="json")}
 
 
@@ -67,7 +86,7 @@ class StatusMonitor:
     """Looks at the trials of a sweep again and again, but at those that are final only once."""
 
     def __init__(self, sweep: Sweep, ledger: Ledger) -> None:
-        self._sweep, self._ledger = sweep, ledger
+        self._sweep, self._ledger, self._names = sweep, ledger, TrialNames(sweep.trials)
         self._final: dict[str, Row] = {}
         self._beats: dict[Path, tuple[str, float]] = {}  # of a trial's folder: the last beat, and when it was new to us
 
@@ -75,7 +94,8 @@ class StatusMonitor:
         """A row a trial, in the order of the sweep."""
         rest = {i: trial for i, trial in self._sweep.trials.items() if i not in self._final}
         found = make_plan(replace(self._sweep, trials=rest), self._ledger).found
-        rows = self._final | {i: self._row(i, trial, found[i]) for i, trial in rest.items()}
+        looked = {i: self._row(i, trial, found[i]) for i, trial in rest.items()}
+        rows = self._final | {i: replace(row, varying=self._names.settings(i)) for i, row in looked.items()}
         self._final = {i: row for i, row in rows.items() if row.state in FINAL}
         return [rows[i] for i in self._sweep.trials]
 
@@ -152,11 +172,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         with terminal.LiveTable() as redrawn:
             for rows in watcher.poll_until_final(args.every):
                 moving_first = sorted(rows, key=lambda row: row.state in FINAL)  # a screen may be too short for all
-                redrawn.show(watcher.summary_lines(rows), HEADER, moving_first)
+                redrawn.show(watcher.summary_lines(rows), COLUMNS, moving_first)
     if not args.follow or terminal.console.is_terminal:
         absent = cli.no_results_yet(args.results, args.file)
         head = [*watcher.summary_lines(rows), *([absent] if absent else []), *data_notes(data_ids.problems)]
-        terminal.show_table_with_notes(head, f"{sweep.name}: {sweep.path}", HEADER, _asked(rows, args))
+        terminal.show_table_with_notes(head, f"{sweep.name}: {sweep.path}", COLUMNS, _asked(rows, args))
     return _status(rows)
 
 

@@ -28,11 +28,14 @@ def treat_as_ctrl_c() -> None:
 
 
 def as_ctrl_c(signum: int, frame: FrameType | None) -> None:
-    """A signal handler that calls the one of Ctrl-C. The first HUP counts: a terminal that closes sends several."""
-    if signum == signal.SIGHUP:
-        signal.signal(signum, signal.SIG_IGN)
+    """A signal handler that calls the one of Ctrl-C, once: `timeout` sends TERM twice, a terminal that closes HUP."""
+    signal.signal(signum, _ignore)  # not SIG_IGN, which processes that start later would inherit
     handler = signal.getsignal(signal.SIGINT)
     (handler if callable(handler) else signal.default_int_handler)(signum, frame)  # a shell's `&` may ignore Ctrl-C
+
+
+def _ignore(signum: int, frame: FrameType | None) -> None:
+    """A signal handler that does nothing."""
 
 
 def _is_kept_from_us(number: int) -> bool:

@@ -1,11 +1,13 @@
 """What is printed for people: the console, tables, bars; the only importer of rich."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeVar
 
 from tabulate import tabulate
 
 from suite.config import InputError
+from suite.table_layout import Column, Layout
 
 try:
     from rich.console import Console, Group
@@ -26,8 +28,9 @@ except ImportError as error:
 console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # paths and errors are no markup
 if not console.is_terminal:
     console.width = 200  # where nobody looks at a terminal its width means nothing: cut no column
+Line = Sequence[tuple[str, str]]  # texts, each with its style: "red", or "" for none
 _T = TypeVar("_T")
-_MANY = 200  # rows that rich lays out, and cuts to the width of a terminal
+_MANY = 200  # rows that rich lays out
 
 
 def track(items: Iterable[_T], what: str, total: int, by: Callable[[_T], int] = lambda item: 1) -> Iterator[_T]:
@@ -40,16 +43,26 @@ def track(items: Iterable[_T], what: str, total: int, by: Callable[[_T], int] = 
             bar.advance(task, by(item))
 
 
+def waiting(what: str) -> AbstractContextManager[object]:
+    """While it is entered, a terminal shows what is waited for."""
+    return console.status(f"{what} ...") if console.is_terminal else nullcontext()
+
+
+def say(*line: tuple[str, str]) -> None:
+    """Print texts in their styles as one line, which stays."""
+    console.print(Text.assemble(*line))
+
+
 class LivePanel:
     """A bar over ``total`` items with lines of text below it: drawn on a terminal only, and gone at the end.
 
     Args:
         what: is counted.
         total: number of items.
-        lines: the text below the bar, asked for at each refresh.
+        lines: the text below the bar, asked for at each refresh. A terminal cuts those that are longer than its own.
     """
 
-    def __init__(self, what: str, total: int, lines: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, what: str, total: int, lines: Callable[[], Sequence[Line]]) -> None:
         self._lines = lines
         columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, console=console)
@@ -65,32 +78,59 @@ class LivePanel:
         """Remove it."""
         self._live.stop()
 
-    def update(self, completed: int) -> None:
+    def update(self, completed: float) -> None:
         """So many items are complete."""
         self._bar.update(self._task, completed=completed)
 
+    def refresh(self) -> None:
+        """Draw it now."""
+        if self._live.is_started:
+            self._live.refresh()
+
     def _panel(self) -> Group:
-        return Group(self._bar, *map(Text, self._lines()))
+        # The console wraps nothing: a line that the terminal wraps makes the panel higher than rich knows.
+        lines = (Text.assemble(*line, no_wrap=True, overflow="ellipsis") for line in self._lines())
+        return Group(self._bar, *lines)
 
 
-def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table."""
+def show_table(title: str, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table: as far as it fits on a terminal, else whole."""
     rows = list(rows)
-    if len(rows) <= _MANY:
-        console.print(_table(title, header, rows), soft_wrap=False)
-        return
-    align = ["left", *(["right"] * (len(header) - 1))]
-    text = tabulate(rows, headers=header, tablefmt="simple_outline", disable_numparse=True, colalign=align)
-    console.file.write(f"{title}\n{text}\n")  # rich itself would take half a second for a thousand rows
+    layout = _layout(columns, rows)
+    console.print(title)
+    if layout.same:
+        console.print(f"all: {layout.same}")
+    if layout.framed and len(rows) <= _MANY:
+        console.print(_table(layout), soft_wrap=False)
+    else:
+        console.file.write(_plain_table(layout) if layout.framed else _lines(layout))
+    if layout.dropped:
+        console.print(f"left out, as the terminal has {console.width} columns: {layout.dropped}")
 
 
-def _table(title: str | None, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for i, name in enumerate(header):
+def _layout(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Layout:
+    return Layout.fitted(columns, rows, console.width) if console.is_terminal else Layout.whole(columns, rows)
+
+
+def _table(layout: Layout) -> Table:
+    table = Table()
+    for i, name in enumerate(layout.header):
         table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
-    for row in rows:
+    for row in layout.rows:
         table.add_row(*row)
     return table
+
+
+def _plain_table(layout: Layout) -> str:
+    """The same for many rows: rich itself would take half a second for a thousand."""
+    align = ["left", *(["right"] * (len(layout.header) - 1))]
+    frame = "outline" if console.options.ascii_only else "simple_outline"
+    text = tabulate(layout.rows, headers=layout.header, tablefmt=frame, disable_numparse=True, colalign=align)
+    return f"{text}\n"
+
+
+def _lines(layout: Layout) -> str:
+    return "".join(f"{'  '.join(row)}\n" for row in layout.rows)
 
 
 class TableRow(Protocol):
@@ -105,11 +145,11 @@ class TableRow(Protocol):
         """A line, where there is anything to say."""
 
 
-def show_table_with_notes(head: Iterable[str], title: str, header: Sequence[str], rows: Sequence[TableRow]) -> None:
+def show_table_with_notes(head: Iterable[str], title: str, columns: Sequence[Column], rows: Sequence[TableRow]) -> None:
     """Print lines, a table, and what is to be said of its rows."""
     for line in head:
         console.print(line)
-    show_table(title, header, [row.cells for row in rows])
+    show_table(title, columns, [row.cells for row in rows])
     for row in rows:
         if row.note:
             console.print(row.note)
@@ -130,13 +170,20 @@ class LiveTable:
     def __exit__(self, *error: object) -> None:
         self._live.stop()
 
-    def show(self, head: Sequence[str], header: Sequence[str], rows: Sequence[TableRow]) -> None:
+    def show(self, head: Sequence[str], columns: Sequence[Column], rows: Sequence[TableRow]) -> None:
         """Show this in place of what was there."""
         if console.is_terminal:
-            notes = [Text(row.note) for row in rows if row.note]
-            table = _table(None, header, [row.cells for row in rows])
-            self._live.update(Group(*map(Text, head), table, *notes), refresh=True)
+            layout = _layout(columns, [row.cells for row in rows])
+            lines = [*head, *([f"all: {layout.same}"] if layout.same else [])]
+            rest = [] if layout.framed else ["  ".join(row) for row in layout.rows]
+            rest += [row.note for row in rows if row.note]
+            table = [_table(layout)] if layout.framed else []
+            self._live.update(Group(*map(_cut, lines), *table, *map(_cut, rest)), refresh=True)
         for line in head:
             if not console.is_terminal and line not in self._said:
                 console.print(line)
         self._said = head
+
+
+def _cut(line: str) -> Text:
+    return Text(line, no_wrap=True, overflow="ellipsis")

@@ -99,12 +99,46 @@ def test_a_file_that_is_opened_later_gets_nothing_that_is_printed(here: Path) ->
     assert [path.read_text() for path in here.glob("records-*")] == ["", "", ""]
 
 
+def run_with(tmp_path: Path, arguments: list[str], **variables: str) -> bytes:
+    """The output of a command, which succeeds, or says that trials are not final."""
+    command = [sys.executable, "-m", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert ran.returncode == int(arguments[0] == "suite.status"), ran.stderr
+    return ran.stdout
+
+
 @pytest.mark.parametrize("flags", [(), ("--results", os.fsdecode(b"caf\xe9"))], ids=["ascii", "no text at all"])
 def test_what_cannot_be_encoded_is_escaped(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """A name may hold letters that the terminal has not, or bytes that are no letters."""
     write_sweep(tmp_path / "größe.yaml")
-    command = [sys.executable, "-m", "suite.sweep", "größe.yaml", "--dry-run", *flags]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8" if flags else "ascii"}
-    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    assert (rb"caf\udce9" if flags else rb"gr\xf6\xdfe.yaml") in ran.stdout
+    arguments = ["suite.sweep", "größe.yaml", "--dry-run", *flags]
+    printed = run_with(tmp_path, arguments, PYTHONIOENCODING="utf-8" if flags else "ascii")
+    assert (rb"caf\udce9" if flags else rb"gr\xf6\xdfe.yaml") in printed
+
+
+NO_UTF8 = {
+    "ascii": {"PYTHONIOENCODING": "ascii"},
+    "the C locale": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+}
+
+
+@pytest.mark.parametrize("arguments", [["suite.status", "tiny.yaml"], ["suite.sweep", "tiny.yaml", "--dry-run"]])
+@pytest.mark.parametrize("variables", NO_UTF8.values(), ids=NO_UTF8)
+def test_a_table_of_many_trials_is_readable_without_utf_8(
+    tmp_path: Path, arguments: list[str], variables: dict[str, str]
+) -> None:
+    write_sweep(tmp_path / "tiny.yaml", seeds=tuple(range(70)))
+    printed = run_with(tmp_path, arguments, **variables).decode("ascii")
+    assert "\\u" not in printed
+    assert sum(line.startswith("| ") for line in printed.splitlines()) == 211  # with the header
+
+
+def test_letters_that_an_encoding_lacks_look_alike(tmp_path: Path) -> None:
+    """A table with a plus or minus in it, as at the end of a sweep."""
+    (tmp_path / "prints.py").write_text(
+        "import sys\nfrom suite import cli\n"
+        "def main():\n    print('1.0 ± 0.5 ━╸│┌ ж')\n    return 0\nsys.exit(cli.run(main))\n"
+    )
+    code, said, errors = run_in_shell("PYTHONIOENCODING=ascii python prints.py", tmp_path)
+    assert (code, said, errors) == (0, "1.0 +- 0.5 --|+ \\u0436\n", "")

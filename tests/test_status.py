@@ -75,7 +75,7 @@ def show(*flags: str) -> int:
 def table(printed: str) -> list[list[str]]:
     """trial_id, state, epoch, val, time left and place of the rows."""
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line[:1] == "│"]
-    return [[row[0], *row[5:]] for row in rows]
+    return [[row[0], *row[-5:]] for row in rows]
 
 
 # One look -----------------------------------------------------------------------------------------------------------

@@ -2,11 +2,10 @@
 
 import argparse
 import importlib
-import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -15,13 +14,11 @@ from suite.config import InputError
 from suite.config.sweep_file import Sweep
 from suite.data import known_ids, quick_checks
 from suite.data.known_ids import KnownIds
-from suite.launch import attempts, lease
 from suite.records import kept_plans
 from suite.records.ledger import Ledger
 from suite.slurm import controller
-from suite.slurm.profile import Profile, find_profile, load_profile
-from suite.slurm.record import JOB, forget_job
-from suite.sweep import cost, driver, ray_cluster, ray_monitor
+from suite.slurm.profile import Profile
+from suite.sweep import cost, driver, ending, ray_cluster, ray_monitor
 from suite.sweep.arguments import STOPPED_STATUS, parser
 from suite.sweep.cost import Cost
 from suite.sweep.plan import Plan, make_plan, notes, what_is_saved
@@ -29,7 +26,6 @@ from suite.sweep.report_stamp import ReportStamp
 from suite.tracking import background, store
 
 _FILE = "sweep.yaml"  # in the report: as it was when the sweep began
-_LEFT = (JOB, records.STOPPED)
 _SLURM_STOP_MESSAGE = "jobs go on; the same command follows them, `scancel` ends them: they carry the name {}.TRIAL_ID"
 
 
@@ -47,7 +43,8 @@ def _run_all(args: argparse.Namespace) -> int:
     sweeps = [(sweep, Ledger(args.results, sweep.scheduler, args.data_ids)) for sweep in cli.load_several(args)]
     for sweep, ledger in sweeps:
         kept_plans.check(sweep, ledger.root)
-    profiles = [_profile(args, sweep, ledger) for sweep, ledger in sweeps]  # all mistakes before the first trial
+    # All mistakes are reported before the first trial.
+    profiles = [driver.profile_of(args, sweep, ledger) for sweep, ledger in sweeps]
     if len(sweeps) > 1 and not args.dry_run:  # what the last one misses is told before the first one runs
         for (sweep, ledger), profile in zip(sweeps, profiles, strict=True):
             plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
@@ -56,21 +53,25 @@ def _run_all(args: argparse.Namespace) -> int:
             _prepare_data(plan, args)
     status = 0
     for (sweep, ledger), profile in zip(sweeps, profiles, strict=True):
-        status = max(status, _sweep(sweep, ledger, args, profile))
+        try:
+            status = max(status, _sweep(sweep, ledger, args, profile))
+        except KeyboardInterrupt:
+            print("stopped: results are kept; the same command resumes here")
+            return STOPPED_STATUS
         if status == STOPPED_STATUS:
             break
     return status
 
 
 def _sweep(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> int:
-    from suite.sweep import progress  # rich: not before mistakes in the file are reported
+    from suite.sweep import plan_view  # rich: not before mistakes in the file are reported
     from suite.terminal import console
 
     if profile is not None and (said := driver.unused_variables()):
         console.print(said)
     if args.dry_run:
         plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
-        progress.show_plan(sweep, plan, ledger)
+        plan_view.show_plan(sweep, plan, ledger)
         _show_notes(sweep, plan, args)
         console.print(_estimate(plan, ledger, args, profile).text())
         if profile is not None:
@@ -88,33 +89,32 @@ def _sweep(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Prof
             return 0
     if args.part:
         plan = make_plan(sweep, ledger)
-        _prepare_data(plan, args)
-        _run(plan, sweep, ledger, args, None)
+        if plan.to_run:
+            _run(plan, sweep, ledger, args, None, None)
         return 0 if make_plan(sweep, ledger).complete else 1
     return _run_here(sweep, ledger, args, profile)
 
 
 def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> int:
-    from suite.sweep import progress
-    from suite.terminal import console
+    from suite.sweep import plan_view
+    from suite.terminal import console, waiting
 
     with ExitStack() as helpers:
         publisher: background.Publisher | None = None
         with ledger.locked(wait=args.wait):
-            plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
+            with waiting("reading the records"):
+                plan = make_plan(sweep, ledger, retry_failed=args.retry_failed)
             if not args.report and (said := _nothing_to_do(sweep, ledger, plan, args.tracking_uri)):
                 console.print(said)
                 return 0
-            progress.show_counts(plan, ledger)
+            plan_view.show_counts(plan, ledger)
             _show_notes(sweep, plan, args)
             _keep_resolved(sweep, ledger)
             estimated, start = _estimate(plan, ledger, args, profile), time.monotonic()
-            if plan.to_run:
-                console.print(estimated.text())
-                _prepare_data(plan, args)
-                publisher = helpers.enter_context(background.publishing(sweep, ledger))
             try:
-                _run(plan, sweep, ledger, args, profile)
+                if plan.to_run:
+                    console.print(estimated.text())
+                    publisher = _run(plan, sweep, ledger, args, profile, helpers)
             except KeyboardInterrupt:
                 console.print(f"stopped: what is done is kept, {_advice(sweep, ledger, profile)}")
                 return STOPPED_STATUS
@@ -124,30 +124,18 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
             ran, plan = plan.to_run, make_plan(sweep, ledger)
             if publisher:
                 publisher.begin()
-            _tidy(plan, ledger)
+            ending.tidy(plan, ledger)
         stamp = ReportStamp(sweep, ledger, plan, ledger.root / store.DATABASE)
         files = _report(sweep, ledger, stamp, anew=args.report)
         if ran:
-            files.append(_keep_cost(sweep, ledger, plan, ran, estimated, time.monotonic() - start))
+            files.append(ending.keep_cost(sweep, ledger, plan, ran, estimated, time.monotonic() - start))
         _publish(sweep, ledger, args.tracking_uri, files, stamp, publisher)
-    _show_failures(plan, ledger)
+    ending.show_failures(plan, ledger)
     return 0 if plan.complete else 1
 
 
 def _advice(sweep: Sweep, ledger: Ledger, profile: Profile | None) -> str:
     return _SLURM_STOP_MESSAGE.format(sweep.name) if profile else what_is_saved(make_plan(sweep, ledger), ledger)
-
-
-def _keep_cost(sweep: Sweep, ledger: Ledger, plan: Plan, ran: Iterable[str], estimated: Cost, wall: float) -> Path:
-    """Show and keep what the trials that ran cost; returns the file."""
-    from suite.terminal import console
-
-    summaries = [summary for trial_id in ran if (summary := plan.found[trial_id].summary)]
-    text, compared = cost.compared(estimated, summaries, wall)
-    console.print(text)
-    path = cli.report_folder(sweep, ledger) / "cost.json"
-    records.write_text_atomic(path, json.dumps(compared, indent=1))
-    return path
 
 
 def _estimate(plan: Plan, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> Cost:
@@ -178,27 +166,6 @@ def _in_environment(name: str, value: str | None) -> Iterator[None]:
         os.environ.pop(name, None)
         if before is not None:
             os.environ[name] = before
-
-
-def _profile(args: argparse.Namespace, sweep: Sweep, ledger: Ledger) -> Profile | None:
-    """The profile of the cluster, where trials are to be jobs; that they fit is checked before anything is queued."""
-    launch.check_cpus(args.cpus, args.launcher)
-    if args.launcher != "slurm":
-        for flag in ("profile", "driver"):
-            if getattr(args, flag) is not None:
-                raise InputError(f"--{flag} {getattr(args, flag)}: belongs to --launcher slurm")
-        return None
-    args.profile_path = find_profile(args.profile)
-    profile = load_profile(args.profile_path)
-    profile.check_place(ledger.root)
-    if args.calibrate:
-        raise InputError("--calibrate: measures on this machine, not on the cluster: run one trial there with --only")
-    if profile.pack > 1 and sweep.scheduler.name != "fifo":
-        raise InputError(
-            f"{args.profile_path}: pack: {profile.pack}: must be 1 for a sweep with scheduler: {sweep.scheduler.name}"
-        )
-    driver.check_fit(sweep, profile, args.profile_path)
-    return profile
 
 
 def _check_cluster() -> None:
@@ -238,13 +205,24 @@ def _keep_resolved(sweep: Sweep, ledger: Ledger) -> None:
     records.write_text_atomic(report / _FILE, sweep.text)
 
 
-def _run(plan: Plan, sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Profile | None) -> None:
-    if not plan.to_run:
-        return
-    from suite.sweep import tune
+def _run(
+    plan: Plan,
+    sweep: Sweep,
+    ledger: Ledger,
+    args: argparse.Namespace,
+    profile: Profile | None,
+    helpers: ExitStack | None,
+) -> background.Publisher | None:
+    """Run what is missing. The publisher that starts beside it ends with ``helpers``; without them there is none."""
     from suite.sweep.progress import SweepDisplay
+    from suite.sweep.time_left import TimeLeft
 
-    with SweepDisplay(plan.to_run, ledger) as display:
+    with SweepDisplay(plan.to_run, ledger, TimeLeft(plan.to_run, cost.cost_models(ledger))) as display:
+        display.phase("preparing data")
+        _prepare_data(plan, args)
+        publisher = helpers.enter_context(background.publishing(sweep, ledger)) if helpers else None
+        from suite.sweep import tune
+
         tune.run(
             plan.to_run,
             ledger,
@@ -257,6 +235,7 @@ def _run(plan: Plan, sweep: Sweep, ledger: Ledger, args: argparse.Namespace, pro
             meanwhile=_import_analysis,
             cpus=args.cpus,
         )
+    return publisher
 
 
 def _import_analysis() -> None:
@@ -273,19 +252,6 @@ def _show_notes(sweep: Sweep, plan: Plan, args: argparse.Namespace) -> None:
         console.print(note)
 
 
-def _tidy(plan: Plan, ledger: Ledger) -> None:
-    """Remove what trials needed that were killed, or whose driver was, just before it would have been removed."""
-    for trial_id, state in plan.states.items():
-        folder = ledger.folder(trial_id)
-        if state in ("done", "diverged") and any(
-            path.is_dir() or path.name in _LEFT for path in records.listed(folder)
-        ):
-            with suppress(OSError):  # of another user, say: the trial is done all the same
-                attempts.remove_attempts(folder)
-                forget_job(folder)
-                (folder / records.STOPPED).unlink(missing_ok=True)
-
-
 def _nothing_to_do(sweep: Sweep, ledger: Ledger, plan: Plan, uri: str | None) -> str | None:
     """What to say of a sweep that is final, reported and published; None for any other one."""
     stamp = ReportStamp(sweep, ledger, plan, ledger.root / store.DATABASE)
@@ -296,16 +262,24 @@ def _nothing_to_do(sweep: Sweep, ledger: Ledger, plan: Plan, uri: str | None) ->
 
 
 def _report(sweep: Sweep, ledger: Ledger, stamp: ReportStamp, *, anew: bool = False) -> list[Path]:
-    """Show the report of a sweep; returns its files. They are made where they are not up to date."""
-    from suite.terminal import console
+    """Show the report of a sweep; returns its files. They are made where they are not up to date.
+
+    A terminal shows what a person wants first, any other output all tables.
+    """
+    from suite.sweep.result_view import show_results
+    from suite.terminal import console, waiting
 
     folder, files = cli.report_folder(sweep, ledger), [] if anew else stamp.files
     if not files:
-        from analysis.reports import figures, tables
+        with waiting("making tables and figures"):
+            from analysis.reports import figures, tables
 
-        files = [*tables.make(sweep, ledger)[1], *figures.make(sweep, ledger)]
+            files = [*tables.make(sweep, ledger)[1], *figures.make(sweep, ledger)]
         stamp.made(files)
-    console.print((folder / "table.md").read_text(encoding="utf-8"))
+    if console.is_terminal and show_results(folder):
+        console.print(f"all tables: {folder / 'table.md'}")
+    else:
+        console.print((folder / "table.md").read_text(encoding="utf-8"))
     console.print(f"figure: {folder / 'figure.png'}")
     return [folder / _FILE, *files]
 
@@ -329,20 +303,6 @@ def _publish(
         console.print(f"MLflow: {store.how_to_open(ledger.root, uri, experiment)}")
     except InputError as error:  # the results do not depend on it
         console.print(str(error))
-
-
-def _show_failures(plan: Plan, ledger: Ledger) -> None:
-    from suite.terminal import console
-
-    for trial_id, state in plan.states.items():
-        folder = ledger.folder(trial_id)
-        if state == "failed" and (failure := records.read_failure(folder)):
-            console.print(f"failed: {failure.error}: {folder / records.FAILURE}; --retry-failed runs it again")
-        elif state == "unfinished" and lease.is_running(folder):
-            console.print(f"unfinished: {folder}: another process runs it; the same command looks again")
-        elif state == "unfinished":
-            said = records.last_log_line(folder) or "its process was killed; the same command goes on with it"
-            console.print(f"unfinished: {folder}: {said}")
 
 
 if __name__ == "__main__":

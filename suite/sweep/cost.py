@@ -61,10 +61,10 @@ class Cost:
         if not self.trials:
             return "cost: none: nothing is left to run"
         if self.trials == self.unknown:
-            return "cost: not known: no like trial was run yet; --calibrate measures some steps of each kind"
+            return "cost: unknown until a trial like these has run; --calibrate measures a few steps of each kind"
         gpus = f", {self.gpu_hours:.3g} GPU-hours" if self.gpu_hours else ""
         records = f", {_size(self.disk_bytes)} of records" if self.disk_bytes else ""
-        rest = f"; {self.unknown} trials of a kind that was not run yet are not in it" if self.unknown else ""
+        rest = f"; without {self.unknown} trials, as none like them has run yet" if self.unknown else ""
         return (
             f"cost: {duration(self.wall)} ({duration(self.seconds)} of trials{gpus}){records}, "
             f"up to {_size(self.scratch_bytes)} of checkpoints meanwhile{rest}"

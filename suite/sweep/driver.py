@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from suite import environment
+from suite import environment, launch
 from suite.config import InputError
 from suite.config.sweep_file import Sweep
 from suite.launch import submission, sweep_job
@@ -16,7 +16,7 @@ from suite.launch.packed import PACK
 from suite.records import write_text_atomic
 from suite.records.ledger import Ledger
 from suite.slurm import controller, request
-from suite.slurm.profile import Profile
+from suite.slurm.profile import Profile, find_profile, load_profile
 from suite.slurm.record import JobRecord, forget_job, read_job, write_job
 from suite.slurm.request import Request
 from suite.slurm.site import Site
@@ -43,6 +43,31 @@ def check_fit(sweep: Sweep, profile: Profile, path: Path) -> None:
             problems += error.problems
     if problems:
         raise InputError(*(f"{path}: {problem}" for problem in dict.fromkeys(problems)))
+
+
+def profile_of(args: argparse.Namespace, sweep: Sweep, ledger: Ledger) -> Profile | None:
+    """The profile of the cluster, where trials are to be jobs; else None.
+
+    Raises:
+        InputError: flags that do not belong together, or a trial does not fit on the nodes.
+    """
+    launch.check_cpus(args.cpus, args.launcher)
+    if args.launcher != "slurm":
+        for flag in ("profile", "driver"):
+            if getattr(args, flag) is not None:
+                raise InputError(f"--{flag} {getattr(args, flag)}: belongs to --launcher slurm")
+        return None
+    args.profile_path = find_profile(args.profile)
+    profile = load_profile(args.profile_path)
+    profile.check_place(ledger.root)
+    if args.calibrate:
+        raise InputError("--calibrate: measures on this machine, not on the cluster: run one trial there with --only")
+    if profile.pack > 1 and sweep.scheduler.name != "fifo":
+        raise InputError(
+            f"{args.profile_path}: pack: {profile.pack}: must be 1 for a sweep with scheduler: {sweep.scheduler.name}"
+        )
+    check_fit(sweep, profile, args.profile_path)
+    return profile
 
 
 def preview(sweep: Sweep, ledger: Ledger, plan: Plan, profile: Profile) -> str:

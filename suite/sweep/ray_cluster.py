@@ -60,7 +60,7 @@ def _start(ray: Any, folder: Path, cpus: int) -> None:
         }
         before = ray_monitor.children()
         try:
-            with _hidden_from_children(signal.SIGHUP), own_code.inherited(), _few_servers(ray):
+            with _hidden_from_children(signal.SIGHUP), own_code.inherited(), _few_servers(ray), _apart(ray):
                 ray.init(
                     address=there or "local",
                     log_to_driver=False,
@@ -96,6 +96,25 @@ def _few_servers(ray: Any) -> Iterator[None]:
         yield
     finally:
         parameter.RayParams, services.start_api_server = before
+
+
+@contextlib.contextmanager
+def _apart(ray: Any) -> Iterator[None]:
+    """A Ray that starts now runs in sessions of its own, and leaves our answer to TERM alone.
+
+    `timeout` and batch systems send TERM to our whole process group. Ray's servers would end before trials are saved.
+    """
+    services, utils = ray._private.services, ray._private.utils
+    if not hasattr(services, "ConsolePopen") or not utils.detect_fate_sharing_support():  # else nobody would end them
+        yield
+        return
+    before = services.ConsolePopen, utils.set_sigterm_handler
+    services.ConsolePopen = partial(services.ConsolePopen, start_new_session=True)
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        services.ConsolePopen, utils.set_sigterm_handler = before
 
 
 @contextlib.contextmanager

@@ -25,14 +25,14 @@ class RayStartError(Exception):
 
 
 @contextlib.contextmanager
-def exit_if_ray_dies(ray: Any, stop: Path, busy: Callable[[], bool], on_death: Callable[[], None]) -> Iterator[None]:
-    """Watch the servers of a Ray that was started here, and end this process with status 1 where one is dead.
+def exit_if_ray_dies(ray: Any, stop: Path, busy: Callable[[], bool], on_death: Callable[[], int]) -> Iterator[None]:
+    """Watch the servers of a Ray that was started here, and end this process where one is dead.
 
     Args:
         ray: the module; a Ray that is not ours is its job's affair.
         stop: the file that asks trials to save themselves and stop.
         busy: some have not done so yet.
-        on_death: says what happened.
+        on_death: says what happened, and returns the exit status.
     """
     node = ray._private.worker._global_node  # ray has no public name for its processes
     if RAY_ADDRESS in os.environ or node is None:
@@ -56,9 +56,9 @@ def exit_if_ray_dies(ray: Any, stop: Path, busy: Callable[[], bool], on_death: C
             for pid in rest:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
-            on_death()
+            status = on_death()
             scratch.remove_all()
-            os._exit(1)  # the main thread waits in C++ for an answer that never comes
+            os._exit(status)  # the main thread waits in C++ for an answer that never comes
 
     threading.Thread(target=look, daemon=True).start()
     try:

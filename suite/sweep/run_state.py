@@ -21,8 +21,14 @@ class Display(Protocol):
     def ended(self, trial_id: str) -> None:
         """A trial's attempt is over; the ledger knows how."""
 
-    def ray_died(self) -> None:
-        """Ray is dead: the process ends after this."""
+    def phase(self, what: str) -> None:
+        """What is done before the first trial starts."""
+
+    def stopping(self, seconds: float) -> None:
+        """The run was asked to stop: its trials have so many seconds to save themselves; 0: it ends at once."""
+
+    def ray_died(self, *, asked: bool) -> int:
+        """Ray is dead: the process ends after this, with the status returned. ``asked``: it was asked to stop."""
 
 
 class RunState:
@@ -42,6 +48,7 @@ class RunState:
         self._skipped: set[str] = set()  # they started after the request to stop: they return at once
         self._stop_now: Callable[[], object] | None = None
         self._deadline = 0.0
+        self.asked_to_stop = False
 
     def __getstate__(self) -> dict[str, str]:
         return {"key": self.key}
@@ -90,10 +97,13 @@ class RunState:
 
         A second request that ``hastens`` calls it at once; one that does not changes nothing.
         """
-        if self.stop_file.exists():
+        if self.asked_to_stop:
             if hastens:
+                self.display.stopping(0)
                 stop_now()
             return
+        self.asked_to_stop = True
+        self.display.stopping(SAVE_SECONDS)
         self.stop_file.touch()
         self._stop_now, self._deadline = stop_now, time.monotonic() + SAVE_SECONDS
 

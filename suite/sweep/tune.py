@@ -10,7 +10,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,13 @@ def run(
     """
     for trial in trials.values():
         launch.check(launcher, trial, profile)
-    ray = _import_ray()
-    threading.Thread(target=_early, args=(meanwhile,), daemon=True).start()
-    with ray_cluster.started(ray, cpus) as folder, _site(sweep, profile, ledger, folder) as site:
+    with _answering_ctrl_c(display), contextlib.ExitStack() as entered:
+        display.phase("starting Ray")
+        ray = _import_ray()
+        threading.Thread(target=_early, args=(meanwhile,), daemon=True).start()
+        folder = entered.enter_context(ray_cluster.started(ray, cpus))
+        site = entered.enter_context(_site(sweep, profile, ledger, folder))
+        display.phase("starting trials")
         if site is None:
             ray_cluster.check_resources(ray.cluster_resources(), trials)
         units = _units(trials, ledger, site)
@@ -92,10 +96,33 @@ def run(
             for i, (at, resources) in enumerate(zip(offsets, asked, strict=True))
         ]
         most = site.profile.max_live_jobs if site else None
-        with ray_monitor.exit_if_ray_dies(ray, state.stop_file, lambda: _any_runs(state, ledger), display.ray_died):
+        died = partial(_ray_died, display, state)
+        with ray_monitor.exit_if_ray_dies(ray, state.stop_file, lambda: _any_runs(state, ledger), died):
             _fit(configs, _scheduler(state, trials, ledger, planned), state, folder, most)
         if state.interrupted:  # Tune takes Ctrl-C as "start no more" and returns
             raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _answering_ctrl_c(display: Display) -> Iterator[None]:
+    """Ctrl-C says at once that all of it stops, however long Ray takes to end; the callback adds to that later."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def answer(signum: int, frame: Any) -> None:
+        display.stopping(0)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, answer)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _ray_died(display: Display, state: RunState) -> int:
+    return display.ray_died(asked=state.asked_to_stop)
 
 
 def _early(meanwhile: Callable[[], object]) -> None:
@@ -243,10 +270,10 @@ def _callback(base: type, state: RunState) -> Any:
         def setup(self, **info: Any) -> None:  # once Tune has its own answer to Ctrl-C
             if threading.current_thread() is threading.main_thread():
                 tunes = signal.getsignal(signal.SIGINT)
-                ask, hup = self._state.request_stop, signal.SIGHUP
+                ask, ctrl_c = self._state.request_stop, signal.SIGINT
 
                 def stop(signum: int, frame: Any) -> None:
-                    ask(lambda: tunes(signum, frame), hastens=signum != hup)  # type: ignore[operator, misc]
+                    ask(lambda: tunes(signum, frame), hastens=signum == ctrl_c)  # type: ignore[operator, misc]
 
                 signal.signal(signal.SIGINT, stop)
 

@@ -6,10 +6,17 @@ import pytest
 from support.fake_results import create_trial_folder, write_result
 from support.sweep_files import AXES, Load
 
+from suite.config import EdgePopupSettings, Trial
 from suite.records import write_failure
 from suite.records.ledger import Ledger
 from suite.sweep import __main__ as command
+from suite.sweep import ending
 from suite.sweep.plan import make_plan
+
+
+def varying(trial: Trial) -> str:
+    """What the sweep varies besides the seed."""
+    return f"sparsity={trial.method.sparsity}" if isinstance(trial.method, EdgePopupSettings) else ""
 
 
 @pytest.mark.parametrize("name", ["res[/x]ults", "[bold]res[/bold]", "[link=file:x]"])
@@ -37,7 +44,10 @@ def test_the_dry_run_lists_each_trial_with_its_state(load: Load, capsys: pytest.
         failed.trial_id: "failed",
         diverged.trial_id: "diverged",
     }
-    assert rows == [[i, t.method.name, "conv2 x0.5", "digits", str(t.seed), states[i]] for i, t in sweep.trials.items()]
+    assert rows == [
+        [i, t.method.name, "conv2", "x0.5", "digits", str(t.seed), varying(t), states[i]]
+        for i, t in sweep.trials.items()
+    ]
     counts, cost = printed.splitlines()[-2:]
     assert counts == "6 trials in results: 1 diverged, 1 done, 1 failed, 3 missing; 3 to run"
     assert cost.startswith("cost: 0:00:03 (0:00:06 of trials)")  # two epochs, as those that took a second for one
@@ -55,6 +65,6 @@ def test_a_failure_is_told_whole(load: Load, capsys: pytest.CaptureFixture[str],
     trial = next(iter(sweep.trials.values()))
     folder = create_trial_folder(ledger, trial.trial_id)
     write_failure(folder, trial.trial_id, RuntimeError(error))
-    command._show_failures(make_plan(sweep, ledger), ledger)
+    ending.show_failures(make_plan(sweep, ledger), ledger)
     told = f"failed: RuntimeError: {error}: {folder / 'failure.json'}; --retry-failed runs it again\n"
     assert capsys.readouterr().out == told

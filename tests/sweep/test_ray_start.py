@@ -50,7 +50,7 @@ class FakeRay:
     def __init__(self, failures: int) -> None:
         self.left, self.calls, self.shutdowns = failures, list[dict[str, Any]](), 0
         self.job_config = SimpleNamespace(JobConfig=lambda **given: None)
-        self._private = SimpleNamespace(parameter=SimpleNamespace(), services=SimpleNamespace())
+        self._private = SimpleNamespace(parameter=SimpleNamespace(), services=SimpleNamespace(), utils=None)
 
     def init(self, **given: Any) -> None:
         self.calls.append(given)

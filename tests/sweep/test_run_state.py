@@ -30,7 +30,13 @@ class Shown:
     def ended(self, trial_id: str) -> None:
         self.events.append(("ended", trial_id))
 
-    def ray_died(self) -> None:
+    def phase(self, what: str) -> None:
+        self.events.append(("phase", what))
+
+    def stopping(self, seconds: float) -> None:
+        self.events.append(("stopping", seconds))
+
+    def ray_died(self, *, asked: bool) -> int:
         raise AssertionError("no Ray was lost")
 
 
@@ -79,7 +85,7 @@ def test_a_run_that_was_asked_to_stop_ends_when_its_trials_are_saved(shown: Show
     state.stop_if_saved()
     assert stops == ["now"]
     assert state.interrupted
-    assert shown.events == [("started", "a"), ("ended", "a")]
+    assert shown.events == [("started", "a"), ("stopping", run_state.SAVE_SECONDS), ("ended", "a")]
 
 
 def test_a_second_request_ends_a_run_at_once_where_it_hastens(shown: Shown, tmp_path: Path) -> None:
@@ -88,6 +94,7 @@ def test_a_second_request_ends_a_run_at_once_where_it_hastens(shown: Shown, tmp_
     for hastens in (True, False, True):  # Ctrl-C, a terminal that closes, Ctrl-C
         state.request_stop(lambda: stops.append("now"), hastens=hastens)
     assert stops == ["now"]
+    assert shown.events[1:] == [("stopping", run_state.SAVE_SECONDS), ("stopping", 0)]  # each answered at once
 
 
 def test_a_second_request_does_not_wait(shown: Shown, tmp_path: Path) -> None:
@@ -122,7 +129,7 @@ def test_a_second_run_in_the_same_process_sees_nothing_of_the_first(tmp_path: Pa
     two.record("started", 0)
     two.record("ended", 0)
     assert second.events == [("started", "a"), ("ended", "a")] and not two.interrupted
-    assert first.events == [("started", "a")] and one.running == {"a"}
+    assert first.events == [("started", "a"), ("stopping", run_state.SAVE_SECONDS)] and one.running == {"a"}
 
 
 @pytest.mark.parametrize("part", ["callback", "search", "scheduler"])

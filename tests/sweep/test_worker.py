@@ -80,7 +80,7 @@ def given(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     monkeypatch.setattr(ray_cluster, "started", lambda ray, cpus: nullcontext(tmp_path))
     monkeypatch.setattr(tune, "_fit", fit)
     monkeypatch.setattr(tune.ray_monitor, "exit_if_ray_dies", lambda *about: nullcontext())
-    display: Any = SimpleNamespace(ray_died=None, ended=lambda trial_id: None)
+    display: Any = SimpleNamespace(phase=lambda what: None, ended=lambda trial_id: None)
     tune.run(sweep.trials, Ledger(tmp_path / "results"), data_dir=tmp_path / "données", display=display)
     return configs
 
