@@ -5,7 +5,7 @@ import errno
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -66,13 +66,13 @@ class CommandParser(argparse.ArgumentParser):
             message = f"{unknown}: no such flag; there are: {nearest(unknown.partition('=')[0], self._flags())}"
         super().error(message)
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # a command's plugins are known from here on
+    def parse_args(self, args: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
         """The arguments; trials may use the files of ``--plugin`` from here on.
 
         Raises:
             InputError: one cannot be loaded.
         """
-        found = super().parse_args(args, namespace)
+        found = super().parse_args(args)
         if "plugin" in found:
             plugin_files.use(found.plugin or plugins.files_of_environment())
         return found

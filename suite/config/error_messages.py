@@ -1,7 +1,7 @@
 """Mistakes in words: one line each, as `key path: value: rule`, with the nearest valid name."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -12,7 +12,7 @@ from suite.config.combination import FlatSettings, InvalidValue, Key, place_of
 from suite.config.registry import DATASETS, METHODS, MODELS, REGISTRY
 from suite.config.trial import Trial
 
-_BLOCKS = {"dataset": DATASETS, "model": MODELS, "method": METHODS}
+_BLOCKS: dict[Any, Mapping[str, type[BaseModel]]] = {"dataset": DATASETS, "model": MODELS, "method": METHODS}
 _MOST_NAMES = 10
 _WORDS = {
     "Input should be a valid dictionary or object to extract fields from": "must be a block, as {name: ...}",
@@ -37,7 +37,7 @@ def explain(error: ErrorDetails, top: type[BaseModel], raw: dict[str, Any], flat
         if kind == "union_tag_not_found":
             return f"{place_of(key, flat)}: name: is missing; valid: {', '.join(_BLOCKS[key[0]])}"
         key = (*key, "name") if (*key, "name") in flat else key
-        if problem := REGISTRY.problem(error["loc"][0], given):
+        if problem := REGISTRY.problem(key[0], given):
             return f"{place_of(key, flat)}: {short(given)}: {problem}"
         return f"{place_of(key, flat)}: {short(given)}: not a {key[0]}; {choices(given, list(_BLOCKS[key[0]]))}"
     if kind == "extra_forbidden":

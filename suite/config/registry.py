@@ -44,7 +44,7 @@ class Registry:
     def __init__(self, own: Mapping[Kind, Sequence[type[NamedSettings]]]) -> None:
         self._own = [Entry(kind, name, cls) for kind in KINDS for cls in own[kind] for name in names_of(cls)]
         self._found: dict[Kind, dict[str, Entry]] = {}
-        self._problems: dict[tuple[Kind, str], str] = {}
+        self._problems: dict[tuple[str, str], str] = {}
 
     def entries(self, kind: Kind) -> Mapping[str, Entry]:
         """What there is of a kind, the suite's own first.
@@ -67,13 +67,12 @@ class Registry:
         why = self.problem(kind, name) or f"must be one of {', '.join(self.entries(kind))}"
         raise InputError(f"{kind}: {name!r}: {why}")
 
-    def problem(self, kind: Kind, name: object) -> str | None:
+    def problem(self, kind: str, name: object) -> str | None:
         """Why an installed plugin of this name cannot be used; None where there is no such plugin."""
-        self.entries(kind)
-        return self._problems.get((kind, str(name)))
+        return self.problems.get((kind, str(name)))
 
     @property
-    def problems(self) -> Mapping[tuple[Kind, str], str]:
+    def problems(self) -> Mapping[tuple[str, str], str]:
         """Why installed plugins cannot be used, by kind and name."""
         self.entries("method")
         return self._problems
@@ -82,9 +81,9 @@ class Registry:
         """Look for plugins again when a name is next asked for."""
         self._found, self._problems = {}, {}
 
-    def _look(self) -> tuple[dict[Kind, dict[str, Entry]], dict[tuple[Kind, str], str]]:
+    def _look(self) -> tuple[dict[Kind, dict[str, Entry]], dict[tuple[str, str], str]]:
         """All entries; of two with one name neither, nor one that cannot be loaded: it is a problem of who uses it."""
-        problems: dict[tuple[Kind, str], str] = {}
+        problems: dict[tuple[str, str], str] = {}
         given = list(self._own)
         for kind, point, origin in plugins.installed():
             try:
@@ -101,8 +100,8 @@ class Registry:
                 )
         if taken := [problems[e.kind, e.name] for e in of_files if (e.kind, e.name) in problems]:
             raise InputError(*(f"--plugin: {problem}" for problem in taken))
-        for kind, name in problems:
-            found[kind].pop(name, None)
+        for kind in KINDS:
+            found[kind] = {name: entry for name, entry in found[kind].items() if (kind, name) not in problems}
         return found, problems
 
 
