@@ -9,7 +9,7 @@ import suite
 from suite import cli
 
 COMMANDS = {
-    "Run": ("suite.sweep", "suite.train"),
+    "Run": ("suite.sweep", "suite.train", "suite.testing"),
     "Look": ("suite.status", "suite.ui", "suite.tracking", "suite.tickets"),
     "Analyze": (
         "analysis.tables",

@@ -22,6 +22,8 @@ from suite.config import InputError
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.records import source_code
 
+pytest.register_assert_rewrite("suite.testing")  # the contracts, which outsiders run too
+
 WHOLE_FOLDERS = ("tests/slurm/cluster/", "tests/train/exactness/")  # which share a cluster, and ranks; longest first
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 

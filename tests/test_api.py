@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.method_contract import fingerprint
 from torch import nn
 
 import suite
 import suite.__main__
 from suite import api, methods, models
 from suite.methods import edge_popup, iterand, weights
+from suite.testing.method.cases import fingerprint
 
 PUBLIC = ["EdgePopup", "IteRand", "TicketError", "Weights", "load_ticket", "prunable", "save_ticket", "trainable"]
 IMPORTS = """

@@ -56,6 +56,7 @@ ROOMS = {  # whom each may import besides itself; suite.data means suite.data.*,
         "suite.stopping",
         "suite.startup",
     },
+    "suite.testing": {"suite.config", "suite.methods", "suite.models", "suite.data", "suite.tickets"},
     "suite.launch": {
         "suite.config",
         "suite.records",

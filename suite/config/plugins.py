@@ -160,6 +160,18 @@ def files_of_environment() -> list[Path]:
     return [Path(name) for name in os.environ.get(FILES, "").split(os.pathsep) if name]
 
 
+def implementation(target: str) -> Any:
+    """The object that the command line names, as ``package.module:Name``.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        return _resolve(target)
+    except Exception as error:  # whatever the package's own code raises
+        raise InputError(f"{target}: cannot be loaded: {_described(error)}") from error
+
+
 def _resolve(target: str) -> Any:
     """The object that ``package.module:Name`` names."""
     module, _, name = target.partition(":")

@@ -1,4 +1,4 @@
-"""The contract of ``suite.methods``, held against every registered method: draws."""
+"""The contract of ``suite.methods`` for the suite's own methods: draws."""
 
 import copy
 from types import SimpleNamespace
@@ -6,27 +6,24 @@ from typing import get_args
 
 import pytest
 import torch
-from support.method_contract import (
-    DTYPES,
-    NUM_STEPS,
-    advance,
-    build,
-    check_effective,
-    each_masked,
-    each_method,
-    fingerprint,
-    full_state,
-    groups,
-    model_and_optimizer,
-    net,
-    params_of,
-    tensor_state,
-)
 from torch import nn
 from torch.optim import SGD
 
 from suite import config, methods
 from suite.methods.random import draw_scores_, draw_values_
+from suite.testing.method.cases import (
+    DTYPES,
+    build,
+    check_effective,
+    each_masked,
+    each_method,
+    fingerprint,
+    model_and_optimizer,
+    net,
+    params_of,
+    tensor_state,
+)
+from suite.testing.method.test_draws import *
 
 
 @each_method
@@ -67,29 +64,6 @@ def test_fan_in_may_be_set_per_group(name: str) -> None:
     thetas = [optimizer.state[w]["theta"] if methods.get(name).masked else w.detach() for w in weights]
     for theta, fan_in in zip(thetas, (50, 6), strict=True):
         torch.testing.assert_close(theta.abs(), torch.full((4, 6), (2 / fan_in) ** 0.5))
-
-
-@each_method
-def test_torchs_generator_is_neither_read_nor_moved(name: str) -> None:
-    before = torch.get_rng_state()
-    first = model_and_optimizer(name)[1]
-    before = torch.get_rng_state()
-    advance(first, range(4))
-    assert torch.equal(torch.get_rng_state(), before)
-    model = net()
-    torch.manual_seed(99)
-    second = build(name, groups(name, model))
-    advance(second, range(4))
-    assert full_state(first) == full_state(second)
-
-
-@each_method
-def test_equal_seeds_and_gradients_give_equal_bits(name: str) -> None:
-    runs = [model_and_optimizer(name, seed=seed)[1] for seed in (5, 5, 6)]
-    for optimizer in runs:
-        advance(optimizer, range(NUM_STEPS))
-    assert full_state(runs[0]) == full_state(runs[1])
-    assert tensor_state(runs[0]) != tensor_state(runs[2])
 
 
 def test_present_values_are_kept_without_a_distribution() -> None:

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from support.method_contract import (
+from support.sweep_files import GOOD, Problems
+from support.ticket_reader import word_of
+from torch import Tensor, nn
+
+from suite import config
+from suite.methods.random import draw_scores_
+from suite.testing.method.cases import (
     DTYPES,
     NUM_STEPS,
     advance,
@@ -22,12 +28,6 @@ from support.method_contract import (
     tensor_state,
     through_file,
 )
-from support.sweep_files import GOOD, Problems
-from support.ticket_reader import word_of
-from torch import Tensor, nn
-
-from suite import config
-from suite.methods.random import draw_scores_
 
 SPARSITIES = [0.3, 0.5, 0.9]
 SIGMA = {"kaiming_normal": 2.0, "signed_constant": 2.0, "kaiming_uniform": 6.0}  # bounds of the last two: sqrt(c / n)

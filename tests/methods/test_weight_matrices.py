@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from support.method_contract import MASKED, NAMES, build, each_masked, each_method
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from suite import methods
 from suite.methods.param_groups import fan_in_of
+from suite.testing.method.cases import MASKED, NAMES, build, each_masked, each_method
 
 
 class Conv1D(nn.Module):

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from support.method_contract import fingerprint
 from torch import Tensor, nn
 
 from suite import methods, tickets
+from suite.testing.method.cases import fingerprint
 from suite.tickets.header import Header
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from support.method_contract import fingerprint
 from support.ticket_networks import DTYPES, Bag, change, check_round_trip, train, trained
 from torch import Tensor
 
 from suite import tickets
 from suite.methods.random import DISTRIBUTIONS
+from suite.testing.method.cases import fingerprint
 from suite.tickets import NetworkMetadata, dense, masked
 from suite.tickets.header import Header
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from support.method_contract import fingerprint
 from support.ticket_networks import DTYPES, Bag, change, check_round_trip, train, trained
 
 from suite import methods, tickets
 from suite.methods.random import DISTRIBUTIONS, draw_values_
 from suite.models import build
+from suite.testing.method.cases import fingerprint
 
 NETS = {
     "conv6": dict(num_classes=10, image_size=32),

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.method_contract import fingerprint
 from support.ticket_networks import check_round_trip, trained
 from torch import nn
 
 from suite import methods, models, tickets
+from suite.testing.method.cases import fingerprint
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # torch's own, in its compiler
 Wrap = Callable[[nn.Module], nn.Module]

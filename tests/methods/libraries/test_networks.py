@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from support.method_contract import MASKED, build, check_effective, fingerprint
 from torch import nn
 
 from suite import methods, tickets
+from suite.testing.method.cases import MASKED, build, check_effective, fingerprint
 
 pytestmark = [pytest.mark.slow, pytest.mark.libraries, pytest.mark.filterwarnings("ignore")]
 SIZES = dict(vocab_size=50, max_position_embeddings=16, num_hidden_layers=2, num_attention_heads=2, hidden_size=32)

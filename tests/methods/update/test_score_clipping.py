@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support.method_contract import build, each_masked, full_state, groups, net
 from support.paired_layers import normal, raw
 from torch import Tensor, nn
 
 from suite.methods.update.plain import RANKINGS
+from suite.testing.method.cases import build, each_masked, full_state, groups, net
 
 SHAPES = [(7, 5), (4, 3, 3, 3), (30, 40)]
 SGD = {"lr": 0.3, "momentum": 0.9, "weight_decay": 1e-2}

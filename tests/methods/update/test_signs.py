@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from support.method_contract import (
+from support.paired_layers import NAN, normal, raw
+from support.sweep_files import GOOD, Problems
+from torch import Tensor, nn
+from torch.distributed.checkpoint import state_dict as dcp
+
+from suite import config
+from suite.methods import prunable
+from suite.methods.update.plain import RANKINGS
+from suite.methods.update.signs import Signs, unpacked
+from suite.testing.method.cases import (
     NUM_STEPS,
     advance,
     build,
@@ -19,15 +28,6 @@ from support.method_contract import (
     tensor_state,
     through_file,
 )
-from support.paired_layers import NAN, normal, raw
-from support.sweep_files import GOOD, Problems
-from torch import Tensor, nn
-from torch.distributed.checkpoint import state_dict as dcp
-
-from suite import config
-from suite.methods import prunable
-from suite.methods.update.plain import RANKINGS
-from suite.methods.update.signs import Signs, unpacked
 
 each_method = pytest.mark.parametrize("name", ["edge_popup", "iterand"])
 OTHERS = ["kaiming_uniform", "kaiming_normal"]

@@ -1,4 +1,4 @@
-"""What the contract tests share: settings, a small net and gradients for any registered method."""
+"""What the contract's tests share: settings, a small net and gradients for any registered method."""
 
 import hashlib
 import io
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from suite import config, methods
+from suite.testing import subject
 
-NAMES = methods.names()
+NAMES = subject.names("method")
 OF_THE_PAPER = ("weights", "edge_popup", "iterand")
 MASKED = [name for name in NAMES if methods.get(name).masked]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
@@ -37,9 +38,19 @@ def settings_of(name: str) -> dict[str, Any]:
     out: dict[str, Any] = {"weight_decay": 0.01}
     for key, field in config.METHODS[name].model_fields.items():
         if key != "name" and field.is_required():
-            out[key] = REQUIRED[key]
+            out[key] = subject.value_of(field) if key not in REQUIRED else REQUIRED[key]
         out.update((key, value) for suffix, value in BY_SUFFIX.items() if key.endswith(suffix))
-    return out
+    return {**out, **subject.settings(name)}
+
+
+def has_setting(name: str, key: str) -> bool:
+    """The method has such a setting."""
+    return key in config.METHODS[name].model_fields
+
+
+def with_settings(name: str, **settings: Any) -> dict[str, Any]:
+    """Those of the settings that the method has."""
+    return {key: value for key, value in settings.items() if has_setting(name, key)}
 
 
 def net(dtype: torch.dtype = torch.float32, *, seed: int = 0) -> nn.Sequential:
@@ -117,17 +128,23 @@ def tensor_state(optimizer: Optimizer) -> Any:
 
 
 def check_effective(optimizer: Any) -> None:
-    """Contract 2: theta where the mask keeps, +0.0 elsewhere, and exactly the sparsity's share removed."""
+    """Contract 2: theta where the mask keeps, +0.0 elsewhere; how many it keeps is the method's to say."""
     assert masked_params(optimizer)
-    for param, group in masked_params(optimizer):
+    for param, _ in masked_params(optimizer):
         keep = optimizer.mask(param)
         assert keep.dtype == torch.bool
         assert keep.shape == param.shape
-        assert (~keep).sum() == round(group["sparsity"] * (param.numel() - 1))
         assert fingerprint(param) == fingerprint(
             torch.where(keep, optimizer.state[param]["theta"], 0.0).to(param.dtype)
         )
         assert not param[~keep].signbit().any()
+
+
+def check_counts(optimizer: Any) -> None:
+    """Each layer loses exactly the share that ``sparsity`` says, as in the suite's own methods."""
+    check_effective(optimizer)
+    for param, group in masked_params(optimizer):
+        assert (~optimizer.mask(param)).sum() == round(group["sparsity"] * (param.numel() - 1))
 
 
 def through_file(state: dict[str, Any]) -> Any:
