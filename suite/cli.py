@@ -96,16 +96,24 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def sweep_parser(
-    name: str, summary: str, *, example: str, several: bool = False, statuses: Mapping[int, str] = STATUSES
+    name: str,
+    summary: str,
+    *,
+    example: str,
+    several: bool = False,
+    optional: bool = False,
+    statuses: Mapping[int, str] = STATUSES,
 ) -> CommandParser:
     """A parser with the arguments that say which trials are meant, and where their records are."""
-    usage = "FILE.yaml [FILE.yaml ...] [options]" if several else "FILE.yaml [options]"
+    files = "FILE.yaml [FILE.yaml ...]" if several else "[FILE.yaml]" if optional else "FILE.yaml"
+    usage = f"{files} [options]"
     parser = CommandParser(f"python -m {name}", summary, usage=usage, example=example, statuses=statuses)
     where = "a path, or the name of a sweep that comes with the suite"
     if several:
         parser.add_argument("files", type=Path, nargs="+", metavar="FILE.yaml", help=f"sweep files: each {where}")
     else:
-        parser.add_argument("file", type=Path, metavar="FILE.yaml", help=f"the sweep file: {where}")
+        num = "?" if optional else None
+        parser.add_argument("file", type=Path, nargs=num, metavar="FILE.yaml", help=f"the sweep file: {where}")
     trials = parser.add_argument_group("trials and records")
     trials.add_argument(
         "--only",

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from suite import cli, records
+from suite import cli, records, unused
 from suite.config import Trial
 from suite.config.sweep_file import Sweep
 from suite.config.varying import TrialNames
@@ -157,6 +157,8 @@ class StatusMonitor:
 def main(argv: Sequence[str] | None = None) -> int:
     """Show the trials of a sweep, once or until all of them are final."""
     args = _parse(argv)
+    if args.unused:
+        return unused.show(args.results, delete=args.delete)
     sweep, _ = cli.load(args, may_be_absent=True)
     data_ids = KnownIds(args.data_dir, args.results / known_ids.CACHE)
     ledger = Ledger(args.results, sweep.scheduler, data_ids)
@@ -194,6 +196,7 @@ def parser() -> cli.CommandParser:
         "suite.status",
         "Show the state of each trial of a sweep, from its records alone.",
         example="python -m suite.status width_vs_acc.yaml --follow",
+        optional=True,
         statuses={0: "all planned trials are final", 1: "some trials are not final"},
     )
     shown = made.add_argument_group("what is shown")
@@ -201,6 +204,7 @@ def parser() -> cli.CommandParser:
     shown.add_argument("--json", action="store_true", help="print JSON: every trial with its settings")
     shown.add_argument("--follow", action="store_true", help="refresh the table until all trials are final or failed")
     shown.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="with --follow; default: 5")
+    unused.add_flags(made)
     made.add_argument_group("data sets").add_argument("--data-dir", type=Path, metavar="DIR", help=cli.DATA_DIR)
     return made
 
@@ -212,6 +216,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         made.error("--every: must be from 1 to 86400 seconds")
     if args.follow and (args.json or args.failed):
         made.error("--follow: shows all trials, as a table: leave out --json and --failed")
+    unused.check_flags(made, args)
     return args
 
 

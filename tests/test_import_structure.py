@@ -108,6 +108,7 @@ ROOMS = {  # whom each may import besides itself; suite.data means suite.data.*,
 COMMANDS = {  # may import anything; besides these every __main__, and the files of analysis itself
     "suite.status",
     "suite.ui",
+    "suite.unused",
     "suite.tickets.commands",
     "suite.tickets.verify",
     "suite.train.calibrate",
