@@ -3,7 +3,7 @@
 # make gate: has a change of code changed results? The default study against kept trials of other seeds.
 # make test-slurm: those that need a SLURM cluster, on one that they start.
 # make docs: the documentation as a site, in site/.   make docs-serve: the same on http://127.0.0.1:8000, while it changes.
-# make docs-reference: writes the pages of docs/reference that are made from code.
+# make docs-reference: writes the pages of docs/reference that are made from code, and the schema of sweep files.
 # make test-long: many more faults; it says which, and how they went.
 # make gpu PARTS=smoke|all|1,2,...: what to run first on a GPU; docs/how-to/gpu.md. make gpu-wheels: packages for that machine.
 # make gpu-rehearse: the same on a CPU, without the packages that such a machine may lack.
@@ -63,6 +63,7 @@ docs-serve: .venv/installed-docs
 
 docs-reference: .venv/installed-test
 	PYTHONPATH=.:tests $(BIN)/python -m support.reference_pages docs/reference
+	$(BIN)/python -m suite schema > sweeps/sweep.schema.json
 
 clean:
 	rm -rf .venv results dist site .pytest_cache .mypy_cache .ruff_cache

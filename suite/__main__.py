@@ -1,4 +1,4 @@
-"""The commands of the suite, a line each: ``python -m suite``."""
+"""The commands of the suite, a line each: ``python -m suite``. What there is: ``python -m suite list methods``."""
 
 import ast
 import sys
@@ -6,45 +6,60 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import suite
-from suite import cli
-
-COMMANDS = {
-    "Run": ("suite.sweep", "suite.train", "suite.testing"),
-    "Look": ("suite.status", "suite.ui", "suite.tracking", "suite.tickets"),
-    "Analyze": (
-        "analysis.tables",
-        "analysis.figures",
-        "analysis.report",
-        "analysis.tuned",
-        "analysis.gate",
-        "analysis.export",
-        "analysis.theory",
-    ),
-    "ImageNet": ("suite.data.imagenet.scan", "suite.data.imagenet.pack", "suite.data.imagenet.stage"),
-}
+from suite import cli, listing
+from suite.config import json_schema
+from suite.console import COMMANDS
 
 
 def parser() -> cli.CommandParser:
     """The arguments."""
     made = cli.CommandParser(
-        "python -m suite", "List the commands of the suite.", usage="[--version]", example="python -m suite"
+        "python -m suite",
+        "List the commands of the suite, or what it has.",
+        usage="[COMMAND ...] [--version]",
+        example="python -m suite list methods",
     )
     made.add_argument_group("version").add_argument(
         "--version", action="version", version=f"random-pruning-suite {suite.__version__}", help="print it"
     )
+    commands = made.add_subparsers(
+        title="commands", metavar="COMMAND", dest="command", prog=made.prog, help="without one: list all commands"
+    )
+    listed = "List what sweep files and command lines can name."
+    each: cli.CommandParser = commands.add_parser(
+        "list", summary=listed, help=listed, usage="KIND", example="python -m suite list methods"
+    )
+    each.add_argument("kind", choices=listing.KINDS, metavar="KIND", help=", ".join(listing.KINDS))
+    schema = "Print the JSON Schema of sweep files, for an editor."
+    commands.add_parser("schema", summary=schema, help=schema, usage="", example="python -m suite schema")
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the commands, or the version."""
-    parser().parse_args(argv)
+    """Print the commands, the version, what there is of a kind, or the schema of sweep files."""
+    args = parser().parse_args(argv)
+    if args.command == "list":
+        _print_lines(listing.KINDS[args.kind]())
+    elif args.command == "schema":
+        print(json_schema.text(), end="")
+    else:
+        _print_commands()
+    return 0
+
+
+def _print_lines(lines: listing.Lines) -> None:
+    width = max(map(len, lines), default=0)
+    for name, text in lines.items():
+        print(f"{name:{width}}  {text}".rstrip())
+
+
+def _print_commands() -> None:
     print(f"random-pruning-suite {suite.__version__}: python -m COMMAND, with --help for its arguments")
     width = max(len(name) for names in COMMANDS.values() for name in names)
     for heading, names in COMMANDS.items():
         print(f"\n{heading}")
         for name in names:
             print(f"  {name:{width}}  {summary_of(name)}")
-    return 0
 
 
 def summary_of(command: str) -> str:

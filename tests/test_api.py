@@ -10,17 +10,22 @@ from torch import nn
 
 import suite
 import suite.__main__
-from suite import api, methods, models
+from suite import config, methods, models
+from suite.api import frames, networks, runs, sweeps
 from suite.methods import edge_popup, iterand, weights
 from suite.testing.method.cases import fingerprint
 
-PUBLIC = ["EdgePopup", "IteRand", "TicketError", "Weights", "load_ticket", "prunable", "save_ticket", "trainable"]
+METHODS = ["EdgePopup", "IteRand", "Weights", "prunable", "trainable"]
+TICKETS = ["TicketError", "load_network", "load_ticket", "save_ticket"]
+SWEEPS = ["InputError", "epochs", "load_sweep", "results", "run"]
+PUBLIC = sorted(METHODS + TICKETS + SWEEPS)
 IMPORTS = """
 import sys, time
-start = time.perf_counter()
+start = time.process_time()
 import suite
-print(time.perf_counter() - start, len({"torch", "numpy", "pydantic"} & sys.modules.keys()))
+print(time.process_time() - start, len({"torch", "numpy", "pydantic"} & sys.modules.keys()))
 from suite import EdgePopup, IteRand, Weights, load_ticket, prunable, save_ticket
+from suite import InputError, epochs, load_network, load_sweep, results, run
 """
 
 
@@ -49,7 +54,10 @@ def test_names_are_those_of_their_modules() -> None:
     assert suite.EdgePopup is methods.EdgePopup is edge_popup.EdgePopup
     assert suite.IteRand is methods.IteRand is iterand.IteRand
     assert suite.prunable is methods.prunable
-    assert (suite.save_ticket, suite.load_ticket) == (api.save_ticket, api.load_ticket)
+    assert (suite.save_ticket, suite.load_ticket) == (networks.save_ticket, networks.load_ticket)
+    assert suite.load_network is networks.load_network and suite.InputError is config.InputError
+    assert (suite.load_sweep, suite.run) == (sweeps.load_sweep, runs.run)
+    assert (suite.results, suite.epochs) == (frames.results, frames.epochs)
 
 
 @pytest.mark.parametrize("package", [suite, methods])

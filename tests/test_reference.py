@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 from support import reference_pages
-from support.reference_pages import PAGES, described_classes, descriptions
+from support.reference_pages import PAGES, described_classes
 
 from suite.config import Settings
+from suite.config.descriptions import descriptions
 
 HOMES = ("suite.config", "suite.slurm")
 ABSTRACT = {"NamedSettings", "MethodSettings", "MaskedSettings", "ModelSettings", "ArraySettings"}

@@ -1,15 +1,16 @@
 """Sweep files: from YAML to trials. Every mistake is found at once, as `file: key path: value: rule`."""
 
+import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from suite.config import kept_plan, shipped, yaml_text
+from suite.config import in_memory, kept_plan, shipped, yaml_text
 from suite.config.combination import FlatSettings, InvalidValue, Leaf, nest, overlay
 from suite.config.error_messages import explain, nearest, short
 from suite.config.errors import InputError
@@ -52,6 +53,8 @@ class Sweep:
     ranges_by_trial: dict[str, dict[str, Range]] = field(default_factory=dict)
     settings: Literal["paper", "tuned"] | None = None
     text: str = ""  # of the file, which may have been a pipe
+    only: tuple[str, ...] = ()  # the options of the command line
+    overrides: tuple[str, ...] = ()
 
 
 def load_sweep(
@@ -70,9 +73,19 @@ def load_sweep(
     """
     path = shipped.resolve(Path(path), shipped.SWEEPS)
     text = _text(path, math.inf if is_plan else _MOST_BYTES)
+    document = _document(text, path, math.inf if is_plan else yaml_text.MAX_VALUES)
+    return _expand(document, text, path, only, overrides)
+
+
+def sweep_from(raw: Mapping[str, Any], only: Sequence[str] = (), overrides: Sequence[str] = ()) -> Sweep:
+    """Expand what a sweep file would hold; arguments and errors as ``load_sweep``, which names no file then."""
+    text = in_memory.text_of(raw)
+    return _expand(Document(json.loads(text)), text, Path(in_memory.IN_MEMORY), only, overrides)
+
+
+def _expand(document: Document, text: str, path: Path, only: Sequence[str], overrides: Sequence[str]) -> Sweep:
     filters = [Option.read("--only", item) for item in only]
     settings = [Option.read("--set", item) for item in overrides]
-    document = _document(text, path, math.inf if is_plan else yaml_text.MAX_VALUES)
     raw = document.value
     if not isinstance(raw, dict):
         raise InputError(f"{path}: {short(raw)}: a sweep file must be a mapping with name, base and grid")
@@ -101,6 +114,8 @@ def load_sweep(
         ranges_by_trial,
         top.settings,
         text,
+        tuple(only),
+        tuple(overrides),
     )
 
 

@@ -1,14 +1,10 @@
 """The pages of docs/reference that are made from code: ``make docs-reference`` writes them, a test compares them."""
 
-import ast
-import importlib
 import inspect
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +14,7 @@ from support.commands import NAMES, parser_of, subcommands
 from suite import cli
 from suite.__main__ import COMMANDS
 from suite.config import DATASETS, METHODS, MODELS, DecoderSettings, Settings, Trial
+from suite.config.descriptions import descriptions
 from suite.config.search import SearchSettings
 from suite.config.sweep_settings import SweepFile
 from suite.config.trial import CheckpointSettings, Resources, Schedule, SchedulerSettings
@@ -55,24 +52,6 @@ def described_classes() -> Iterator[type[Settings]]:
     for parts in SECTIONS.values():
         for _, classes in parts:
             yield from classes
-
-
-@cache
-def descriptions(cls: type[Settings]) -> dict[str, str]:
-    """The text below each setting of a class, those of its bases too."""
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        if issubclass(base, Settings):
-            found |= dict(_own_descriptions(base))
-    return found
-
-
-def _own_descriptions(cls: type[Settings]) -> Iterator[tuple[str, str]]:
-    module = ast.parse(inspect.getsource(importlib.import_module(cls.__module__)))
-    body = next(node.body for node in module.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__)
-    for field, text in pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            yield ast.unparse(field.target), " ".join(str(text.value.value).split())
 
 
 def settings_page() -> str:

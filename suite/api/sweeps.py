@@ -1,0 +1,35 @@
+"""Load sweeps from Python, as in a notebook."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from suite.config import InputError, sweep_file
+from suite.config.sweep_file import Sweep
+
+SweepSource = Sweep | Mapping[str, Any] | str | os.PathLike[str]
+
+
+def load_sweep(sweep: SweepSource, *, only: str | Sequence[str] = (), overrides: str | Sequence[str] = ()) -> Sweep:
+    """Read a sweep and expand it to trials. Nothing is run.
+
+    Args:
+        sweep: a path, the name of a sweep that comes with the suite, or a mapping with what a sweep file holds. A
+            sweep that is loaded already is returned as it is.
+        only: ``KEY=VALUE`` filters, as of ``--only``: a trial must pass all of them.
+        overrides: ``KEY=VALUE`` settings, as of ``--set``, that every trial gets.
+
+    Returns:
+        The sweep. ``sweep.trials`` has its trials by trial_id.
+
+    Raises:
+        InputError: with one line for each mistake.
+    """
+    filters, settings = ([each] if isinstance(each, str) else each for each in (only, overrides))
+    if isinstance(sweep, Sweep):
+        if filters or settings:
+            raise InputError("only, overrides: are for a sweep that is not loaded yet: pass its file or mapping")
+        return sweep
+    if isinstance(sweep, Mapping):
+        return sweep_file.sweep_from(sweep, filters, settings)
+    return sweep_file.load_sweep(os.fspath(sweep), filters, settings)

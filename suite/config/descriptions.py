@@ -1,0 +1,28 @@
+"""What the strings below settings say of them, read from the source of their classes."""
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+
+from suite.config.settings import Settings
+
+
+@cache
+def descriptions(cls: type[Settings]) -> dict[str, str]:
+    """The text below each setting of a class, those of its bases too."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if issubclass(base, Settings):
+            found |= dict(_own_descriptions(base))
+    return found
+
+
+def _own_descriptions(cls: type[Settings]) -> Iterator[tuple[str, str]]:
+    module = ast.parse(inspect.getsource(importlib.import_module(cls.__module__)))
+    body = next(node.body for node in module.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__)
+    for field, text in pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            yield ast.unparse(field.target), " ".join(str(text.value.value).split())
