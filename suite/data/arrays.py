@@ -59,6 +59,11 @@ class ArrayData:
     std: Tensor
     eval_batch_size: int = 1000
 
+    @property
+    def train_id(self) -> str:
+        """That of all splits: they come from one source."""
+        return self.data_id
+
     @classmethod
     def build(cls, source: RawDataset, *, augment: str, device: torch.device | str) -> "ArrayData":
         """Put `source` on `device`. `augment`: "none", or a key of `augment.BOXES`."""

@@ -35,6 +35,10 @@ class Data(Protocol):
         """16 hex digits that change with any image, label or split."""
 
     @property
+    def train_id(self) -> str:
+        """The same of the images that training and validation see: a checkpoint is of use while it is unchanged."""
+
+    @property
     def eval_batch_size(self) -> int:
         """Images at once in an evaluation: fixed, for another number could change the last bits of a loss."""
 

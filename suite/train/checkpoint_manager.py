@@ -219,7 +219,7 @@ class CheckpointManager:
         run = self._run
         return {
             "trial_id": run.trial.trial_id,
-            "data_id": run.data.data_id,
+            "train_id": run.data.train_id,
             "code_id": source_code.code_id_of_trial(run.trial),
             "torch": torch.__version__,
             "device": run.device.type,

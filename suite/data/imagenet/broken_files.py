@@ -3,16 +3,17 @@
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from suite.config import InputError
 from suite.data.imagenet.manifest import SCAN
-from suite.data.imagenet.probe import check_image
+from suite.data.imagenet.probe import Probe
 from suite.stopping import Stopped
 
 _MOST_NAMED = 10
-_AT_ONCE = 512
+_AT_ONCE = 64  # images that a thread takes
 log = logging.getLogger(__name__)
 
 
@@ -24,15 +25,17 @@ class Encoded(NamedTuple):
     offset: int = 0
     size: int | None = None
 
-    def problem(self) -> str:
+    def problem(self, probe: Probe) -> str:
         """What keeps it from being decoded, "" if nothing does."""
+        if self.path.exists() and not self.path.is_file():
+            return "not a regular file"
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
                 content = file.read(-1 if self.size is None else self.size)
         except OSError as error:
             return f"cannot be read: {error.strerror}"
-        problem, usable = check_image(content, Path(self.name).suffix.lower())
+        problem, usable = probe.check(content, Path(self.name).suffix.lower())
         return "" if usable else problem
 
 
@@ -49,14 +52,13 @@ def diagnose_decode_error(
     """
     todo = list(encoded)
     log.warning("DALI: %s: decoding the %d images of this process to find the cause", summarize_error(error), len(todo))
-    found = []
+    parts = [todo[start : start + _AT_ONCE] for start in range(0, len(todo), _AT_ONCE)]
+    found: list[str] = []
     with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(todo), _AT_ONCE):
+        for start in range(0, len(parts), threads):
             if should_stop():
                 raise Stopped("stopped while broken images were searched for; the same command goes on")
-            part = todo[start : start + _AT_ONCE]
-            problems = pool.map(Encoded.problem, part)
-            found += [f"{image.name} ({problem})" for image, problem in zip(part, problems, strict=True) if problem]
+            found += chain.from_iterable(pool.map(_problems, parts[start : start + threads]))
     if not found:
         return RuntimeError(
             f"DALI: {summarize_error(error)}; no broken image was found among the {len(todo)} of this process"
@@ -64,6 +66,12 @@ def diagnose_decode_error(
     more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
     names = ", ".join(found[:_MOST_NAMED]) + more
     return InputError(f"images cannot be decoded any more: {names}: restore them, or run {SCAN} to leave them out")
+
+
+def _problems(images: list[Encoded]) -> list[str]:
+    probe = Probe("all")
+    found = [(image.name, image.problem(probe)) for image in images]
+    return [f"{name} ({problem})" for name, problem in found if problem]
 
 
 def summarize_error(error: Exception) -> str:

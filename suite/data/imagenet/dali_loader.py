@@ -2,7 +2,7 @@
 
 A pipeline lives for one epoch. Its seed, and for files the order of the images too, are pure functions of (seed, epoch,
 rank), so any epoch can be begun anew; inside an epoch DALI's own checkpoint says how to go on, bit for bit on the CPU.
-The only importer of nvidia.dali.
+Only this file and ``dali_decoder`` import nvidia.dali.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,6 +25,8 @@ try:
     from nvidia import dali
     from nvidia.dali import fn, types
     from nvidia.dali.plugin.pytorch import DALIGenericIterator, LastBatchPolicy
+
+    from suite.data.imagenet.dali_decoder import AS_PILLOW
 except ImportError:
     raise InputError(NO_DALI) from None
 
@@ -54,7 +56,7 @@ class DaliData(BaseImageNetData):
         threads: int,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        super().__init__(settings, source.sizes, source.num_classes, source.data_id)
+        super().__init__(settings, source.sizes, source.num_classes, source.data_id, source.train_id)
         self._source, self._device, self._channels_last = source, device, channels_last
         self._threads, self._should_stop = threads, should_stop
         self._live: Any = None  # the iterator of the training epoch that runs
@@ -102,7 +104,7 @@ class DaliData(BaseImageNetData):
         settings = self.settings
         return {
             "dali": dali.__version__,
-            "images": f"{self.data_id} from {self._source.layout}",
+            "images": f"{self.train_id} from {self._source.layout}",
             "shuffle_buffer": str(settings.shuffle_buffer) if settings.storage == "tar" else "",
             "batch": f"{batch_size} on {world_size} processes",
             "seed": str(seed),
@@ -189,13 +191,12 @@ class DaliData(BaseImageNetData):
         return fn.cast(length, dtype=types.FLOAT), fn.cast(start, dtype=types.FLOAT) / dali.math.max(margin, 1)
 
     def _decoding(self) -> dict[str, Any]:
-        as_pillow = {"output_type": types.RGB, "adjust_orientation": False}
         if not self._on_gpu:
-            return {"device": "cpu", **as_pillow}
+            return {"device": "cpu", **AS_PILLOW}
         decoder = self.settings.decoder
         return {
             "device": "mixed",
-            **as_pillow,
+            **AS_PILLOW,
             "hw_decoder_load": decoder.hw_load,
             "preallocate_width_hint": decoder.width_hint,
             "preallocate_height_hint": decoder.height_hint,

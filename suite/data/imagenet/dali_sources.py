@@ -47,6 +47,7 @@ class Source(Protocol):
     sizes: dict[SplitName, int]
     num_classes: int
     data_id: str
+    train_id: str
     layout: str  # of the images on the disk, where their order depends on it
 
     def training(self, seed: int, epoch: int, batch_size: int, rank: int, world_size: int) -> Feed:
@@ -61,7 +62,8 @@ class TreeSource:
 
     def __init__(self, files: Files, settings: ImageNetSettings) -> None:
         self._files, self._settings = files, settings
-        self.num_classes, self.data_id, self.layout = files.num_classes, files.data_id, "files"
+        self.num_classes, self.layout = files.num_classes, "files"
+        self.data_id, self.train_id = files.data_id, files.train_id
         self.sizes: dict[SplitName, int] = {split: len(positions) for split, positions in files.splits.items()}
 
     def training(self, seed: int, epoch: int, batch_size: int, rank: int, world_size: int) -> Feed:
@@ -110,7 +112,8 @@ class ShardSource:
 
     def __init__(self, root: Path, index: Index, settings: ImageNetSettings) -> None:
         self._root, self._index, self._settings = root, index, settings
-        self.num_classes, self.data_id, self.layout = index.num_classes, index.data_id, f"shards {index.packing}"
+        self.num_classes, self.layout = index.num_classes, f"shards {index.packing}"
+        self.data_id = self.train_id = index.data_id
         self.sizes = {split: index.num_images(split) for split in index.splits}
 
     def training(self, seed: int, epoch: int, batch_size: int, rank: int, world_size: int) -> Feed:

@@ -26,13 +26,17 @@ class BaseImageNetData:
         sizes: images of each split.
         num_classes: labels are below it.
         data_id: 16 hex digits of all this.
+        train_id: the same, without the test set.
     """
 
     in_channels = 3
     eval_batch_size = 250
 
-    def __init__(self, settings: ImageNetSettings, sizes: dict[SplitName, int], num_classes: int, data_id: str) -> None:
-        self.settings, self.num_classes, self.data_id = settings, num_classes, data_id
+    def __init__(
+        self, settings: ImageNetSettings, sizes: dict[SplitName, int], num_classes: int, data_id: str, train_id: str
+    ) -> None:
+        self.settings, self.num_classes = settings, num_classes
+        self.data_id, self.train_id = data_id, train_id
         self.image_size = settings.image_size
         self._sizes = sizes
 

@@ -8,7 +8,6 @@ import csv
 import errno
 import fcntl
 import multiprocessing
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,15 +21,15 @@ from typing import TextIO
 from suite import cli
 from suite.config import InputError
 from suite.data.imagenet import manifest
+from suite.data.imagenet.listing import Listing
 from suite.data.imagenet.manifest import Row
-from suite.data.imagenet.probe import examine
+from suite.data.imagenet.probe import Probe
 from suite.machine import num_cpus
 
-TREES = ("train", "val")
 EMPTY = "empty class folder"
-NO_CLASS = "no such class in train"
 _CHUNK = 64  # files that a process takes at once
-_MOST_NAMED = 20
+_SAMPLE_EVERY = 16  # chunks: in the others only images of odd forms are decoded by DALI too
+_MOST_NAMED, _MOST_HIDDEN = 20, 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,26 +37,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     root: Path = args.root.absolute()
     path = manifest.path_of(root, args.manifest)
-    rows = scan(root, path, workers=args.workers or num_cpus(), again=args.again)
-    print(f"{path}: {report(rows)}")
+    listing = Listing(root)
+    rows = scan(listing, path, workers=args.workers or num_cpus(), again=args.again)
+    print(f"{path}: {report(rows, listing.hidden)}")
     return 0
 
 
-def scan(root: Path, path: Path, *, workers: int, again: bool = False) -> list[Row]:
-    """Examine every file below the class folders of ``root`` and write the manifest at ``path``.
+def scan(listing: Listing, path: Path, *, workers: int, again: bool = False) -> list[Row]:
+    """Examine every file of a tree and write the manifest at ``path``.
 
     Args:
-        root: has a folder ``train``, and mostly one ``val``, each with one folder per class.
+        listing: of the tree.
         path: of the manifest; a journal lies beside it meanwhile.
         workers: processes.
         again: examine files too that are known and have not changed.
 
     Raises:
-        InputError: there is no class folder.
+        InputError: there is no class folder, or the tree cannot be listed.
     """
     from suite.terminal import track
 
-    found = list(_listed(root))
+    root = listing.root
+    found = list(listing.labelled_files())
     journal = path.with_name(f".{path.name}.journal")
     try:
         with _exclusive_lock(journal) as file:
@@ -69,7 +70,7 @@ def scan(root: Path, path: Path, *, workers: int, again: bool = False) -> list[R
                 file.write(manifest.text_of(rows))
                 file.flush()
                 known |= {row.path: row for row in rows}
-            result = [_labelled(known[name], label) for name, label in found]
+            result = [known[name]._replace(label=label) for name, label in found]
             manifest.write(path, result)
             journal.unlink(missing_ok=True)
     except OSError as error:
@@ -81,8 +82,8 @@ def scan(root: Path, path: Path, *, workers: int, again: bool = False) -> list[R
     return result
 
 
-def report(rows: Sequence[Row]) -> str:
-    """How many images there are, and what is wrong with which."""
+def report(rows: Sequence[Row], hidden: Sequence[str] = ()) -> str:
+    """How many images there are, what is wrong with which, and what was left out as hidden."""
     images = [row for row in rows if row.is_image]
     odd = [row for row in rows if row.problem]
     left_out = sum(not row.used for row in images)
@@ -91,6 +92,8 @@ def report(rows: Sequence[Row]) -> str:
     lines += [f"  {num:,} x {kind}" for kind, num in Counter(row.problem.split(":")[0] for row in odd).most_common()]
     lines += [f"  {_shown(row.path)}: {row.problem}{'' if row.used else ' (not used)'}" for row in odd[:_MOST_NAMED]]
     lines += [f"  and {len(odd) - _MOST_NAMED:,} more, in the manifest"] if len(odd) > _MOST_NAMED else []
+    named = ", ".join(map(_shown, hidden[:_MOST_HIDDEN])) + (", ..." if len(hidden) > _MOST_HIDDEN else "")
+    lines += [f"  {len(hidden):,} hidden files or folders left out: {named}"] if hidden else []
     return "\n".join(lines)
 
 
@@ -114,30 +117,6 @@ def parser() -> cli.CommandParser:
         "--again", action="store_true", help="examine unchanged files too; edits of the manifest are lost"
     )
     return made
-
-
-def _listed(root: Path) -> Iterator[tuple[str, int]]:
-    """Paths below the root with their labels, in the order of ImageFolder; a slash ends those of empty folders."""
-    classes = _class_folders(root / "train")
-    if not classes:
-        raise InputError(
-            f"{root}: must have class folders in {root / 'train'}, as ImageNet does: train/n01440764/*.JPEG"
-        )
-    labels = {name: label for label, name in enumerate(classes)}
-    for tree in TREES:
-        for name in _class_folders(root / tree):
-            files = list(_files(root, f"{tree}/{name}"))
-            yield from ((file, labels.get(name, -1)) for file in files or [f"{tree}/{name}/"])
-
-
-def _class_folders(tree: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(tree) if entry.is_dir()) if tree.is_dir() else []
-
-
-def _files(root: Path, folder: str) -> Iterator[str]:
-    for place, _, names in sorted(os.walk(root / folder, followlinks=True)):
-        below = os.path.relpath(place, root)
-        yield from (f"{below}/{name}" for name in sorted(names))
 
 
 @contextmanager
@@ -172,24 +151,19 @@ def _is_same(root: Path, name: str, known: dict[str, Row]) -> bool:
     return (stat.st_size, stat.st_mtime_ns) == (row.size, row.mtime_ns)
 
 
-def _labelled(row: Row, label: int) -> Row:
-    if label < 0:
-        return row._replace(label=label, used=False, problem=NO_CLASS)
-    return row._replace(label=label)
-
-
 def _examined(root: Path, todo: list[tuple[str, int]], workers: int) -> Iterator[list[Row]]:
     parts = [todo[start : start + _CHUNK] for start in range(0, len(todo), _CHUNK)]
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver"))
     try:
-        yield from pool.map(partial(_examine_all, root), parts)
+        yield from pool.map(partial(_examine_all, root), parts, range(len(parts)))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _examine_all(root: Path, part: list[tuple[str, int]]) -> list[Row]:
+def _examine_all(root: Path, part: list[tuple[str, int]], number: int) -> list[Row]:
+    probe = Probe("odd" if number % _SAMPLE_EVERY else "sample")
     return [
-        Row(name, 0, 0, label, 0, False, EMPTY) if name.endswith("/") else examine(root, name, label)
+        Row(name, 0, 0, label, 0, False, EMPTY) if name.endswith("/") else probe.examine(root, name, label)
         for name, label in part
     ]
 

@@ -24,7 +24,7 @@ class SyntheticData(BaseImageNetData):
         num = settings.num_images or _TRAIN_AND_VAL
         val = max(1, round(num * settings.val_share))
         sizes: dict[SplitName, int] = {"train": num - val, "val": val, "test": val if settings.num_images else _TEST}
-        super().__init__(settings, sizes, _NUM_CLASSES, _DATA_ID)
+        super().__init__(settings, sizes, _NUM_CLASSES, _DATA_ID, _DATA_ID)
         self._device = device
         self._format = torch.channels_last if channels_last else torch.contiguous_format
 

@@ -1,6 +1,7 @@
 """ImageNet through torchvision: Pillow, ``transforms.v2``, a DataLoader. The reference for DALI, and its fallback."""
 
 import multiprocessing
+import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -21,6 +22,7 @@ from suite.records.file_errors import retrying
 from suite.stopping import SIGNALS, Stopped
 
 _Item = tuple[int, int]  # an image, and the seed of its crop and flip
+_SHARED = "/dev/shm"  # noqa: S108 # where workers leave batches
 _Loaded = tuple[Tensor, int] | str  # an image and its label, or what is wrong with it
 
 
@@ -38,7 +40,7 @@ class FolderData(BaseImageNetData):
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         sizes: dict[SplitName, int] = {split: len(positions) for split, positions in files.splits.items()}
-        super().__init__(settings, sizes, files.num_classes, files.data_id)
+        super().__init__(settings, sizes, files.num_classes, files.data_id, files.train_id)
         self._files, self._device, self._workers, self._should_stop = files, device, workers, should_stop
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._training = Images(files, training_transform(settings))
@@ -88,7 +90,16 @@ class FolderData(BaseImageNetData):
         except RuntimeError as error:
             if "DataLoader worker" in str(error) and self._should_stop():  # hit while it started
                 raise Stopped("stopped; the same command goes on from the newest checkpoint") from error
+            if "shared memory" in str(error):
+                raise InputError(self._too_little_shared_memory()) from error
             raise
+
+    def _too_little_shared_memory(self) -> str:
+        total = shutil.disk_usage(_SHARED).total
+        return (
+            f"{_SHARED}: has {total / 2**20:,.0f} MiB, too little for the batches of {self._workers} workers: make it "
+            "larger (docker run --shm-size=8g), or set dataset.loader_threads: 0"
+        )
 
 
 class Images(Dataset[_Loaded]):

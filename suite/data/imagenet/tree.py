@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from suite import machine
 from suite.config import ImageNetSettings, InputError
 from suite.data.imagenet import manifest, shards
+from suite.data.imagenet.listing import TREES
 from suite.data.imagenet.manifest import FILENAME_ERRORS, Row
 from suite.data.imagenet.shards import Index
 from suite.data.interface import SplitName
@@ -38,6 +39,7 @@ class Files:
         splits: name -> ascending positions in ``paths``, int64.
         num_classes: labels are below it.
         data_id: 16 hex digits that change with any image, label or split.
+        train_id: the same, of the images below ``train`` alone.
     """
 
     root: Path
@@ -46,6 +48,7 @@ class Files:
     splits: dict[SplitName, Ints]
     num_classes: int
     data_id: str
+    train_id: str
 
     def name(self, position: int) -> str:
         """The path of an image below the root."""
@@ -112,7 +115,8 @@ def read(settings: ImageNetSettings, data: Path) -> Files:
     """The images of a scanned tree; the log says which of them are left out.
 
     Raises:
-        InputError: it was not scanned; too many images cannot be used; a class has none, or too few to hold some out.
+        InputError: it was not scanned; too many images cannot be used; a class has none, or too few to hold some out;
+            the first image of a class, in any split, is gone.
     """
     root = folder_of(settings, data)
     if not (root / "train").is_dir():
@@ -120,7 +124,20 @@ def read(settings: ImageNetSettings, data: Path) -> Files:
     path = list_of(settings, data)
     rows = manifest.read(path, root)
     check_rows(rows, path, settings.max_excluded_share)
-    return files_of(rows, root, settings.val_share)
+    files = files_of(rows, root, settings.val_share)
+    _check_there(files)
+    return files
+
+
+def _check_there(files: Files) -> None:
+    """A test set that is gone is found before the first epoch, not after the last one."""
+    for split, positions in files.splits.items():
+        firsts = positions[np.unique(files.labels[positions], return_index=True)[1]]
+        if lost := [name for name in map(files.name, firsts) if not (files.root / name).is_file()]:
+            raise InputError(
+                f"{files.root}: images of {split} are missing: {_some(lost)}: restore them, or run {manifest.SCAN} "
+                f"{files.root} to leave them out"
+            )
 
 
 def files_of(rows: list[Row], root: Path, val_share: float) -> Files:
@@ -139,7 +156,8 @@ def files_of(rows: list[Row], root: Path, val_share: float) -> Files:
             raise InputError(f"{root}: has no image for {name} that can be used; {manifest.SCAN} {root} says why")
     kept = [row for row in images if row.used]
     paths = np.array([row.path.encode(errors=FILENAME_ERRORS) for row in kept])
-    return Files(root, paths, labels[used], splits, int(labels[train].max()) + 1, _data_id(kept, val_share))
+    ids = (_data_id(part, val_share) for part in (kept, [row for row in kept if row.path.startswith("train/")]))
+    return Files(root, paths, labels[used], splits, int(labels[train].max()) + 1, *ids)
 
 
 def _data_id(rows: list[Row], val_share: float) -> str:
@@ -168,8 +186,11 @@ def check_rows(rows: list[Row], path: Path, most: float) -> None:
     if len({row.path for row in images}) < len(images):
         twice = [name for name, num in Counter(row.path for row in images).items() if num > 1]
         raise InputError(f"{path}: more than one row: {_some(twice)}: leave one")
-    if empty := _empty_classes(rows):
-        raise InputError(f"{path}: classes without a usable training image: {_some(empty)}: mend or remove the folders")
+    for tree in TREES:
+        if empty := _empty_classes(rows, tree):
+            raise InputError(
+                f"{path}: classes without a usable image in {tree}: {_some(empty)}: mend or remove the folders"
+            )
     if not left_out:
         return
     message = f"{len(left_out):,} of {len(images):,} images cannot be used"
@@ -180,9 +201,12 @@ def check_rows(rows: list[Row], path: Path, most: float) -> None:
     log.warning("%s: %s and are left out: %s", path, message, which)
 
 
-def _empty_classes(rows: list[Row]) -> list[str]:
-    usable = {row.path.split("/")[1]: False for row in rows if row.path.startswith("train/")}
-    usable |= {row.path.split("/")[1]: True for row in rows if row.used and row.path.startswith("train/")}
+def _empty_classes(rows: list[Row], tree: str) -> list[str]:
+    usable: dict[str, bool] = {}
+    for row in rows:
+        place, name, _ = row.path.split("/", 2)
+        if place == tree:
+            usable[name] = usable.get(name, False) or row.used
     return [name for name, there in usable.items() if not there]
 
 

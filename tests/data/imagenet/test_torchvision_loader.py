@@ -3,6 +3,8 @@
 import errno
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,13 +15,15 @@ import torch
 from PIL import Image
 from support.failing_files import fail_to_open
 from support.photos import BROKEN, CLASSES, ODD, encoded, write_tree
+from support.trial_processes import ROOT
 from torch import Tensor
 
 from suite.config import ImageNetSettings, InputError
 from suite.data.imagenet import loaders, manifest
 from suite.data.imagenet import scan as scan_command
 from suite.data.imagenet import tree as image_tree
-from suite.data.imagenet.probe import examine
+from suite.data.imagenet.listing import Listing
+from suite.data.imagenet.probe import Probe
 from suite.data.imagenet.torchvision_loader import FolderData
 from suite.data.torchvision_shim import torchvision
 
@@ -49,7 +53,7 @@ def scan(root: Path) -> None:
     rows = []
     for tree in ("train", "val"):
         for path, label in torchvision.datasets.ImageFolder(root / tree).samples:
-            rows.append(examine(root, os.path.relpath(path, root), label))
+            rows.append(Probe().examine(root, os.path.relpath(path, root), label))
     manifest.write(root / "manifest.csv", rows)
 
 
@@ -104,7 +108,7 @@ def test_order_classes_and_labels_are_those_of_imagefolder(tmp_path: Path, monke
         (tmp_path / name).write_bytes(encoded(Image.new("RGB", (40, 30))))
     (tmp_path / "train" / "no class.JPEG").write_bytes(b"")
     (tmp_path / "train" / "a" / "link").symlink_to(tmp_path / "elsewhere")
-    found = scan_command.scan(tmp_path, tmp_path / "manifest.csv", workers=2)
+    found = scan_command.scan(Listing(tmp_path), tmp_path / "manifest.csv", workers=2)
     for tree in ("train", "val"):
         theirs = torchvision.datasets.ImageFolder(tmp_path / tree).samples
         assert [(str(tmp_path / row.path), row.label) for row in found if row.path.startswith(f"{tree}/")] == theirs
@@ -224,8 +228,10 @@ def test_images_that_are_read_at_the_second_try(tmp_path: Path, monkeypatch: pyt
     path = next((root / "train").rglob("*.JPEG"))
     with monkeypatch.context() as patch:
         fail_to_open(patch, path, times=2)
-        assert examine(root, str(path.relative_to(root)), 0) == examine(root, str(path.relative_to(root)), 0)
-        assert examine(root, str(path.relative_to(root)), 0).used
+        assert Probe().examine(root, str(path.relative_to(root)), 0) == Probe().examine(
+            root, str(path.relative_to(root)), 0
+        )
+        assert Probe().examine(root, str(path.relative_to(root)), 0).used
     scan(root)
     data, errors = load(root), [OSError(errno.EIO, os.strerror(errno.EIO)) for _ in range(2)]
     quiet = list(data.train_batches(0, 0, 2))
@@ -237,3 +243,27 @@ def test_images_that_are_read_at_the_second_try(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(torchvision.datasets.folder, "open", failing, raising=False)
     assert same(data.train_batches(0, 0, 2), quiet) and not errors
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount another /dev/shm")
+def test_too_little_shared_memory_has_its_cure(root: Path) -> None:
+    code = (
+        "from suite.config import ImageNetSettings; from suite.data.imagenet import loaders; from pathlib import Path\n"
+        "if __name__ == '__main__':\n"
+        f"    s = ImageNetSettings(name='imagenet', loader='torchvision', root={str(root)!r}, val_share=0.4,"
+        " max_excluded_share=0.5, loader_threads=1)\n"
+        "    d = loaders.make(s, Path('/'), device='cpu', channels_last=False, should_stop=lambda: False)\n"
+        "    list(d.batches('test', 8))\n"
+    )
+    mounted = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"', "sh"]
+    script = root.parent / "load.py"
+    script.write_text(code)
+    done = subprocess.run(
+        [*mounted, sys.executable, script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert "InputError: /dev/shm: has 1 MiB, too little for the batches of 1 workers: make it larger" in done.stderr

@@ -138,7 +138,7 @@ def test_where_none_is_whole(tmp_path: Path, said: Callable[[], list[str]]) -> N
     ("other", "told"),
     [
         ({"trial_id": "ba9876543210"}, ["trial_id ba9876543210, now 0123456789ab"]),
-        ({"data_id": "d0"}, ["data_id d0, now d1"]),
+        ({"train_id": "d0"}, ["train_id d0, now d1"]),
         ({"code_id": "c0"}, ["code_id c0, now c1"]),
         ({"torch": "2.10"}, ["torch 2.10, now 2.11"]),
         ({"torch": "2.10", "code_id": "c0"}, ["code_id c0, now c1", "torch 2.10, now 2.11"]),

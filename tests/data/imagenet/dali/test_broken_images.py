@@ -133,15 +133,14 @@ def test_a_manifest_from_another_editor(own_tree: Path, loaded: Load) -> None:
     assert loaded(root=own_tree).data_id == base
 
 
-def test_an_image_of_no_class_is_not_used_by_hand(own_tree: Path, loaded: Load) -> None:
-    (own_tree / "val" / "other").mkdir()
-    shutil.copy(own_tree / "val/n01_astronaut/n01_0.JPEG", own_tree / "val/other/x.JPEG")
+def test_what_is_no_image_is_not_used_by_hand(own_tree: Path, loaded: Load) -> None:
+    shutil.copy(own_tree / "val/n01_astronaut/n01_0.JPEG", own_tree / "val/n01_astronaut/x.bak")
     assert scan.main([str(own_tree)]) == 0
     manifest = own_tree / "manifest.csv"
     text = manifest.read_text()
-    assert "0,no such class in train" in text
-    manifest.write_text(text.replace("0,no such class in train", "1,"))
-    with pytest.raises(InputError, match=r"of no class of train, or no image: val/other/x\.JPEG"):
+    assert "0,wrong extension .bak" in text
+    manifest.write_text(text.replace("0,wrong extension .bak", "1,wrong extension .bak"))
+    with pytest.raises(InputError, match=r"of no class of train, or no image: val/n01_astronaut/x\.bak"):
         loaded(root=own_tree)
 
 

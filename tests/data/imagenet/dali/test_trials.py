@@ -26,7 +26,8 @@ from support.trial_processes import (
 from suite import train
 from suite.config import InputError, Trial
 from suite.config.sweep_file import load_sweep
-from suite.data.imagenet import pack
+from suite.data.imagenet import pack, scan
+from suite.data.imagenet import tree as image_tree
 from suite.launch import local
 from suite.records import read_metrics
 from suite.stopping import Stopped
@@ -219,8 +220,21 @@ def test_other_images_begin_anew(tree: Path, own_tree: Path, tmp_path: Path, cap
     manifest.write_text("".join(lines).replace(lines[9], lines[9].replace(",1,\n", ",0,by hand\n")))
     images = {**trial_on(own_tree).dataset.model_dump(), "max_excluded_share": 0.1}
     result = train.train(trial_on(own_tree, dataset=images), tmp_path)
-    assert "data_id" in caplog.text and "starting at the first epoch" in caplog.text
+    assert "train_id" in caplog.text and "starting at the first epoch" in caplog.text
     assert result.num_updates == 2 * STEPS
+
+
+@pytest.mark.slow
+def test_a_test_image_that_is_left_out_keeps_the_checkpoint(
+    tree: Path, own_tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    done = stop_in_the_middle(trial_on(own_tree), tmp_path)
+    (own_tree / "val/n02_cat/n02_3.JPEG").unlink()
+    assert scan.main([str(own_tree)]) == 0
+    result = train.train(trial_on(own_tree), tmp_path)
+    assert f"going on from step {done}: " in caplog.text
+    assert result.data_id != image_tree.read_data_id(trial_on(tree).dataset, tree.parent)
 
 
 @pytest.mark.slow
