@@ -188,8 +188,8 @@ def test_a_comment_makes_another_source_and_the_same_code(tmp_path: Path, checko
     source, code = python(checkout, tmp_path, "-c", SAYS).split()
     file = checkout / "suite/methods/weights.py"
     file.write_text(file.read_text() + "# more\n")
-    assert python(checkout, tmp_path, "-c", SAYS).split() == [python(checkout, tmp_path, "-c", SAYS).split()[0], code]
-    assert python(checkout, tmp_path, "-c", SAYS).split()[0] != source
+    other, same = python(checkout, tmp_path, "-c", SAYS).split()
+    assert other != source and same == code
     file.write_text(file.read_text() + "more = 1\n")
     assert python(checkout, tmp_path, "-c", SAYS).split()[1] != code
 
@@ -197,7 +197,7 @@ def test_a_comment_makes_another_source_and_the_same_code(tmp_path: Path, checko
 def test_a_code_id_that_was_handed_on_holds_for_the_source_it_was_made_from_alone(
     tmp_path: Path, checkout: Path
 ) -> None:
-    source, code = python(checkout, tmp_path, "-c", SAYS).split()
+    source, code = source_code.source_id(), source_code.code_id()  # of a copy too
     known = f"{source} handed on"
     assert python(checkout, tmp_path, "-c", HANDED_ON.format(known)) == "handed on"
     file = checkout / "suite/methods/weights.py"
@@ -207,7 +207,7 @@ def test_a_code_id_that_was_handed_on_holds_for_the_source_it_was_made_from_alon
 
 
 def test_child_processes_take_it_too(tmp_path: Path, checkout: Path) -> None:
-    source, _ = python(checkout, tmp_path, "-c", SAYS).split()
+    source = source_code.source_id()
     code = (
         "import subprocess, sys; from suite.records import source_code as source; "
         f"source.know_code_id('{source} handed on'); "
@@ -218,5 +218,5 @@ def test_child_processes_take_it_too(tmp_path: Path, checkout: Path) -> None:
 
 def test_a_frozen_copy_says_its_own(tmp_path: Path, checkout: Path) -> None:
     archive = frozen(checkout, tmp_path / "code")
-    _, code = python(checkout, tmp_path, "-c", SAYS).split()
+    code = source_code.code_id()
     assert python(archive, tmp_path, "-c", HANDED_ON.format(f"{code} another")) == code

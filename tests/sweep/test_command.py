@@ -277,6 +277,7 @@ def test_the_dry_run_prints_the_trials_and_loads_neither_torch_nor_ray(tmp_path:
 @pytest.mark.slow
 def test_the_driver_of_a_sweep_loads_neither_torch_nor_mlflow(tmp_path: Path) -> None:
     write_sweep(tmp_path / "tiny.yaml", epochs=1, seeds=(1,))
+    write_empty_store(tmp_path / "results" / DATABASE)
     code = (
         "import sys; from suite import cli; from suite.sweep import __main__ as sweep; "
         "status = cli.run(lambda: sweep.main(['tiny.yaml'])); "

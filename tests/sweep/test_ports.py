@@ -14,8 +14,11 @@ from pathlib import Path
 
 import pytest
 from support.listening import Port, family, listening, unix_sockets
+from support.stores import write_empty_store
 from support.sweep_processes import start_sweep, write_sweep
 from support.trial_processes import wait_for
+
+from suite.tracking.store import DATABASE
 
 METHODS = (  # one of each of Ray's services; all of them take an empty message
     "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo",
@@ -103,6 +106,7 @@ def environment(pid: int) -> dict[str, str]:
 def driver(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A sweep whose only trial runs in two processes, while it runs."""
     sweep = write_sweep(tmp_path / "tiny.yaml", epochs=5000, seeds=(1,))
+    write_empty_store(tmp_path / "results" / DATABASE)
     process = start_sweep(sweep, "--only", "method.name=weights", "--set", "processes=2", cwd=tmp_path)
     try:
         wait_for(lambda: process.poll() is not None or list(tmp_path.glob("results/trials/**/metrics.jsonl")))

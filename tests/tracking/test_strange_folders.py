@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.fake_results import write_result
+from support.stores import write_empty_store
 from support.sweep_processes import ROOT, write_sweep
 
 from suite import records
@@ -88,6 +89,7 @@ def test_a_name_that_is_not_utf_8_is_told_and_loses_nothing(tmp_path: Path) -> N
 
 def test_symlinks_that_lead_to_themselves_are_no_reports(tmp_path: Path) -> None:
     folder = filled(tmp_path / "results")
+    write_empty_store(folder / store.DATABASE)
     (folder / "reports/tiny/loop").symlink_to("loop")
     (folder / "trials/loop").symlink_to("loop")
     (folder / "sweeps/loop.yaml").symlink_to("loop.yaml")

@@ -24,17 +24,17 @@ each_ranking = pytest.mark.parametrize("rank_by", RANKINGS)
 )
 def test_small_layers(step_path: Any, sparsity: float, momentum: float, weight_decay: float, rank_by: str) -> None:
     twins = PairedLayers(SHAPES, sparsity=sparsity, weight_decay=weight_decay, momentum=momentum, rank_by=rank_by)
-    twins.run(300)
+    twins.run(120)
 
 
 @each_ranking
 @pytest.mark.parametrize("sparsity", [0.5, 0.999])
 def test_small_layers_in_fp64(step_path: Any, sparsity: float, rank_by: str) -> None:
-    PairedLayers(SHAPES, dtype=torch.float64, sparsity=sparsity, rank_by=rank_by).run(300)
+    PairedLayers(SHAPES, dtype=torch.float64, sparsity=sparsity, rank_by=rank_by).run(120)
 
 
 @each_ranking
-@pytest.mark.parametrize("sparsity", SPARSITIES)
+@pytest.mark.parametrize("sparsity", [0.5, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.0, 0.9, 0.999))])
 def test_a_layer_of_40_000(step_path: Any, sparsity: float, rank_by: str) -> None:
     PairedLayers([(200, 200)], sparsity=sparsity, rank_by=rank_by).run(300)
 
@@ -72,7 +72,7 @@ def whole(shape: Any, seed: int) -> Tensor:
 
 
 @each_ranking
-@pytest.mark.parametrize("sparsity", [0.3, 0.5, 0.9])
+@pytest.mark.parametrize("sparsity", [0.5, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.3, 0.9))])
 @pytest.mark.parametrize("lay", [channels_last, transposed, lambda tensor: tensor])
 def test_ties_go_by_logical_index(step_path: Any, lay: Any, sparsity: float, rank_by: str) -> None:
     settings = dict(lr=1.0, momentum=0.0, weight_decay=0.0, rank_by=rank_by, sparsity=sparsity)
@@ -118,7 +118,7 @@ def test_gradients_that_are_one_number_expanded(step_path: Any, rank_by: str) ->
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_narrow_parameters_over_float32_state(step_path: Any, dtype: torch.dtype, rank_by: str) -> None:
     step_path.expects_compiled = False
-    PairedLayers([*SHAPES, (6, 5, 3, 3)], param_dtype=dtype, rank_by=rank_by, lay=channels_last).run(100)
+    PairedLayers([*SHAPES, (6, 5, 3, 3)], param_dtype=dtype, rank_by=rank_by, lay=channels_last).run(40)
 
 
 @each_ranking

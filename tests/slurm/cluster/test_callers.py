@@ -10,11 +10,12 @@ import pytest
 import yaml
 from support.slurm_cluster import Cluster
 from support.slurm_trials import TRIAL, Following, profile
+from support.stores import write_empty_store
 from support.sweep_processes import ROOT, run_sweep, write_sweep
 from support.trial_processes import unexpected_files
 
 from suite.config import InputError
-from suite.tracking.store import URI_VARIABLE, store_uri
+from suite.tracking.store import DATABASE, URI_VARIABLE, store_uri
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +64,7 @@ def test_variables_of_the_callers_shell_and_signs_in_the_name_of_the_folder(
     with monkeypatch.context() as shell:
         for name, value in STRANGE.items():
             shell.setenv(name, value)
-        shell.setenv(URI_VARIABLE, store_uri(tmp_path))
+        shell.setenv(URI_VARIABLE, store_uri(write_empty_store(tmp_path / DATABASE).parent))
         flags = ("s.yaml", "--launcher", "slurm", "--profile", "profile.yaml", "--results", "my ${HOME} 'results'?")
         status, output = run_sweep(*flags, "--set", "processes=2", cwd=tmp_path)
     assert status == 0, output

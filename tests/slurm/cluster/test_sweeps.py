@@ -14,13 +14,14 @@ import pytest
 import yaml
 from support.slurm_cluster import Cluster
 from support.slurm_trials import records, run_quietly, scancel
+from support.stores import write_empty_store
 from support.sweep_processes import ROOT, result_mtimes, run_sweep, start_sweep, write_sweep
 from support.trial_processes import signal_processes, unexpected_files, wait_for
 
 from suite.config.sweep_file import load_sweep
 from suite.records.ledger import Ledger
 from suite.slurm.record import read_job
-from suite.tracking.store import URI_VARIABLE, store_uri
+from suite.tracking.store import DATABASE, URI_VARIABLE, store_uri
 
 pytestmark = pytest.mark.slow
 
@@ -29,8 +30,8 @@ SLURM = ("--launcher", "slurm", "--profile", "profile.yaml")
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Where MLflow keeps what all sweeps here publish; the first one makes it."""
-    return store_uri(tmp_path_factory.mktemp("mlflow"))
+    """Where MLflow keeps what all sweeps here publish."""
+    return store_uri(write_empty_store(tmp_path_factory.mktemp("mlflow") / DATABASE).parent)
 
 
 @pytest.fixture
