@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_BETWEEN = 3  # characters of the frame for each column
+BETWEEN = 2  # blanks after each column
 NOTHING = "-"
 
 
@@ -20,14 +20,14 @@ class Layout:
     """What is shown of a table.
 
     ``header`` and ``rows`` hold the columns that fit. ``same`` says what all rows have in common, ``dropped`` names
-    the columns that are left out. Where not even those of rank 0 fit, ``framed`` is False: a row is a line of text.
+    the columns that are left out. Where not even those of rank 0 fit, ``fits`` is False: a row is a line of text.
     """
 
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]
     same: str = ""
     dropped: str = ""
-    framed: bool = True
+    fits: bool = True
 
     @classmethod
     def whole(cls, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> "Layout":
@@ -42,7 +42,7 @@ class Layout:
         one = [len(found) == 1 < len(rows) or not any(found) for found in values]
         common = [i for i, column in enumerate(columns) if column.rank and one[i]]
         kept = [i for i in range(len(columns)) if i not in common]
-        needed = {i: max(len(columns[i].name), *map(len, values[i]), 0) + _BETWEEN for i in kept}
+        needed = {i: max(len(columns[i].name), *map(len, values[i]), 0) + BETWEEN for i in kept}
         dropped: list[int] = []
         while sum(needed[i] for i in kept) >= width and any(columns[i].rank for i in kept):
             kept.remove(worst := max(kept, key=lambda i: (columns[i].rank, i)))
@@ -53,10 +53,10 @@ class Layout:
             [tuple(row[i] for i in kept) for row in rows],
             same=", ".join(f"{name} {value}" for name, value in told),
             dropped=", ".join(columns[i].name for i in sorted(dropped)),
-            framed=sum(needed[i] for i in kept) < width,
+            fits=sum(needed[i] for i in kept) < width,
         )
 
 
 def fits(table: Sequence[Sequence[str]], width: int) -> bool:
     """A table, its header the first row, fits into so many characters."""
-    return sum(max(map(len, column)) + _BETWEEN for column in zip(*table, strict=True)) < width
+    return sum(max(map(len, column)) + BETWEEN for column in zip(*table, strict=True)) < width

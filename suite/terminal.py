@@ -1,5 +1,6 @@
 """What is printed for people: the console, tables, bars; the only importer of rich."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeVar
@@ -7,7 +8,7 @@ from typing import Protocol, TypeVar
 from tabulate import tabulate
 
 from suite.config import InputError
-from suite.table_layout import Column, Layout
+from suite.table_layout import BETWEEN, Column, Layout
 
 try:
     from rich.console import Console, Group
@@ -60,12 +61,15 @@ class LivePanel:
         what: is counted.
         total: number of items.
         lines: the text below the bar, asked for at each refresh. A terminal cuts those that are longer than its own.
+        clock: in seconds.
     """
 
-    def __init__(self, what: str, total: int, lines: Callable[[], Sequence[Line]]) -> None:
+    def __init__(
+        self, what: str, total: int, lines: Callable[[], Sequence[Line]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._lines = lines
         columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=console)
+        self._bar = Progress(*columns, console=console, get_time=clock)
         self._task = self._bar.add_task(what, total=total)
         self._live = Live(get_renderable=self._panel, console=console, refresh_per_second=4, transient=True)
 
@@ -82,9 +86,14 @@ class LivePanel:
         """So many items are complete."""
         self._bar.update(self._task, completed=completed)
 
+    @property
+    def is_drawn(self) -> bool:
+        """A terminal shows it, one that can move its cursor."""
+        return self._live.is_started and console.is_interactive
+
     def refresh(self) -> None:
         """Draw it now."""
-        if self._live.is_started:
+        if self.is_drawn:
             self._live.refresh()
 
     def _panel(self) -> Group:
@@ -100,10 +109,10 @@ def show_table(title: str, columns: Sequence[Column], rows: Iterable[Sequence[st
     console.print(title)
     if layout.same:
         console.print(f"all: {layout.same}")
-    if layout.framed and len(rows) <= _MANY:
+    if layout.fits and len(rows) <= _MANY:
         console.print(_table(layout), soft_wrap=False)
     else:
-        console.file.write(_plain_table(layout) if layout.framed else _lines(layout))
+        console.file.write(_plain_table(layout) if layout.fits else _lines(layout))
     if layout.dropped:
         console.print(f"left out, as the terminal has {console.width} columns: {layout.dropped}")
 
@@ -113,7 +122,8 @@ def _layout(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Layout:
 
 
 def _table(layout: Layout) -> Table:
-    table = Table()
+    """Without a frame on a terminal, which has room for more columns then."""
+    table = Table(box=None, padding=(0, BETWEEN, 0, 0)) if console.is_terminal else Table()
     for i, name in enumerate(layout.header):
         table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
     for row in layout.rows:
@@ -125,6 +135,7 @@ def _plain_table(layout: Layout) -> str:
     """The same for many rows: rich itself would take half a second for a thousand."""
     align = ["left", *(["right"] * (len(layout.header) - 1))]
     frame = "outline" if console.options.ascii_only else "simple_outline"
+    frame = "plain" if console.is_terminal else frame
     text = tabulate(layout.rows, headers=layout.header, tablefmt=frame, disable_numparse=True, colalign=align)
     return f"{text}\n"
 
@@ -175,9 +186,9 @@ class LiveTable:
         if console.is_terminal:
             layout = _layout(columns, [row.cells for row in rows])
             lines = [*head, *([f"all: {layout.same}"] if layout.same else [])]
-            rest = [] if layout.framed else ["  ".join(row) for row in layout.rows]
+            rest = [] if layout.fits else ["  ".join(row) for row in layout.rows]
             rest += [row.note for row in rows if row.note]
-            table = [_table(layout)] if layout.framed else []
+            table = [_table(layout)] if layout.fits else []
             self._live.update(Group(*map(_cut, lines), *table, *map(_cut, rest)), refresh=True)
         for line in head:
             if not console.is_terminal and line not in self._said:

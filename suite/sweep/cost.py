@@ -61,7 +61,7 @@ class Cost:
         if not self.trials:
             return "cost: none: nothing is left to run"
         if self.trials == self.unknown:
-            return "cost: unknown until a trial like these has run; --calibrate measures a few steps of each kind"
+            return "cost: unknown until trials like these have run; --calibrate times a few steps"
         gpus = f", {self.gpu_hours:.3g} GPU-hours" if self.gpu_hours else ""
         records = f", {_size(self.disk_bytes)} of records" if self.disk_bytes else ""
         rest = f"; without {self.unknown} trials, as none like them has run yet" if self.unknown else ""

@@ -42,7 +42,7 @@ class SweepDisplay:
         self._epochs = dict.fromkeys(trials, 0)  # that are over
         self._said, self._phase = 0.0, ""
         self._stopping: tuple[int, float] | None = None  # trials that save themselves, and until when
-        self._panel = LivePanel("epochs", sum(trial.epochs for trial in trials.values()), self._lines)
+        self._panel = LivePanel("epochs", sum(trial.epochs for trial in trials.values()), self._lines, clock)
 
     def __enter__(self) -> "SweepDisplay":
         self._panel.start()
@@ -54,10 +54,7 @@ class SweepDisplay:
     def phase(self, what: str) -> None:
         """What is done before the first trial starts: ``preparing data``."""
         self._phase = what
-        if console.is_terminal:
-            self._panel.refresh()
-        else:
-            console.print(f"{what} ...")
+        self._show(f"{what} ...")
 
     def ray_died(self, *, asked: bool) -> int:
         """Ray is dead, and the sweep ends; returns the exit status. ``asked``: a signal asked all of it to stop."""
@@ -73,8 +70,7 @@ class SweepDisplay:
         """The sweep was asked to stop: running trials have so many seconds to save themselves; 0: none."""
         running = len(self._running)
         self._stopping = (running, self._clock() + seconds) if running and seconds else (0, 0.0)
-        console.print(self._stopping_text())
-        self._panel.refresh()
+        self._show(self._stopping_text())
 
     def started(self, trial_id: str) -> None:
         """A trial has begun."""
@@ -99,6 +95,13 @@ class SweepDisplay:
         if result:
             self._left.measured(trial_id, result.seconds, result.num_epochs)
         self._say_end(trial_id, state, result)
+
+    def _show(self, news: str) -> None:
+        """Draw the panel with what is new in it, or print that."""
+        if self._panel.is_drawn:
+            self._panel.refresh()
+        else:
+            console.print(news)
 
     def _over(self, trial_id: str, epochs: int, at: float | None = None) -> None:
         self._epochs[trial_id] = epochs

@@ -10,7 +10,7 @@ from suite.table_layout import Column, fits
 from suite.terminal import console, show_table
 
 _MOST_LINES = 20  # of both tables: with the lines below them 25
-_FRAME = 5  # lines of a table: title, frame and header
+_FRAME = 3  # lines of a table: title, header and a blank one
 _Row = dict[str, str]
 
 
@@ -21,7 +21,9 @@ def show_results(folder: Path) -> bool:
         pairs = _read(folder / "differences.csv") if (folder / "differences.csv").exists() else []
         accuracies = {_place(row): _text(row, "{:.2f}", "{:.1f}") for row in cells}
         differences = {_place(row): _text(row, "{:+z.1f}", "{:z.1f}") for row in pairs}
-    except (OSError, ValueError, KeyError):  # another release wrote them: the report itself is shown
+    except (OSError, ValueError, KeyError, csv.Error):  # another release wrote them: the report itself is shown
+        return False
+    if not accuracies:
         return False
     used = _show("accuracy, % (95 % interval)", accuracies, _MOST_LINES - min(len(differences), 1) * (_FRAME + 3))
     if differences:
@@ -37,6 +39,7 @@ def _show(title: str, texts: dict[tuple[str, str], str], room: int) -> int:
     show_table(title, columns, rows[:most] if len(rows) <= most else rows[: most - 1])
     if len(rows) > most:
         console.print(f"and {len(rows) - most + 1} more rows in the report")
+    console.print()
     return min(len(rows), most) + _FRAME
 
 

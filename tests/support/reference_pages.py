@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from pydantic_core import PydanticUndefined
 from support.commands import NAMES, parser_of, subcommands
+from support.terminal_captures import terminal_page
 
 from suite import cli
 from suite.__main__ import COMMANDS
@@ -193,7 +194,12 @@ def exit_statuses_page() -> str:
     )
 
 
-PAGES = {"settings.md": settings_page, "commands.md": commands_page, "exit_statuses.md": exit_statuses_page}
+PAGES = {
+    "settings.md": settings_page,
+    "commands.md": commands_page,
+    "exit_statuses.md": exit_statuses_page,
+    "terminal.md": terminal_page,
+}
 
 
 def main(folder: Path) -> None:

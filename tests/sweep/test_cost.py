@@ -154,7 +154,7 @@ def test_no_sweep_is_shorter_than_its_longest_trial_and_no_more_checkpoints_lie_
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        (Cost(2, 2, 0, 0, 0, 0, 0), "cost: unknown until a trial like these has run; --calibrate measures a few steps"),
+        (Cost(2, 2, 0, 0, 0, 0, 0), "cost: unknown until trials like these have run; --calibrate times a few steps"),
         (
             Cost(3, 0, 7384, 3692.4, 0, 2e6, 999),
             "cost: 1:01:32 (2:03:04 of trials), 2 MB of records, up to 999 bytes of checkpoints meanwhile",
@@ -253,7 +253,7 @@ def test_the_dry_run_and_the_report_tell_the_cost(
     monkeypatch.setattr(background, "publishing", lambda *about: nullcontext())
     monkeypatch.setattr(tracking, "publish", lambda *rest, report, **named: (artifacts.extend(report), "1"))
     assert sweep.main([*flags, "--dry-run"]) == 0
-    assert "cost: unknown until a trial like these has run" in capsys.readouterr().out
+    assert "cost: unknown until trials like these have run" in capsys.readouterr().out
     assert sweep.main(flags) == 0
     assert "took 0:00:0" in capsys.readouterr().out
     file = write_sweep(file, seeds=(1, 2), epochs=6)
