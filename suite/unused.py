@@ -16,8 +16,9 @@ from suite.config.sweep_file import load_sweep
 from suite.launch import attempts
 from suite.records.ledger import Ledger
 from suite.slurm.record import read_job
+from suite.table_layout import Column
 
-HEADER = ("trial_id", "state", "MB", "last written")
+COLUMNS = (Column("trial_id"), Column("state", 1), Column("MB"), Column("last written", 2))
 _TRIAL_ID = re.compile(r"[0-9a-f]{12}")
 _DELETED = ".deleted-"  # begins the name of a folder that is being removed
 
@@ -39,7 +40,7 @@ class UnusedRecord:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The row of the table below ``HEADER``."""
+        """The row of the table below ``COLUMNS``."""
         day = time.strftime("%Y-%m-%d", time.localtime(self.written))
         return self.trial_id, self.state, megabytes(self.bytes), day
 
@@ -166,7 +167,7 @@ def _tell(found: Sequence[UnusedRecord], ledger: Ledger) -> None:
     if not found:
         print(f"{ledger.root}: the kept sweeps ask for every record")
         return
-    terminal.show_table("records that no kept sweep asks for", HEADER, [each.cells for each in found])
+    terminal.show_table("records that no kept sweep asks for", COLUMNS, [each.cells for each in found])
     for each in found:
         if each.held_by:
             print(f"{each.folder}: {each.held_by} runs it, or may: it is not deleted")

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from suite.config.error_messages import InputError, short
+from suite.config.error_messages import short
+from suite.config.errors import InputError
 
 IN_MEMORY = "<dict>"  # the file of such a sweep, in messages
 

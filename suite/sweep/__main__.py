@@ -300,7 +300,8 @@ def _publish(
         if experiment is None:
             _, experiment = tracking.publish(sweep, ledger, uri=uri, report=files)
         stamp.published(uri, experiment)
-        console.print(f"MLflow: {store.how_to_open(ledger.root, uri, experiment)}")
+        opened = store.how_to_open(ledger.root, uri, experiment)
+        console.print("MLflow:", opened.replace(", then ", "\n  then ") if console.is_terminal else opened)
     except InputError as error:  # the results do not depend on it
         console.print(str(error))
 

@@ -1,7 +1,9 @@
 """Commands whose output goes where a user's may go: to a terminal that closes, to nobody, to a full disk."""
 
+import contextlib
 import fcntl
 import os
+import struct
 import subprocess
 import sys
 import termios
@@ -17,11 +19,17 @@ class Terminal:
         arguments: of this Python.
         cwd: where it runs.
         ignores_hup: as ``nohup`` has it; but its output goes to the terminal.
+        columns: of the terminal; None: it does not say.
         variables: of its environment.
     """
 
-    def __init__(self, *arguments: str, cwd: Path, ignores_hup: bool = False, **variables: str) -> None:
+    def __init__(
+        self, *arguments: str, cwd: Path, ignores_hup: bool = False, columns: int | None = None, **variables: str
+    ) -> None:
         self._master, slave = os.openpty()
+        if columns:
+            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+            variables = {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "50", **variables}
         trap = "trap '' HUP; " if ignores_hup else ""
         self.process = subprocess.Popen(
             ["sh", "-c", f'{trap}exec "$@"', "sh", sys.executable, *arguments],
@@ -41,6 +49,18 @@ class Terminal:
         while text.encode() not in found:
             found += os.read(self._master, 4096)
         return found.decode()
+
+    def read_all(self) -> str:
+        """What it prints until it ends."""
+        found = b""
+        with contextlib.suppress(OSError):  # as it ends
+            while more := os.read(self._master, 65536):
+                found += more
+        return found.decode()
+
+    def press(self, keys: str) -> None:
+        """Type something: ``\x03`` is Ctrl-C."""
+        os.write(self._master, keys.encode())
 
     def close(self) -> None:
         """Close the terminal, as a window that closes does, or a lost connection: the kernel sends HUP."""

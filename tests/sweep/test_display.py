@@ -92,6 +92,16 @@ def test_output_that_is_piped_says_the_same_in_lines(capsys: Said) -> None:
     )
 
 
+@pytest.mark.parametrize(("asked", "status", "said"), [(True, 130, "stopped, and Ray"), (False, 1, "Ray was killed")])
+def test_ray_that_dies_of_a_signal_to_all_processes_is_a_stop(
+    capsys: Said, asked: bool, status: int, said: str
+) -> None:
+    """A batch system signals Ray's servers too, whatever their sessions."""
+    with scene() as made:
+        assert made.display.ray_died(asked=asked) == status
+    assert capsys.readouterr().out.startswith(said)
+
+
 # Tables -------------------------------------------------------------------------------------------------------------
 
 COLUMNS = (Column("id"), Column("method", 1), Column("data", 7), Column("where", 6), Column("val"))
