@@ -12,6 +12,7 @@ from support.terminals import Terminal
 from suite import records
 from suite.tracking.store import DATABASE
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*noload.*")  # MLflow's own use of SQLAlchemy
 COLUMNS = 80
 COMMAND = ("-m", "suite.sweep", "tiny.yaml", "--only", "method=weights")
 
