@@ -37,6 +37,7 @@ class Rule:
         return any(fnmatchcase(name, pattern) for pattern in self.names.split())
 
 
+_LOOPBACK_HOSTS = "localhost:*,127.0.0.1:*,[[]::1]:*,suite.localhost:*"
 # For each program, the first rule that covers a variable decides; a variable that none covers is passed on.
 TABLE: dict[str, tuple[Rule, ...]] = {
     "slurm": (
@@ -90,6 +91,8 @@ TABLE: dict[str, tuple[Rule, ...]] = {
     "mlflow server": (
         Rule("set", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "eight more processes, for language models", "false"),
         Rule("set", "MLFLOW_DISABLE_TELEMETRY", "private", "true"),
+        Rule("set", "MLFLOW_SERVER_ALLOWED_HOSTS", "names of this machine alone", _LOOPBACK_HOSTS),
+        Rule("set", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "the page's own name", "http://suite.localhost:*"),
         Rule("removed if empty", "MLFLOW_*", "an empty one counts as unset"),
         Rule("kept", "MLFLOW_S3_* MLFLOW_MYSQL_* MLFLOW_SQLALCHEMYSTORE_*", "say how a store is reached"),
         Rule("removed", "MLFLOW_*", "change what is served, where, and to whom"),

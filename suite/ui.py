@@ -4,8 +4,10 @@ It listens on the loopback address of this machine only.
 """
 
 import argparse
+import base64
 import getpass
 import http.client
+import json
 import os
 import secrets
 import shlex
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -21,10 +24,12 @@ from pathlib import Path
 
 from suite import cli, environment, stopping
 from suite.config import InputError
-from suite.tracking.store import DATABASE, sqlite_uri, store_uri, without_secret
+from suite.tracking.store import DATABASE, PAGE_HOST, page, sqlite_uri, store_uri, without_secret
 
 _HOST = "127.0.0.1"
 _START_SECONDS, _END_SECONDS, _POLL_SECONDS = 180.0, 10.0, 0.2
+_ANSWER_SECONDS = 30.0
+_MOST_PAGES = 6  # that are named: the page lists the others
 _LAST_LINES = 12  # of what a server said that did not start
 # The leader of the server's process group. Its input ends when we do, however that comes about: SIGKILL as well.
 _KEEPER = 'cat >/dev/null; rm -rf "$0"; kill -KILL 0'
@@ -54,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             print(f"MLflow starts on {without_secret(store)} ...", flush=True)
             _wait(server, args.port, folder / "log.txt")
-            _tell(args, folder)
+            _tell(args, folder, _pages(args, folder))
             while server.poll() is None:  # wait() could miss a signal that comes just before it
                 time.sleep(_POLL_SECONDS)
         finally:
@@ -174,9 +179,32 @@ def _answers(port: int) -> bool:
     return False
 
 
-def _tell(args: argparse.Namespace, folder: Path) -> None:
+def _pages(args: argparse.Namespace, folder: Path) -> list[tuple[str, str]]:
+    """The name and the path of each sweep's runs, the newest first, as the server answers."""
+    request = urllib.request.Request(
+        f"http://{_HOST}:{args.port}/api/2.0/mlflow/experiments/search",
+        data=json.dumps({"max_results": 1000, "order_by": ["last_update_time DESC"]}).encode(),
+        headers={"Content-Type": "application/json"} | (_login(folder) if args.auth else {}),
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with suppress(OSError, ValueError), opener.open(request, timeout=_ANSWER_SECONDS) as answer:
+        found = json.load(answer).get("experiments", [])
+        return [(each["name"], page(each["experiment_id"])) for each in found if each["experiment_id"] != "0"]
+    return []
+
+
+def _login(folder: Path) -> dict[str, str]:
+    known = f"{_USER}:{(folder / 'password').read_text().strip()}"
+    return {"Authorization": f"Basic {base64.b64encode(known.encode()).decode()}"}
+
+
+def _tell(args: argparse.Namespace, folder: Path, pages: Sequence[tuple[str, str]]) -> None:
     """Say where the page is, and who can open it."""
-    print(f"ready: http://{_HOST}:{args.port} (Ctrl-C ends it)")
+    address = f"http://{PAGE_HOST}:{args.port}"
+    newest = pages[0][1] if pages else ""
+    print(f"ready: {address}{newest} (Ctrl-C ends it)")
+    for name, path in pages[1:_MOST_PAGES]:
+        print(f"  {name}: {address}{path}")
     there = f"{_user()}@{socket.gethostname()}"
     print(f"from another machine: ssh -N -L {args.port}:{_HOST}:{args.port} {there}, then the same address", flush=True)
     if not args.auth:

@@ -2,6 +2,7 @@
 
 import base64
 import getpass
+import os
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from support.trial_processes import alive, wait_for
 
 from suite import cli, tracking, ui
 from suite.config import InputError
+from suite.config.method_looks import readable
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.launch import inline
 from suite.records import read_result
@@ -55,7 +57,7 @@ def server(results: Path, *flags: str) -> Iterator[tuple[str, subprocess.Popen[s
     assert process.stdout is not None
     try:
         said = [process.stdout.readline() for _ in range(4)]
-        assert said[1] == f"ready: http://127.0.0.1:{port} (Ctrl-C ends it)\n", "".join(said) + process.stdout.read()
+        assert said[1].startswith(f"ready: http://suite.localhost:{port}"), "".join(said) + process.stdout.read()
         yield f"http://127.0.0.1:{port}", process, said
     finally:
         process.terminate()
@@ -86,7 +88,11 @@ def test_the_page_shows_every_run_by_name_with_its_metrics_and_the_report(
     assert new == 3
     browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     browser += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    browser += [f"--user-data-dir={tmp_path}", "--window-size=1600,900", "--virtual-time-budget=30000", "--dump-dom"]
+    shot = (
+        Path(os.environ.get("SCREENSHOTS", tmp_path)) / "mlflow.png"
+    )  # SCREENSHOTS=docs/images makes that of the docs
+    browser += ["--hide-scrollbars", f"--screenshot={shot}"]
+    browser += [f"--user-data-dir={tmp_path}", "--window-size=1280,800", "--virtual-time-budget=30000", "--dump-dom"]
     with server(ledger.root) as (address, process, said):
         port = address.rpartition(":")[2]
         assert f"ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@{socket.gethostname()}," in said[2]
@@ -95,7 +101,7 @@ def test_the_page_shows_every_run_by_name_with_its_metrics_and_the_report(
         assert {port.address for port in listening(there)} == {"127.0.0.1"}
         client = mlflow.MlflowClient(address)
         page = subprocess.run(
-            [*browser, f"{address}/#/experiments/1/runs?viewStateShareKey=suite"],
+            [*browser, said[1].removeprefix("ready: ").removesuffix(" (Ctrl-C ends it)\n")],
             capture_output=True,
             text=True,
             timeout=120,
@@ -110,11 +116,12 @@ def test_the_page_shows_every_run_by_name_with_its_metrics_and_the_report(
         assert folder.stat().st_mode & 0o777 == 0o700 and len(there) >= 4
         process.kill()  # what it started ends all the same, and leaves nothing
         wait_for(lambda: not any(alive(each.pid) for each in there) and not folder.exists(), 10)
-    assert "tiny" in page and ">report<" in page
+    assert shot.stat().st_size > 10_000
+    assert "tiny" in page and ">report<" not in page and "MLflow Assistant" not in page
     for trial_id, trial in sweep.trials.items():
-        assert f"{trial.method.name}-conv2-w0.0625-s1" in page
+        assert f"{readable(trial.method.name)}, conv2 x0.0625, seed 1" in page
         result = read_result(ledger.folder(trial_id))
-        assert result is not None and f">{result.metrics['test/top1']}<" in page
+        assert result is not None and f">{round(result.metrics['test/top1'] or 0, 4)}<" in page
 
 
 @pytest.mark.slow

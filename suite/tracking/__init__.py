@@ -1,35 +1,34 @@
 """Records -> MLflow; the only importer of mlflow. The store is a view: it can be rebuilt from the records.
 
 One experiment a sweep, one run a trial in it, found again by its ``trial_id`` tag, and one run tagged
-``report`` with the sweep file, tables and figures. Publishing twice adds nothing; where a trial ran anew since, its run
-is replaced.
+``report`` with the sweep file, tables and figures. Settings that vary in the sweep are parameters of a run, the others
+its tags. Publishing twice adds nothing; where a trial ran anew since, its run is replaced.
 """
 
-import json
 import logging
 import re
 import shlex
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from suite import environment, records
 from suite.config import InputError, Trial
-from suite.config.grid import flatten
+from suite.config.method_looks import readable
 from suite.config.sweep_file import Sweep
 from suite.records import Summary
 from suite.records.ledger import Ledger
-from suite.tracking import store
+from suite.tracking import store, view
 
 log = logging.getLogger(__name__)
 _BATCH = 1000  # metrics in one request: the server's limit
 _FEW = 50  # trials that are looked up one by one: more are asked for in pages
 _NOT_METRICS = ("epoch", "step", "timestamp")
 _ONCE = ("params_total", "params_kept", "seconds", "peak_memory_mb", "state_bytes_per_weight")  # no curve
-_COLUMNS = ("metrics.`test/top1`", "metrics.`val/top1`", "params.`method.name`", "params.`model.width_mult`")
+_DIGITS = 4  # of an accuracy: the page shows all it has
 
 
 def publish(
@@ -132,7 +131,7 @@ def _make(mlflow: Any, path: Path) -> None:
 
 
 def _publish(client: Any, sweep: Sweep, ledger: Ledger, report: Sequence[Path], known: set[str]) -> tuple[int, str]:
-    experiment = _experiment(client, sweep, ledger)
+    experiment, varying = _experiment(client, sweep, ledger), view.varying(sweep)
     found = ledger.lookup({i: trial for i, trial in sweep.trials.items() if i not in known})
     final = {trial_id: each.summary for trial_id, each in found.items() if each.summary is not None}
     there = _runs(client, experiment, list(final))
@@ -144,8 +143,10 @@ def _publish(client: Any, sweep: Sweep, ledger: Ledger, report: Sequence[Path], 
                 client.delete_run(run.info.run_id)  # begun by a publisher that was killed, or of an earlier result
             lines = records.read_metrics(ledger.folder(trial_id))
             ticket = ledger.folder(trial_id) / records.TICKET
-            _publish_trial(client, experiment, sweep.trials[trial_id], summary, lines, ticket)
+            _publish_trial(client, experiment, sweep.trials[trial_id], varying, summary, lines, ticket)
             new += 1
+        else:
+            _add_params(client, run, sweep.trials[trial_id], varying)
         known.add(trial_id)
     if report:
         _publish_report(client, experiment, sweep, report)
@@ -153,20 +154,23 @@ def _publish(client: Any, sweep: Sweep, ledger: Ledger, report: Sequence[Path], 
 
 
 def _experiment(client: Any, sweep: Sweep, ledger: Ledger) -> str:
+    """The id of the experiment of a sweep, which has its view."""
     found = client.get_experiment_by_name(sweep.name)
     if found is not None and found.lifecycle_stage == "deleted":
         raise SweepNotPublished(_deleted(client, sweep, found.experiment_id))
+    tags = {view.TAG: view.state(sweep), **view.KIND}
     if found is not None:
+        whole = sweep.label == sweep.name  # the view of a part shows the part's settings
+        for key, value in tags.items():
+            if key not in found.tags or (whole and key == view.TAG and found.tags[key] != value):
+                client.set_experiment_tag(found.experiment_id, key, value)
         return str(found.experiment_id)
     local = str(client.tracking_uri).startswith("sqlite")
     return str(
         client.create_experiment(
             sweep.name,
             artifact_location=(ledger.root / "mlartifacts").absolute().as_uri() if local else None,
-            tags={
-                "mlflow.note.content": sweep.description,
-                "mlflow.sharedViewState.suite": json.dumps({"selectedColumns": _COLUMNS}),  # what the link shows
-            },
+            tags={"mlflow.note.content": sweep.description, **tags},
         )
     )
 
@@ -210,18 +214,21 @@ def _publish_trial(
     client: Any,
     experiment: str,
     trial: Trial,
+    varying: set[str],
     summary: Summary,
     lines: list[dict[str, float | None]],
     ticket: Path,
 ) -> None:
-    from mlflow.entities import Metric, Param
+    from mlflow.entities import Metric
 
     start, end = _start_of(summary), int((summary.started_at + summary.seconds) * 1000)
-    name = f"{trial.method.name}-{trial.model.name}-w{trial.model.width_mult:g}-s{trial.seed}-{summary.trial_id}"
-    run = client.create_run(experiment, start_time=start, tags=_tags(trial, summary), run_name=name).info.run_id
-    params = [Param(key, str(value)) for key, value in flatten(trial.model_dump(mode="json")).items()]
+    name = f"{readable(trial.method.name)}, {trial.model.name} x{trial.model.width_mult:g}, seed {trial.seed}"
+    constant = {key: value for key, value in view.settings_of(trial).items() if key not in varying}
+    tags = constant | _tags(trial, summary)
+    run = client.create_run(experiment, start_time=start, tags=tags, run_name=name).info.run_id
+    params = _params(trial, varying)
     points = [
-        Metric(key, value, int(float(line["timestamp"] or 0) * 1000), int(line["step"] or 0))
+        Metric(key, _short(key, value), int(float(line["timestamp"] or 0) * 1000), int(line["step"] or 0))
         for line in lines
         for key, value in line.items()
         if value is not None and key not in _NOT_METRICS
@@ -229,12 +236,30 @@ def _publish_trial(
     once = {key: getattr(summary, key) for key in _ONCE}
     once |= {key: value for key, value in summary.metrics.items() if key.startswith("test/") and value is not None}
     once |= {f"stored_bytes/{stored.form}": stored.bytes for stored in summary.stored}
-    points += [Metric(key, float(value), end, summary.num_updates) for key, value in once.items()]
+    points += [Metric(key, _short(key, float(value)), end, summary.num_updates) for key, value in once.items()]
     for first in range(0, max(len(points), 1), _BATCH):
         client.log_batch(run, metrics=points[first : first + _BATCH], params=params if first == 0 else [])
     if ticket.exists():  # dense networks are large: they stay beside their records
         _upload(client, run, ticket)
     client.set_terminated(run, "FINISHED", end)
+
+
+def _params(trial: Trial, keys: Collection[str]) -> list[Any]:
+    """Those of its settings that a trial has among ``keys``."""
+    from mlflow.entities import Param
+
+    return [Param(key, value) for key, value in view.settings_of(trial).items() if key in keys]
+
+
+def _add_params(client: Any, run: Any, trial: Trial, varying: set[str]) -> None:
+    """Give a run, published before, the settings that vary since: MLflow takes no parameter back, so its tags stay."""
+    if missing := _params(trial, varying - run.data.params.keys()):
+        client.log_batch(run.info.run_id, params=missing)
+
+
+def _short(key: str, value: float) -> float:
+    """A value as the page can show it whole."""
+    return round(value, _DIGITS) if key.partition("/")[2].startswith("top") else value
 
 
 def _start_of(summary: Summary) -> int:
@@ -276,6 +301,16 @@ def _publish_report(client: Any, experiment: str, sweep: Sweep, files: Sequence[
     for file in files:
         client.log_artifact(run.info.run_id, str(file))
     client.set_terminated(run.info.run_id, "FINISHED")
+    if sweep.label == sweep.name:
+        _link_report(client, experiment, sweep, run.info.run_id)
+
+
+def _link_report(client: Any, experiment: str, sweep: Sweep, run: str) -> None:
+    """Name the report in the experiment's description, as its view hides the run; what a person wrote there stays."""
+    note = client.get_experiment(experiment).tags.get("mlflow.note.content")
+    if note == sweep.description:
+        link = f"[Report: tables and figures](#/experiments/{experiment}/runs/{run}/artifacts)"
+        client.set_experiment_tag(experiment, "mlflow.note.content", f"{note}\n\n{link}".strip())
 
 
 def _import_mlflow() -> Any:

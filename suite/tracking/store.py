@@ -17,9 +17,12 @@ from urllib.parse import quote, unquote
 from suite import scratch
 from suite.config import InputError
 from suite.records import atomic
+from suite.tracking import view
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"  # MLflow's own
 DATABASE = "mlflow.db"
+# A name of the loopback address in every browser (RFC 6761); at localhost itself MLflow opens its assistant.
+PAGE_HOST = "suite.localhost"
 _SQLITE = "sqlite:///"
 _DRIVER = "sqlite+pysqlite"  # the same; of sqlite:/// MLflow takes the rest for a path, and makes its folder
 # Where SQLite's locks cannot be relied on. Everything in user space (fuse) may be on another machine.
@@ -79,14 +82,18 @@ def without_secret(text: str) -> str:
     return re.sub(r"([?&](?:user|password)=)[^&\s]+", r"\1***", text)
 
 
+def page(experiment: str) -> str:
+    """The runs of an experiment, in its saved view and as training runs: the path on a server."""
+    return f"/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={view.KEY}"
+
+
 def how_to_open(results: Path, uri: str | None, experiment: str) -> str:
     """What opens the page of an experiment: a command for a store, an address for a server."""
-    page = f"/#/experiments/{experiment}/runs?viewStateShareKey=suite"
     if uri is not None and uri.startswith("http"):
-        return f"{without_secret(uri)}{page}"
+        return f"{without_secret(uri)}{page(experiment)}"
     store = [] if uri is None else ["--store", without_secret(uri)]
     command = shlex.join([sys.executable, "-m", "suite.ui", "--results", str(results), *store])
-    return f"{command}, then http://127.0.0.1:5000{page}"
+    return f"{command}, then http://{PAGE_HOST}:5000{page(experiment)}"
 
 
 @contextmanager

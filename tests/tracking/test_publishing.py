@@ -22,6 +22,7 @@ from support.trial_processes import alive, descendants, trial_of, wait_for
 
 from suite import cli, records, tracking
 from suite.config import InputError
+from suite.config.method_looks import readable
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.records.ledger import Ledger
 from suite.sweep.__main__ import _keep_resolved
@@ -93,7 +94,7 @@ def test_a_folder_of_results_is_published_whole_and_once(
     assert "sweeps/broken.yaml:2: grid" in told.err and "made with settings of another version: left out" in told.err
     assert "Traceback" not in told.err
     assert [line.partition(" new runs; ")[0] for line in told.out.splitlines()] == ["one: 6", "two: 6", "other: 1"]
-    assert f"--results {ledger.root}, then http://127.0.0.1:5000/#/experiments/" in told.out
+    assert f"--results {ledger.root}, then http://suite.localhost:5000/#/experiments/" in told.out
 
     database = ledger.root / store.DATABASE
     assert one_each(database, one) and one_each(database, two)
@@ -106,7 +107,7 @@ def test_a_folder_of_results_is_published_whole_and_once(
     (run,) = client.search_runs([experiment], f"tags.trial_id = '{trial_id}'")
     names_of = {key: run.data.tags[key] for key in ("method", "model", "width_mult", "dataset", "seed", "status")}
     assert list(names_of.values()) == [trial.method.name, "conv2", "0.0625", "digits", str(trial.seed), "done"]
-    assert run.info.run_name == f"{trial.method.name}-conv2-w0.0625-s{trial.seed}-{trial_id}"
+    assert run.info.run_name == f"{readable(trial.method.name)}, conv2 x0.0625, seed {trial.seed}"
     assert run.info.start_time == 1000 * (1000 + trial.seed) and run.info.end_time == run.info.start_time + 7500
     points = client.get_metric_history(run.info.run_id, "val/top1")
     assert [(each.step, each.timestamp, each.value) for each in points] == [(10, 1002500, 0.5), (20, 1003500, 0.5)]

@@ -1,0 +1,41 @@
+"""How people read each method: its name, colour, marker and line. The one list of that; a new method needs no entry."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Look:
+    """The name of a method in tables, figures and MLflow, and how matplotlib draws it."""
+
+    name: str
+    color: str
+    marker: str
+    linestyle: str
+
+
+LOOKS = {
+    "weights": Look("dense (SGD)", "#444444", "s", "--"),
+    "edge_popup": Look("edge-popup", "#0072b2", "o", ":"),
+    "iterand": Look("IteRand", "#d55e00", "^", "-"),
+}
+_OTHERS = tuple(zip(("#009e73", "#cc79a7", "#e69f00", "#56b4e9"), "DvPX", strict=True))  # of other methods, in turn
+
+
+def look_of(method: str, methods: Sequence[str]) -> Look:
+    """The look of a method; one without an entry keeps its name, and takes the next colour by its place in ``methods``.
+
+    Args:
+        methods: all there are, in their order.
+    """
+    if method in LOOKS:
+        return LOOKS[method]
+    others = [name for name in methods if name not in LOOKS]
+    color, marker = _OTHERS[(others.index(method) if method in others else len(others)) % len(_OTHERS)]
+    return Look(method, color, marker, "-.")
+
+
+def readable(series: str) -> str:
+    """The name of a series, "edge_popup sparsity=0.5" say, with its method as people read it."""
+    method, *settings = series.split(" ")
+    return " ".join([LOOKS[method].name if method in LOOKS else method, *settings])
