@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from analysis.reports import report  # pandas and matplotlib: after the arguments
 
         results = args.files[0].parent / root.name if args.records else None  # no command works on what is unpacked
-        text, out = report.page(sweeps, args.target, results), args.out or _place(sweeps)
+        out = args.out or _place(sweeps)
+        text = report.page(sweeps, args.target, results, None if args.records else out.parent)
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomic(out, text)
     print("written:", out)

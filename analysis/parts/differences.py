@@ -11,6 +11,7 @@ from analysis.parts.failures import SUFFIX, at_chance
 from analysis.parts.seeds import seed_list
 from analysis.statistics.intervals import holm
 
+SIGNIFICANT = 0.05  # Holm's p below it
 MAX_COMPARED = 6  # with more series of a network, all their pairs would bury the table
 _NOTE = (
     "Differences: Welch's intervals, of 95 % each; seeds of two methods are independent, so none is left out and none "

@@ -1,7 +1,7 @@
 """How figures look: one colour, marker and line a method everywhere, told apart without colours too."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +17,17 @@ matplotlib.use("Agg")  # files only: no screen is needed
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, NullFormatter, PercentFormatter
 
 from analysis.parts.cells import Cell
 from suite.config import METHODS
+from suite.config.method_looks import look_of, readable
 
-STYLES = {
-    "weights": {"color": "#444444", "marker": "s", "linestyle": "--"},
-    "edge_popup": {"color": "#0072b2", "marker": "o", "linestyle": ":"},
-    "iterand": {"color": "#d55e00", "marker": "^", "linestyle": "-"},
-}
+METRICS = {"test/top1": "test accuracy", "val/top1": "validation accuracy"}  # as people read them
 WIDTH, HEIGHT = 6.8, 2.9  # inches: two columns of a paper; a legend comes below
 _LETTERS = 100  # on a line as wide as the figure
-_OTHERS = tuple(zip("DvPX", ("#009e73", "#cc79a7", "#e69f00", "#56b4e9"), strict=True))  # of other methods, in turn
+_CROWDED = 0.9  # where half of the accuracies are above, their errors get a logarithmic axis
+_ACCURACIES = (0.1, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999)
 _FURTHER = [(("-.", "-", "--", ":")[i % 4], ("none", "left", "bottom")[i % 3]) for i in range(12)]  # all different
 
 
@@ -48,11 +46,12 @@ def curves(found: list[Cell], *, whatever_sparsity: bool = False) -> list[Curve]
     by_name: dict[str, list[Cell]] = {}
     for cell in found:
         name = cell.curve if whatever_sparsity else cell.series
+        name = readable(name)
         by_name.setdefault(name if one_net else f"{name}, {cell.model}, {cell.dataset}", []).append(cell)
     made: list[Curve] = []
     for name, own in by_name.items():
         method = own[0].method
-        style = _style_of(method)
+        style = style_of(method)
         if earlier := sum(curve.cells[0].method == method for curve in made):
             line, filling = _FURTHER[(earlier - 1) % len(_FURTHER)]
             style = {**style, "linestyle": line, "fillstyle": filling}
@@ -60,19 +59,18 @@ def curves(found: list[Cell], *, whatever_sparsity: bool = False) -> list[Curve]
     return made
 
 
-def _style_of(method: str) -> dict[str, Any]:
+def style_of(method: str) -> dict[str, Any]:
     """The same in all figures, whatever else is in them."""
-    if method in STYLES:
-        return STYLES[method]
-    others = [name for name in METHODS if name not in STYLES]
-    marker, color = _OTHERS[others.index(method) % len(_OTHERS)]
-    return {"color": color, "marker": marker, "linestyle": "-."}
+    look = look_of(method, list(METHODS))
+    return {"color": look.color, "marker": look.marker, "linestyle": look.linestyle}
 
 
 @contextmanager
 def panels(num: int, title: str) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure of some panels side by side, which share their vertical axis: accuracies."""
-    with pyplot.style.context(["default", {"font.size": 8, "svg.hashsalt": title}]):  # not as a matplotlibrc has it
+    with pyplot.style.context(
+        ["default", {"font.size": 8, "axes.titlesize": 8, "svg.hashsalt": title}]
+    ):  # not as a matplotlibrc has it
         figure, axes = pyplot.subplots(
             1, num, figsize=(WIDTH, HEIGHT), sharey=True, squeeze=False, layout="constrained"
         )
@@ -92,6 +90,27 @@ def logarithmic(panel: Axes, label: str) -> None:
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.3 else (1, 3) if decades < 2.2 else (1,)))
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))
     panel.xaxis.set_minor_formatter(NullFormatter())
+
+
+def spread_errors(panels: Sequence[Axes], values: Sequence[float]) -> bool:
+    """Where accuracies crowd near 1: a vertical axis that is logarithmic in the error; labels stay accuracies.
+
+    Args:
+        values: all that is drawn, in [0, 1]. An error of 0 is drawn at half of the smallest other one.
+
+    Returns:
+        Whether the axis was changed.
+    """
+    errors = [1 - value for value in values if value < 1]
+    if not errors or float(np.median(values)) < _CROWDED or max(errors) < 2 * min(errors):
+        return False
+    least = min(errors) / 2
+    for panel in panels:
+        panel.set_yscale("function", functions=(lambda y: -np.log10(np.maximum(1 - y, least)), lambda e: 1 - 10.0**-e))
+        panel.set_ylim(1 - 1.3 * max(errors), 1 - least / 1.05)
+        panel.yaxis.set_major_locator(FixedLocator([each for each in _ACCURACIES if each < 1 - least]))
+        panel.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=None))
+    return True
 
 
 def legend(figure: Figure) -> None:

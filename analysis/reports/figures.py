@@ -1,8 +1,9 @@
 """Figures of a sweep, as PNG and SVG.
 
-``figure``: accuracy against parameters and bytes. ``pareto``: which networks no other one beats in both. ``ratios``:
-what methods need for equal accuracy, one over another. ``learning``: validation accuracy over the epochs. ``sparsity``:
-accuracy against the share of weights removed, where that varies.
+``figure``: accuracy against parameters and bytes. ``pareto``: which networks no other one beats in both.
+``differences``: between methods, with intervals. ``ratios``: what methods need for equal accuracy, one over another.
+``learning``: validation accuracy over the epochs. ``sparsity``: accuracy against the share of weights removed, where
+that varies. Small dots are seeds.
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ from matplotlib.ticker import MaxNLocator
 from analysis.parts import estimates, sparsity
 from analysis.parts.cells import Cell, cells, metric_of
 from analysis.parts.parameter_efficiency import QUANTITIES, Quantity
-from analysis.parts.style import Curve, curves, legend, logarithmic, panels, save
-from analysis.reports import ratio_figure
+from analysis.parts.style import METRICS, Curve, curves, legend, logarithmic, panels, save, spread_errors
+from analysis.reports import difference_figure, ratio_figure
 from suite import cli, records
 from suite.config.sweep_file import Sweep
 from suite.records.ledger import Ledger
@@ -31,6 +32,7 @@ _LABELS = {
 _FIGURE = ("parameters", "parameters kept", "stored network, bytes")
 _PARETO = ("parameters kept", "training state, bytes", "stored network, bytes")
 _MOST_PANELS = 4
+_NOT_ALWAYS = ("pareto", "differences", "ratios", "sparsity", "learning*")
 _FRONT: dict[str, Any] = {"color": "#999999", "linewidth": 0.8, "zorder": 0}
 
 
@@ -40,28 +42,46 @@ def make(sweep: Sweep, ledger: Ledger) -> list[Path]:
     files = _accuracy(found, metric, folder, sweep.label)
     if any(cell.values(metric) for cell in found):
         files += _pareto(found, metric, folder, sweep.label)
+        files += difference_figure.draw(found, metric, folder, sweep.label)
     files += ratio_figure.draw(found, metric, folder, sweep.label)
     if sparsity.varies(found):
         files += _sparsity(found, metric, folder, sweep.label)
     files += _learning(sweep, found, ledger, folder)
-    own = (path for stem in ("pareto", "ratios", "sparsity", "learning*") for path in folder.glob(f"{stem}.[ps][nv]g"))
+    own = (path for stem in _NOT_ALWAYS for path in folder.glob(f"{stem}.[ps][nv]g"))
     for stale in set(own) - set(files):
         stale.unlink()
     return files
 
 
 def _accuracy(found: list[Cell], metric: str, folder: Path, label: str) -> list[Path]:
-    """Accuracy against parameters, with the 95 % band."""
+    """Accuracy against parameters, with the 95 % band and a dot a seed."""
     shown = _known(found, metric, _FIGURE)
     with panels(len(shown), label) as (figure, axes):
         for panel, name in zip(axes, shown, strict=True):
             for curve in curves(found):
                 points = _points(curve, metric, QUANTITIES[name])
                 _draw(panel, curve, points)
+                _dots(panel, curve, metric, QUANTITIES[name])
             logarithmic(panel, _LABELS[name])
-        axes[0].set_ylabel(f"{metric}, 95 % band")
+        _vertical(axes, found, metric, f"{METRICS[metric]}, 95 % band")
         legend(figure)
         return save(figure, folder, "figure")
+
+
+def _vertical(axes: Sequence[Axes], found: list[Cell], metric: str, label: str) -> None:
+    """The axis of accuracies: by the logarithm of the error where they crowd near 1."""
+    values = [value for cell in found for value in cell.values(metric).values()]
+    lows = [_heights(cell, metric)[1] for cell in found if cell.values(metric)]
+    spread = spread_errors(axes, values + lows)
+    axes[0].set_ylabel(f"{label}\n(logarithmic in the error)" if spread else label)
+
+
+def _dots(panel: Axes, curve: Curve, metric: str, quantity: Quantity) -> None:
+    """A dot for each seed, behind the means; without a name, as "_" keeps it out of the legend."""
+    for cell in curve.cells:
+        if len(values := list(cell.values(metric).values())) > 1 and (cost := quantity(cell, metric)) is not None:
+            style = {"color": curve.style["color"], "alpha": 0.4, "markersize": 2.5, "zorder": 1}
+            panel.plot([cost] * len(values), values, ".", label="_seeds", **style)
 
 
 def _known(found: list[Cell], metric: str, names: Sequence[str]) -> list[str]:
@@ -108,10 +128,24 @@ def _pareto(found: list[Cell], metric: str, folder: Path, label: str) -> list[Pa
                 panel.plot([p[0] for p in points], [p[1] for p in points], label=curve.name, markersize=4, **style)
             for best in filter(None, map(front, reached.values())):
                 panel.step(*zip(*best, strict=True), where="post", label="front", **_FRONT)
+                _name_points(panel, best, found, metric, QUANTITIES[name])
             logarithmic(panel, _LABELS[name])
-        axes[0].set_ylabel(metric)
+            low, high = panel.get_xlim()
+            panel.set_xlim(low * (low / high) ** 0.2, high)  # room for the first name
+        axes[0].set_ylabel(METRICS[metric])
+        spread_errors(axes, [mean for cell in found if cell.values(metric) for mean in _heights(cell, metric)[:1]])
         legend(figure)
         return save(figure, folder, "pareto")
+
+
+def _name_points(
+    panel: Axes, best: Sequence[tuple[float, ...]], found: list[Cell], metric: str, cost: Quantity
+) -> None:
+    """The width beside each point of a front: up and left, where no other point can be."""
+    for cell in found:
+        if cell.values(metric) and (cost(cell, metric), _heights(cell, metric)[0]) in best:
+            place = (cost(cell, metric) or 0.0, _heights(cell, metric)[0])
+            panel.annotate(f"x{cell.width_mult:g}", place, (-3, 2), textcoords="offset points", ha="right", fontsize=6)
 
 
 def front(points: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
@@ -134,8 +168,8 @@ def _sparsity(found: list[Cell], metric: str, folder: Path, label: str) -> list[
                 for cell in own:
                     if cell.sparsity is None:
                         panel.axhline(_heights(cell, metric)[0], label=curve.name, **_line(curve))
-            panel.set(xlabel="share of weights removed" if len(widths) == 1 else f"share removed, width {width:g}")
-        axes[0].set_ylabel(f"{metric}, 95 % band")
+            panel.set(xlabel="share of weights removed", title=f"width {width:g}" if len(widths) > 1 else "")
+        _vertical(axes, found, metric, f"{METRICS[metric]}, 95 % band")
         legend(figure)
         return save(figure, folder, "sparsity")
 
@@ -174,9 +208,9 @@ def _learning_of(own: list[Cell], ledger: Ledger, folder: Path, stem: str, label
                     if cell.width_mult == width and (line := lines[id(cell)]):
                         epochs = range(1, len(line) + 1)
                         panel.plot(epochs, line, label=curve.name, linewidth=1, **_marked(curve, len(line)))
-            panel.set(xlabel=f"epoch, width {width:g}")
+            panel.set(xlabel="epoch", title=f"width {width:g}")
             panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes[0].set_ylabel("val/top1, mean over seeds")
+        axes[0].set_ylabel("validation accuracy, mean over seeds")
         legend(figure)
         return save(figure, folder, stem)
 

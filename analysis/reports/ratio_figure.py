@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
 from analysis.parts.cells import Cell
 from analysis.parts.ratio_curves import SHOWN, RatioCurve, ratio_curves
-from analysis.parts.style import STYLES, legend, panels, save
+from analysis.parts.style import METRICS, legend, panels, save, style_of
 
 _ONE = {"color": "#999999", "linewidth": 0.8, "zorder": 0}
 
@@ -39,13 +39,13 @@ def _draw(panel: Axes, curve: RatioCurve) -> None:
         [nan if end is None else end for end in (each.low, each.value, each.high)] for each in curve.ratios.values()
     ]
     low, value, high = np.array(told, dtype=float).T
-    style = {**STYLES.get(curve.one[0].method, {}), "linestyle": "--" if curve.other[0].method == "weights" else "-"}
+    style = {**style_of(curve.one[0].method), "linestyle": "--" if curve.other[0].method == "weights" else "-"}
     (line,) = panel.plot(accuracies, value, label=curve.name, markersize=3, linewidth=1.2, **style)
     panel.fill_between(accuracies, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
 
 
 def _scale(panel: Axes, metric: str) -> None:
-    panel.set(yscale="log", xlabel=metric)
+    panel.set(yscale="log", xlabel=METRICS[metric])
     panel.xaxis.set_major_formatter(PercentFormatter(xmax=1.0))
     panel.yaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
     panel.yaxis.set_minor_formatter(NullFormatter())

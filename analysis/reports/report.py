@@ -1,7 +1,8 @@
-"""One page of tables, figures and provenance, with how to repeat each: one HTML file that needs nothing else."""
+"""One page of tables, figures and provenance, with how to repeat each: one HTML file, with links to trials alone."""
 
 import base64
 import os
+import re
 import shlex
 import time
 from collections import Counter
@@ -15,39 +16,50 @@ import pandas as pd
 
 from analysis.parts import ReportTable, parameter_efficiency
 from analysis.parts.cells import cells, metric_of
-from analysis.reports import figures, tables
+from analysis.parts.style import METRICS
+from analysis.reports import figures, findings, tables, trial_list
 from suite.config import shipped
+from suite.config.method_looks import readable
 from suite.config.sweep_file import Sweep
 from suite.records import Summary
 from suite.records.ledger import Ledger
 
 _PAGE = Template((files("analysis") / "report.html").read_text(encoding="utf-8"))
 _BLOCKS = {"paper": 0, "tuned": 1, None: 2}
-_ALT = {
-    "figure": "accuracy against parameters and bytes",
-    "pareto": "Pareto fronts of accuracy and cost",
-    "ratios": "what methods need for equal accuracy, as ratios",
-    "sparsity": "accuracy against sparsity",
-    "learning": "validation accuracy over the epochs",
+_CAPTIONS = {
+    "figure": "Accuracy against parameters and bytes: means, 95 % intervals as bands, a dot for each seed.",
+    "pareto": "Accuracy against cost. The line joins the networks that no other one beats in both, with their widths.",
+    "differences": "Differences between methods at equal width, with 95 % intervals.",
+    "ratios": "What one method needs over what another needs for equal accuracy, with 95 % bands.",
+    "sparsity": "Accuracy against the share of weights removed.",
+    "learning": "Validation accuracy over the epochs, the mean over seeds.",
 }
+_READABLE = ("method", "minus", "difference")  # columns that name methods
 
 
-def page(sweeps: Sequence[tuple[Sweep, Ledger]], targets: Sequence[str] = (), results: Path | None = None) -> str:
+def page(
+    sweeps: Sequence[tuple[Sweep, Ledger]],
+    targets: Sequence[str] = (),
+    results: Path | None = None,
+    place: Path | None = None,
+) -> str:
     """The page of some sweeps, those with the paper's settings first; their figures are drawn anew.
 
     Args:
         targets: as of ``tables.make``; each must be one of some sweep.
         results: the folder that the commands on the page name, where it is not that of the ledgers.
+        place: the folder of the page, from which it links to the files of trials; None: no links.
 
     Raises:
         InputError: garbled records, or none of them has such a target.
     """
     in_order = sorted(sweeps, key=lambda pair: _BLOCKS[pair[0].settings])
     own = _targets(in_order, targets)
-    sections = [_section(*pair, aims, results or pair[1].root) for pair, aims in zip(in_order, own, strict=True)]
+    sections = [_section(*pair, aims, results or pair[1].root, place) for pair, aims in zip(in_order, own, strict=True)]
     names = ", ".join(sweep.label for sweep, _ in in_order)
     links = "".join(f'<li><a href="#{escape(s.label)}">{escape(s.label)}</a></li>' for s, _ in in_order)
-    return _PAGE.substitute(title=escape(names), links=links, sections="\n".join(sections))
+    several = f"<ul>{links}</ul>" if len(sections) > 1 else ""
+    return _PAGE.substitute(title=escape(names), links=several, sections="\n".join(sections))
 
 
 def _targets(sweeps: Sequence[tuple[Sweep, Ledger]], targets: Sequence[str]) -> list[list[str]]:
@@ -60,16 +72,20 @@ def _targets(sweeps: Sequence[tuple[Sweep, Ledger]], targets: Sequence[str]) -> 
     return own
 
 
-def _section(sweep: Sweep, ledger: Ledger, targets: Sequence[str], results: Path) -> str:
-    first, *others = tables.build_tables(sweep, ledger, targets)
+def _section(sweep: Sweep, ledger: Ledger, targets: Sequence[str], results: Path, place: Path | None) -> str:
+    first, *others = found = tables.build_tables(sweep, ledger, targets)
+    metric = metric_of(sweep)
     drawn = [path for path in figures.make(sweep, ledger) if path.suffix == ".svg"]
     return "\n".join(
         [
-            f'<section id="{escape(sweep.label)}"><h2>{escape(first.title)}</h2>',
-            f"<p>{escape(sweep.description)}</p>",
-            _table(first),
+            f'<section id="{escape(sweep.label)}"><h2>{escape(first.title.replace(metric, METRICS[metric]))}</h2>',
+            f"<p class='found'>{escape(findings.sentence(found, metric))}</p>",
+            f"<p>{_text(sweep.description)}</p>",
+            findings.grid(first.numbers),
             *map(_figure, drawn),
+            f"<h3>Accuracy of each cell</h3>{_table(first)}",
             *(f"<h3>{escape(part.title)}</h3>{_table(part)}" for part in others),
+            f"<h3>Trials</h3>{trial_list.html(sweep, ledger, metric, place)}",
             f"<h3>Where this came from</h3>{_provenance(sweep, ledger)}",
             f"<h3>How to repeat it</h3>{_repeat(sweep, results, targets)}",
             "</section>",
@@ -78,18 +94,36 @@ def _section(sweep: Sweep, ledger: Ledger, targets: Sequence[str], results: Path
 
 
 def _table(part: ReportTable) -> str:
-    """Table, notes, and its numbers as a file."""
-    html = part.shown.to_html(index=False, border=0, escape=True)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in part.notes)
+    """Table, notes, and its numbers as a file. Columns that say one thing in all rows become a note."""
+    shown, constant = _folded(part.shown)
+    for column in shown.columns.intersection(_READABLE):
+        shown[column] = shown[column].map(lambda text: " - ".join(map(readable, text.split(" - "))))
+    html = shown.to_html(index=False, border=0, escape=True)
+    said = [f"In all rows: {', '.join(f'{key} {value}' for key, value in constant.items())}."] if constant else []
+    notes = "".join(f"<li>{_text(note)}</li>" for note in [*said, *part.notes])
     data = base64.b64encode(part.numbers.to_csv(index=False).encode()).decode()
     link = f'<a download="{part.stem}.csv" href="data:text/csv;base64,{data}">numbers as CSV</a>'
     return f'<div class="wide">{html}</div><ul class="notes">{notes}<li>{link}</li></ul>'
 
 
+def _folded(shown: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """A table without the columns that have one value in several rows, and those values."""
+    first = {} if shown.empty else shown.iloc[0].to_dict()
+    constant = {key: str(value) for key, value in first.items() if (shown[key] == value).all() and key not in _READABLE}
+    constant = {} if len(shown) < 2 else constant
+    return shown.drop(columns=list(constant)).copy(), {key: value for key, value in constant.items() if value}
+
+
+def _text(text: str) -> str:
+    """As HTML, what is between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
 def _figure(path: Path) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
-    alt = _ALT[path.stem.split("_")[0]]
-    return f'<figure><img alt="{alt}" src="data:image/svg+xml;base64,{data}"></figure>'
+    caption = _CAPTIONS[path.stem.split("_")[0]]
+    image = f'<img alt="{caption}" src="data:image/svg+xml;base64,{data}">'
+    return f'<figure><div class="wide">{image}</div><figcaption>{caption}</figcaption></figure>'
 
 
 def _provenance(sweep: Sweep, ledger: Ledger) -> str:
@@ -126,8 +160,10 @@ def _list(values: Iterable[str]) -> str:
 
 
 def _paths(sweep: Sweep, root: Path) -> tuple[str, str]:
-    """The file and the results, from the folder that holds both; the plan, where the file was a pipe."""
-    file = sweep.path if os.path.isfile(sweep.path) else root / "sweeps" / f"{sweep.label}.yaml"
+    """The file and the results, from the folder that holds both; the plan, where the file was a pipe or had options."""
+    plan = root / "sweeps" / f"{sweep.label}.yaml"
+    planned = not os.path.isfile(sweep.path) or (sweep.label != sweep.name and plan.is_file())
+    file = plan if planned else sweep.path
     if (shipped_as := shipped.SWEEPS.spelling(file)) != str(file):
         return shipped_as, root.name
     above = os.path.commonpath([file.absolute().parent, root.absolute().parent])
@@ -140,11 +176,15 @@ def _repeat(sweep: Sweep, root: Path, targets: Sequence[str]) -> str:
     where = f"{shlex.quote(file)} --results {shlex.quote(results)}"
     aimed = "".join(f" --target {shlex.quote(target)}" for target in targets)
     commands = [
-        f"python -m suite.sweep {where}    # runs what is missing; finished trials are never run again",
+        f"python -m suite.sweep {where}",
         f"python -m analysis.tables {where}{aimed}",
         f"python -m analysis.figures {where}",
         f"python -m analysis.report {where}{aimed}",
     ]
     name = escape(sweep.path.name)
     shown = f"<details><summary>{name}</summary><pre>{escape(sweep.text)}</pre></details>"
-    return f"<pre>{escape(chr(10).join(commands))}</pre>{shown}"
+    said = (
+        f"In the folder that {_text(f'`{file}` and `{results}`')} are relative to. "
+        "The first command runs what is missing; finished trials are never run again."
+    )
+    return f"<p>{said}</p><pre>{escape(chr(10).join(commands))}</pre>{shown}"

@@ -14,6 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 from support.fake_results import write_result
 from support.stores import write_empty_store
+from support.sweep_processes import ROOT
 
 from analysis import export
 from analysis import report as report_command
@@ -21,7 +22,7 @@ from analysis.reports import report
 from suite import records
 from suite.cli import run
 from suite.config.sweep_file import load_sweep
-from suite.records import source_code
+from suite.records import kept_plans, source_code
 from suite.records.ledger import Ledger
 
 OTHER = """\
@@ -81,7 +82,7 @@ def test_a_page_that_needs_nothing_else(sweep: Any, tmp_path: Path) -> None:
     links = [attrs[key] or "" for _, attrs in page.tags for key in ("src", "href") if key in attrs]
     assert all(link.startswith(("data:", "#")) for link in links)
     images = [link for link in links if link.startswith("data:image/svg+xml;base64,")]
-    assert len(images) == 3  # accuracy, Pareto fronts, learning
+    assert len(images) == 4  # accuracy, Pareto fronts, differences, learning
     assert all(base64.b64decode(image.partition(",")[2]).startswith(b"<?xml") for image in images)
     assert all(attrs["alt"] for tag, attrs in page.tags if tag == "img")
     assert "79.52 to 84.48" in page.text
@@ -133,7 +134,7 @@ def test_from_kept_records_alone(sweep: Any, tmp_path: Path, capsys: pytest.Capt
     for flags in (["--results", str(ledger.root), "--no-mlflow"], ["--records", str(tmp_path / "kept.gz")]):
         assert report_command.main([str(planned.path), *flags, "--out", str(tmp_path / "page.html")]) == 0
         pages.append((tmp_path / "page.html").read_text())
-    assert pages[0] == pages[1]
+    assert "../trials" not in pages[1] and re.sub(r'<a href="[^"#]*trials/[^>]*>\w+</a> ?', "", pages[0]) == pages[1]
     assert run(lambda: report_command.main([str(planned.path), "--records", str(tmp_path / "kept.gz")])) == 2
     assert "--records: needs --out" in capsys.readouterr().err
 
@@ -175,3 +176,85 @@ def test_tables_and_pages_from_an_archive(sweep: Any, tmp_path: Path) -> None:
         timeout=60,
     )
     assert ".zip/" in where.stdout
+
+
+def test_the_first_sentence_says_what_the_tables_say(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
+    planned = sweep()
+
+    def change(trial: Any) -> dict[str, Any] | None:
+        if trial.model.width_mult == 0.25 and trial.seed == 3:
+            return None
+        better = 0.3 if trial.method.name == "edge_popup" and trial.model.width_mult == 0.5 else 0.0
+        noise = 0.01 * ((trial.seed * 7 + len(trial.method.name)) % 3)
+        return {"metrics": {"test/top1": 0.5 + better + noise}}
+
+    page = Reader(report.page([(planned, fill(planned, change))])).text
+    assert (
+        "Best test accuracy: edge-popup, conv2 of width 0.5 on digits, 81.00 % (95 % interval 78.52 to 83.48)." in page
+    )
+    assert "1 of 2 differences between methods at equal width are significant: edge-popup above dense (SGD) at" in page
+    assert "2 of 12 trials have no result." in page
+
+
+def test_nothing_done_is_said_and_nothing_is_best(sweep: Any, tmp_path: Path, drawn: list[Figure]) -> None:
+    text = report.page([(sweep(), Ledger(tmp_path / "results"))])
+    assert "No trial is done yet" in text and "Best" not in text and "<td><b>" not in text
+
+
+def test_a_grid_of_widths_and_methods_has_the_best_in_bold(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
+    planned = sweep()
+    top1 = {("weights", 0.25): 0.7, ("weights", 0.5): 0.8, ("edge_popup", 0.25): 0.6, ("edge_popup", 0.5): 0.9}
+    ledger = fill(planned, lambda t: {"metrics": {"test/top1": top1[t.method.name, t.model.width_mult]}})
+    text = report.page([(planned, ledger)])
+    assert "<tr><td>dense (SGD)</td><td><b>70.00</b></td><td>80.00</td></tr>" in text
+    assert "<tr><td>edge-popup</td><td>60.00</td><td><b>90.00</b></td></tr>" in text
+
+
+def test_a_column_that_says_one_thing_becomes_a_note(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
+    planned = sweep()
+    page = Reader(report.page([(planned, fill(planned))])).text
+    assert "In all rows: n 3 of 3, mean 82.00" in page and page.count("3 of 3") == 1
+
+
+def test_markdown_becomes_html(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
+    planned = sweep(("name: two_methods", "name: two_methods\ndescription: Of `lr` & more."))
+    assert "Of <code>lr</code> &amp; more." in report.page([(planned, fill(planned))])
+
+
+def test_trials_are_listed_with_links_to_what_they_left(sweep: Any, tmp_path: Path, drawn: list[Figure]) -> None:
+    planned, ledger = sweep(), Ledger(tmp_path / "results")
+    write(ledger, planned)
+    trial_id = next(iter(planned.trials))
+    (ledger.folder(trial_id) / records.LOG).write_text("said\n")
+    assert report_command.main([str(planned.path), "--results", str(ledger.root), "--no-mlflow"]) == 0
+    place = ledger.root / "reports" / "two_methods"
+    page = Reader((place / "report.html").read_text())
+    links = [attrs["href"] or "" for tag, attrs in page.tags if tag == "a" and "trials" in (attrs.get("href") or "")]
+    assert f"../../trials/{trial_id}/log.txt" in links and len(links) == 12 + 1
+    assert all((place / link).is_file() for link in links)
+    assert all(trial_id in page.text for trial_id in planned.trials)
+
+
+@pytest.mark.slow
+def test_how_to_repeat_it_works_when_pasted(sweep: Any, tmp_path: Path, drawn: list[Figure]) -> None:
+    """In the folder it names, by a shell; of a part of a sweep too, whose options are in its plan."""
+    sweep()
+    planned = load_sweep(tmp_path / "sweep.yaml", only=["seed=1", "method=weights"])
+    ledger = Ledger(tmp_path / "results")
+    write(ledger, planned)
+    kept_plans.keep(planned, ledger.root)
+    text = Reader(report.page([(planned, ledger)])).text
+    commands = re.findall(r"^python -m .*results$", text, re.MULTILINE)
+    assert len(commands) == 4 and f"results/sweeps/{planned.label}.yaml" in commands[0]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["/bin/sh", "-e"],
+        input="\n".join(commands),
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [path.name for path in (ledger.root / "reports").iterdir()] == [planned.label]
