@@ -232,7 +232,13 @@ def test_the_server_of_the_page_serves_what_it_is_told_to() -> None:
     }
     kept = {"MLFLOW_S3_ENDPOINT_URL": "http://s3", "AWS_PROFILE": "me"}
     found = environment.cleaned({**given, **kept}, "mlflow server")
-    assert found == {**kept, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    assert found == {
+        **kept,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": "localhost:*,127.0.0.1:*,[[]::1]:*,suite.localhost:*",
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": "http://suite.localhost:*",
+    }
 
 
 # A user id without a name -------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def test_the_page_shows_every_run_by_name_with_its_metrics_and_the_report(
     browser += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     shot = (
         Path(os.environ.get("SCREENSHOTS", tmp_path)) / "mlflow.png"
-    )  # SCREENSHOTS=docs/images makes that of the docs
+    )
     browser += ["--hide-scrollbars", f"--screenshot={shot}"]
     browser += [f"--user-data-dir={tmp_path}", "--window-size=1280,800", "--virtual-time-budget=30000", "--dump-dom"]
     with server(ledger.root) as (address, process, said):
