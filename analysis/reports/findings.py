@@ -46,7 +46,8 @@ def _differences(rows: pd.DataFrame) -> str:
     if rows.empty:
         return "No difference between methods can be tested yet."
     clear = rows[rows["p_holm"] < SIGNIFICANT]
-    counted = f"{len(clear)} of {len(rows)} differences between methods at equal width are significant"
+    verb = "is" if len(clear) == 1 else "are"
+    counted = f"{len(clear)} of {len(rows)} differences between methods at equal width {verb} significant"
     if clear.empty:
         return f"None of {len(rows)} differences between methods at equal width is significant."
     above: dict[tuple[str, str], list[str]] = {}

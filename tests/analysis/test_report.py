@@ -192,7 +192,7 @@ def test_the_first_sentence_says_what_the_tables_say(sweep: Any, fill: Any, draw
     assert (
         "Best test accuracy: edge-popup, conv2 of width 0.5 on digits, 81.00 % (95 % interval 78.52 to 83.48)." in page
     )
-    assert "1 of 2 differences between methods at equal width are significant: edge-popup above dense (SGD) at" in page
+    assert "1 of 2 differences between methods at equal width is significant: edge-popup above dense (SGD) at" in page
     assert "2 of 12 trials have no result." in page
 
 
