@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.documents import ROOT, commands, copy_with_example
+from support.plugin_packages import write_example
 
 pytestmark = pytest.mark.slow
 TRIAL: dict[str, Any] = {
@@ -23,8 +24,8 @@ TRIAL: dict[str, Any] = {
 
 
 def run(code: Path, *arguments: object, folder: Path) -> str:
-    """The output of ``python -m`` with the code in ``code``."""
-    environment = os.environ | {"PYTHONPATH": f"{code}:{code}/tests", "OMP_NUM_THREADS": "1"}
+    """The output of ``python -m`` with the code in ``code``: a copy of the suite, or packages beside it."""
+    environment = os.environ | {"PYTHONPATH": f"{code}:{code}/tests:{ROOT}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", *map(str, arguments)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -40,29 +41,62 @@ def train(code: Path, folder: Path, **changed: Any) -> dict[str, Any]:
     return record
 
 
-def test_a_method(tmp_path: Path) -> None:
-    code = copy_with_example(tmp_path / "code", "docs/how-to/own_method.md")
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder of packages beside the suite."""
+    return tmp_path / "site"
+
+
+def contract(site: Path, folder: Path, page: str, *more: object) -> str:
+    """What the command of a page says that tests an example; a part of its tests."""
+    (command,) = (
+        each for each in commands(ROOT / page) if each.startswith("python -m suite.testing") and "--plugin" not in each
+    )
+    return run(site, *command.split()[2:5], *more, folder=folder)
+
+
+def test_a_method(site: Path, tmp_path: Path) -> None:
+    assert write_example(site, "docs/how-to/own_method.md") == "prune-once"
     method = TRIAL["method"] | {"name": "iterand_once"}
-    once, often = (train(code, tmp_path / each["name"], method=each, epochs=3) for each in (method, TRIAL["method"]))
+    once, often = (train(site, tmp_path / each["name"], method=each, epochs=3) for each in (method, TRIAL["method"]))
     assert once["status"] == "done" and once["metrics"] != often["metrics"]
-    (command,) = commands(ROOT / "docs/how-to/own_method.md")
-    assert " passed" in run(code, *command.split()[2:], folder=code)
+    assert [use["package"] for use in once["plugins"]] == ["prune-once"] and once["code_id"] != often["code_id"]
+    said = contract(site, tmp_path, "docs/how-to/own_method.md", "-k", "closure or resumed or settings_are")
+    assert "ok    a resumed run equals an uninterrupted one (10 cases)" in said and "3 of 3 demands" in said
 
 
-def test_a_network(tmp_path: Path) -> None:
-    code = copy_with_example(tmp_path / "code", "docs/how-to/own_network.md")
-    record = train(code, tmp_path / "run", model={"name": "mlp", "width_mult": 0.25})
-    assert record["params_total"] == 64 * 16 + 16 + 16 * 10 + 10
-    assert "equal" in run(code, "suite.tickets", "verify", tmp_path / "run/trial", folder=tmp_path)
+def test_a_method_in_one_file(tmp_path: Path) -> None:
+    write_example(tmp_path, "docs/how-to/own_method.md")
+    grid = {"method": TRIAL["method"] | {"name": "once"}}
+    base = {key: value for key, value in TRIAL.items() if key != "method"}
+    (tmp_path / "once.yaml").write_text(json.dumps({"name": "once", "base": base, "grid": grid}))
+    swept, tested = [each for each in commands(ROOT / "docs/how-to/own_method.md") if "--plugin" in each]
+    empty = tmp_path / "empty"
+    said = run(empty, *swept.split()[2:], folder=tmp_path)
+    assert "Plugins: method once of once.py" in said
+    (record,) = tmp_path.glob("results/trials/*/result.json")
+    assert json.loads(record.read_text())["plugins"][0]["package"] == "once.py"
+    assert "ok    closure (1 case)" in run(empty, *tested.split()[2:], "-k", "closure", folder=tmp_path)
 
 
-def test_a_data_set(tmp_path: Path) -> None:
-    code, random = copy_with_example(tmp_path / "code", "docs/how-to/own_data.md"), np.random.default_rng(0)
-    (tmp_path / "run").mkdir()
+def test_a_network(site: Path, tmp_path: Path) -> None:
+    write_example(site, "docs/how-to/own_network.md")
+    record = train(site, tmp_path / "run", model={"name": "mlp", "width_mult": 0.25, "depth": 2})
+    assert record["params_total"] == 64 * 16 + 16 + 16 * 16 + 16 + 16 * 10 + 10
+    assert "equal" in run(site, "suite.tickets", "verify", tmp_path / "run/trial", folder=tmp_path)
+    assert "FAIL" not in contract(site, tmp_path, "docs/how-to/own_network.md")
+
+
+def test_a_data_set(site: Path, tmp_path: Path) -> None:
+    write_example(site, "docs/how-to/own_data.md")
+    (tmp_path / "DATA").mkdir()
+    random = np.random.default_rng(0)
     images = random.integers(0, 256, (500, 1, 8, 8), dtype=np.uint8)
-    np.savez(tmp_path / "run/blobs.npz", images=images, labels=np.repeat(np.arange(10), 50))
-    record = train(code, tmp_path / "run", dataset="blobs")
+    np.savez(tmp_path / "DATA/blobs.npz", images=images, labels=np.repeat(np.arange(10), 50))
+    record = train(site, tmp_path / "DATA", dataset="blobs")
     assert len(record["test_correct"]) > 0 and record["metrics"]["train/loss"] > 0
+    said = contract(site, tmp_path, "docs/how-to/own_data.md", "--data-dir", "DATA")
+    assert "6 of 6 demands are met" in said
 
 
 def test_a_setting(tmp_path: Path) -> None:

@@ -31,4 +31,12 @@ def all_parsers() -> Iterator[cli.CommandParser]:
         yield from subcommands(parser).values()
 
 
-_PACKAGES = ("suite", "suite.sweep", "suite.train", "suite.tracking", "suite.tickets", "analysis.theory")
+_PACKAGES = (
+    "suite",
+    "suite.sweep",
+    "suite.testing",
+    "suite.train",
+    "suite.tracking",
+    "suite.tickets",
+    "analysis.theory",
+)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 SHELL = ("", "bash", "sh", "shell", "console")  # languages of blocks that hold commands
 _BLOCK = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
-_NAMED_FILE = re.compile(r"`((?:suite|analysis)/[\w/]+\.py)`")
+_NAMED_FILE = re.compile(r"`([\w/]+\.py)`")
 
 
 class Block(NamedTuple):
