@@ -26,13 +26,15 @@ class Settings(BaseModel):
 
 
 class NamedSettings(Settings):
-    """Settings of a method, a network or a data set. The field ``name`` of a subclass is a ``Literal`` of its names."""
+    """Settings of a method, a network or a data set. The field ``name`` of a subclass is a ``Literal`` of its names.
+
+    ``IMPLEMENTATION`` says what does it, as ``"package.module:Name"``, loaded when first used; in a plugin of one file it
+    may be the object itself. Raise ``RESULTS_VERSION`` of a plugin when a change of its code alters numbers: every trial
+    that uses it then gets a new id.
+    """
 
     IMPLEMENTATION: ClassVar[Any] = None
-    """What does it: ``"package.module:Name"``, loaded when first used; or, in a plugin of one file, the object."""
-
     RESULTS_VERSION: ClassVar[int] = 1
-    """Of a plugin: raised when a change of its code alters numbers. Every trial that uses it then gets a new id."""
 
     if TYPE_CHECKING:
         name: str

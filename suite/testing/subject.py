@@ -35,4 +35,5 @@ def value_of(field: FieldInfo) -> Any:
         if (least := getattr(limit, _LEAST.get(type(limit).__name__, ""), None)) is not None:
             return type(least)(least + 1) if field.annotation is int else float(least) + 0.25
     choices = get_args(field.annotation)
-    return choices[0] if choices else {bool: True, int: 1, float: 0.5, str: "x"}.get(field.annotation)  # type: ignore[call-overload]
+    plain: dict[Any, Any] = {bool: True, int: 1, float: 0.5, str: "x"}
+    return choices[0] if choices else plain.get(field.annotation)
