@@ -8,11 +8,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from suite.config.dataset_settings import DATASETS
 from suite.config.descriptions import descriptions
-from suite.config.method_settings import METHODS
-from suite.config.model_settings import MODELS
 from suite.config.ranges import KINDS
+from suite.config.registry import DATASETS, METHODS, MODELS
 from suite.config.search import SearchSettings
 from suite.config.settings import Settings
 from suite.config.sweep_settings import SweepFile

@@ -29,8 +29,8 @@ class NamedSettings(Settings):
     """Settings of a method, a network or a data set. The field ``name`` of a subclass is a ``Literal`` of its names.
 
     ``IMPLEMENTATION`` says what does it, as ``"package.module:Name"``, loaded when first used. In a plugin of one file
-    it may be the object itself. Raise ``RESULTS_VERSION`` of a plugin when a change of its code alters numbers: each trial
-    that uses it then gets a new id.
+    it may be the object itself. Raise ``RESULTS_VERSION`` of a plugin when a change of its code alters numbers: each
+    trial that uses it then gets a new id.
     """
 
     IMPLEMENTATION: ClassVar[Any] = None
