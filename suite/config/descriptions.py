@@ -1,8 +1,8 @@
 """What the strings below settings say of them, read from the source of their classes."""
 
 import ast
-import importlib
 import inspect
+import sys
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -21,7 +21,7 @@ def descriptions(cls: type[Settings]) -> dict[str, str]:
 
 
 def _own_descriptions(cls: type[Settings]) -> Iterator[tuple[str, str]]:
-    module = ast.parse(inspect.getsource(importlib.import_module(cls.__module__)))
+    module = ast.parse(inspect.getsource(sys.modules[cls.__module__]))
     body = next(node.body for node in module.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__)
     for field, text in pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
