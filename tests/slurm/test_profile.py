@@ -16,7 +16,7 @@ from suite.slurm.profile import DriverSettings, Environment, Profile, find_profi
 from suite.sweep import __main__ as sweep
 
 SHIPPED = sorted((Path(__file__).parents[2] / "slurm").glob("*.yaml"))
-THERE = "there are: mine, cpu, gpu-node, gpu-preempt, test; or give a path"
+THERE = "there are: mine, cpu, gpu-container, gpu-node, gpu-preempt, test; or give a path"
 Mistakes = Callable[[str | bytes], list[str]]
 Command = Callable[..., tuple[int, str]]
 
