@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from suite.api.frames import epochs, results
     from suite.api.networks import TicketError, load_network, load_ticket, save_ticket
     from suite.api.runs import run
-    from suite.api.sweeps import load_sweep
+    from suite.api.sweeps import load_sweep, use_plugins
     from suite.config import InputError
     from suite.methods import EdgePopup, IteRand, Weights, prunable, trainable
 
@@ -34,12 +34,13 @@ __all__ = [
     "run",
     "save_ticket",
     "trainable",
+    "use_plugins",
 ]
 _HOMES = {
     "suite.api.frames": ("epochs", "results"),
     "suite.api.networks": ("TicketError", "load_network", "load_ticket", "save_ticket"),
     "suite.api.runs": ("run",),
-    "suite.api.sweeps": ("load_sweep",),
+    "suite.api.sweeps": ("load_sweep", "use_plugins"),
     "suite.config": ("InputError",),
     "suite.methods": ("EdgePopup", "IteRand", "Weights", "prunable", "trainable"),
 }

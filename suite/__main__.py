@@ -27,11 +27,15 @@ def parser() -> cli.CommandParser:
     )
     listed = "List what sweep files and command lines can name."
     each: cli.CommandParser = commands.add_parser(
-        "list", summary=listed, help=listed, usage="KIND", example="python -m suite list methods"
+        "list", summary=listed, help=listed, usage="KIND [options]", example="python -m suite list methods"
     )
     each.add_argument("kind", choices=listing.KINDS, metavar="KIND", help=", ".join(listing.KINDS))
+    each.add_plugins()
     schema = "Print the JSON Schema of sweep files, for an editor."
-    commands.add_parser("schema", summary=schema, help=schema, usage="", example="python -m suite schema")
+    each = commands.add_parser(
+        "schema", summary=schema, help=schema, usage="[options]", example="python -m suite schema"
+    )
+    each.add_plugins()
     return made
 
 

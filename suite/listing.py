@@ -2,19 +2,23 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from suite import console
-from suite.config import DATASETS, METHODS, MODELS, Settings
+from suite.config.plugins import Kind
+from suite.config.registry import REGISTRY
 from suite.config.shipped import PROFILES, SWEEPS, Shipped
 from suite.config.yaml_text import parse
 
 Lines = dict[str, str]  # names, and what they are; of commands the names alone, for a shell that completes them
 
 
-def _classes(by_name: Mapping[str, type[Settings]]) -> Lines:
-    return {name: _first_sentence(inspect.getdoc(cls) or "") for name, cls in by_name.items()}
+def _classes(kind: Kind) -> Lines:
+    """The settings classes of a kind; of a plugin also where it comes from."""
+    found = REGISTRY.entries(kind)
+    texts = {name: _first_sentence(inspect.getdoc(entry.settings) or "") for name, entry in found.items()}
+    return {name: f"{text} [{found[name].origin}]" if found[name].is_plugin else text for name, text in texts.items()}
 
 
 def _files(kind: Shipped, summary: Callable[[Path], str]) -> Lines:
@@ -38,9 +42,9 @@ def _first_sentence(text: str) -> str:
 
 KINDS: dict[str, Callable[[], Lines]] = {
     "commands": lambda: dict.fromkeys([*console.modules(), *console.OWN], ""),
-    "methods": lambda: _classes(METHODS),
-    "models": lambda: _classes(MODELS),
-    "datasets": lambda: _classes(DATASETS),
+    "methods": lambda: _classes("method"),
+    "models": lambda: _classes("model"),
+    "datasets": lambda: _classes("dataset"),
     "sweeps": lambda: _files(SWEEPS, _described),
     "profiles": lambda: _files(PROFILES, _commented),
 }

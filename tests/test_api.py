@@ -17,7 +17,7 @@ from suite.testing.method.cases import fingerprint
 
 METHODS = ["EdgePopup", "IteRand", "Weights", "prunable", "trainable"]
 TICKETS = ["TicketError", "load_network", "load_ticket", "save_ticket"]
-SWEEPS = ["InputError", "epochs", "load_sweep", "results", "run"]
+SWEEPS = ["InputError", "epochs", "load_sweep", "results", "run", "use_plugins"]
 PUBLIC = sorted(METHODS + TICKETS + SWEEPS)
 IMPORTS = """
 import sys, time
@@ -25,7 +25,7 @@ start = time.process_time()
 import suite
 print(time.process_time() - start, len({"torch", "numpy", "pydantic"} & sys.modules.keys()))
 from suite import EdgePopup, IteRand, Weights, load_ticket, prunable, save_ticket
-from suite import InputError, epochs, load_network, load_sweep, results, run
+from suite import InputError, epochs, load_network, load_sweep, results, run, use_plugins
 """
 
 

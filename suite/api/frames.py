@@ -92,6 +92,7 @@ def _numbers(summary: Summary | None) -> dict[str, Any]:
     if summary is None:
         return {}
     about = {name: getattr(summary, name) for name in _PROVENANCE}
+    about["plugins"] = ", ".join(map(str, summary.plugins))
     return {
         **summary.metrics,
         **{f"bytes.{each.form}": each.bytes for each in summary.stored},

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from suite.config import InputError, sweep_file
+from suite.config import InputError, plugin_files, sweep_file
 from suite.config.sweep_file import Sweep
 
 SweepSource = Sweep | Mapping[str, Any] | str | os.PathLike[str]
@@ -33,3 +34,17 @@ def load_sweep(sweep: SweepSource, *, only: str | Sequence[str] = (), overrides:
     if isinstance(sweep, Mapping):
         return sweep_file.sweep_from(sweep, filters, settings)
     return sweep_file.load_sweep(os.fspath(sweep), filters, settings)
+
+
+def use_plugins(*files: str | os.PathLike[str]) -> None:
+    """Let sweeps use the methods, networks and data sets in these files, as ``--plugin`` does; of none: in no file.
+
+    Those of installed packages need no such call. The code in the files runs.
+
+    Args:
+        files: of Python. They replace those of earlier calls.
+
+    Raises:
+        InputError: one cannot be loaded, or has a name that is taken.
+    """
+    plugin_files.use([Path(file) for file in files])

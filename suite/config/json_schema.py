@@ -76,7 +76,7 @@ def _object(cls: type[Settings], *, axes: bool = False, ranges: bool = False) ->
             default = {"default": default} if (default := schema.pop("default", None)) is not None else {}
             several = _axis(schema) if axes else schema
             schema = {**(_one_of(several, _ref("range")) if ranges and key != "name" else several), **default}
-        properties[key] = {"description": texts[key], **schema}
+        properties[key] = {"description": texts.get(key, ""), **schema}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 

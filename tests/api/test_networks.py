@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from support.fake_results import create_trial_folder, write_result
-from support.method_contract import fingerprint
 from support.sweep_files import AXES, Load
 
 import suite
 from suite import models
 from suite.config import Trial
 from suite.records.ledger import Ledger
+from suite.testing.method.cases import fingerprint
 
 LEDGER = Ledger(Path("results"))
 

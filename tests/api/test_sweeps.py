@@ -1,5 +1,6 @@
 """Sweeps from Python: what ``load_sweep`` takes, and ``run`` as far as it trains nothing."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,9 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from jsonschema import Draft7Validator
+from support.documents import ROOT
+from support.plugins import FADING
 from support.sweep_files import AXES, DRAWN, GOOD
 
 import suite
+from suite import __main__ as command
+from suite.config import json_schema
 from suite.records import kept_plans
 
 GOOD_DICT: dict[str, Any] = yaml.safe_load(GOOD)
@@ -86,6 +92,30 @@ def test_a_mistake_in_a_mapping_is_named(change: dict[str, Any], said: str) -> N
 def test_to_load_is_light(repository: Path) -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT], cwd=repository, capture_output=True, text=True, check=True)
     assert done.stdout == "60\n"
+
+
+def test_a_plugin_of_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In sweeps of this process, in the lists and the schema of commands; of no file: none of them is left."""
+    (here / "fading.py").write_text(FADING)
+    raw = {**GOOD_DICT, "grid": {**GOOD_DICT["grid"], "method": {"name": "fading", "lr": 0.1, "half_life": [3, 4]}}}
+    try:
+        suite.use_plugins(here / "fading.py")
+        assert [trial.method.half_life for trial in suite.load_sweep(raw).trials.values()] == [3, 4]  # type: ignore[attr-defined]
+        suite.use_plugins()
+        with pytest.raises(suite.InputError, match="fading"):
+            suite.load_sweep(raw)
+        assert command.main(["list", "methods", "--plugin", "fading.py"]) == 0
+        line = capsys.readouterr().out.splitlines()[-1]
+        assert line == f"fading      Weights that fade: a method of one's own. [{here / 'fading.py'}]"
+        assert command.main(["schema", "--plugin", "fading.py"]) == 0
+        schema = json.loads(capsys.readouterr().out)
+        assert Draft7Validator(schema).is_valid(raw)
+        told = schema["definitions"]["base.method"]["properties"]["half_life"]
+        assert told["description"] == "Steps after which half of a weight is left." and told["default"] == 7
+        assert json_schema.text() != (ROOT / "sweeps/sweep.schema.json").read_text()
+    finally:
+        suite.use_plugins()
+    assert json_schema.text() == (ROOT / "sweeps/sweep.schema.json").read_text()
 
 
 # run ----------------------------------------------------------------------------------------------------------------

@@ -75,4 +75,5 @@ if __name__ == "__main__":
     path = Path(sys.argv[1])
     executed = read(path)
     execute(executed)
-    path.write_text(json.dumps(executed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    written = json.dumps(executed, indent=1, ensure_ascii=False).replace(sys.executable, "python")
+    path.write_text(written + "\n", encoding="utf-8")
