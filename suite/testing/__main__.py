@@ -1,4 +1,4 @@
-"""Test a method, a network or data of your own by its contract: ``python -m suite.testing method NAME``.
+"""Test a method, network or data set of your own: ``python -m suite.testing method NAME``.
 
 The tests are those that the suite's own pass.
 """
