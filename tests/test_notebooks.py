@@ -23,7 +23,7 @@ ours = ray.put([1, 2, 3])
 from support.notebooks import execute, read
 notebook = read(Path(sys.argv[1]))
 trials = execute(notebook)["trials"]
-assert ray.get(ours) == [1, 2, 3] and ray.get(ray.remote(len).remote(ours)) == 3
+assert ray.get(ours) == [1, 2, 3] and ray.get(ray.remote(lambda each: len(each)).remote(ours)) == 3
 ray.shutdown()
 shown = [[output["output_type"] for output in cell["outputs"]] for cell in notebook["cells"] if "outputs" in cell]
 print(json.dumps({"status": list(trials["status"]), "shown": shown}))
