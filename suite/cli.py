@@ -24,7 +24,10 @@ STATUSES = {  # of every command
 }
 DATA_DIR = "folder of data sets; default: $SUITE_DATA, else data"
 TRACKING_URI = "MLflow server or database; default: $MLFLOW_TRACKING_URI, else mlflow.db in the results folder"
-TARGET = "accuracy to match: a share, as 0.9, or the mean of a cell, as edge_popup:0.25; may be given several times"
+TARGET = (
+    "accuracy to match: a share, as 0.9, or the mean of a cell, as edge_popup:0.25; default: weights at width 1; "
+    "can be repeated"
+)
 RESULTS = Path("results")  # the default: this very object, so that one that was typed can be told from it
 _HOLDS = ("trials", "sweeps", "reports", "driver")
 _WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)

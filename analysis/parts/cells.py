@@ -12,7 +12,7 @@ from suite.config import InputError, Trial, identity
 from suite.config.fields import numeric_settings
 from suite.config.grid import flatten
 from suite.config.sweep_file import Sweep
-from suite.records import Summary
+from suite.records import Summary, correctness
 from suite.records.ledger import Ledger, State
 
 Bits = NDArray[np.bool_]
@@ -141,8 +141,7 @@ def mixed_provenance_notes(cells: list[Cell]) -> list[str]:
 
 
 def _bits(result: Summary) -> Bits:
-    packed = np.frombuffer(bytes.fromhex(result.test_correct), np.uint8)
-    return np.unpackbits(packed, count=result.num_test_images).astype(bool)
+    return correctness.decode(result.test_correct, result.num_test_images)
 
 
 def _flat(trial: Trial) -> dict[str, Any]:

@@ -18,9 +18,7 @@ _NOTE = (
     "paired. p: of no difference; Holm: adjusted for the {num} differences that this sweep plans. A difference is "
     "significant if Holm's p is below 0.05."
 )
-_SAME = (
-    "Without an interval: one seed, or the same accuracy in all seeds of one side, which hides how far they scatter."
-)
+_SAME = "Without an interval: one side has one seed, or the same accuracy in all, which hides how far they scatter."
 _CHANCE = (
     "Failures at chance: each trial that diverged or failed counts as a network that guesses; not among those planned."
 )

@@ -30,9 +30,8 @@ def ratio(row: Row, method: str) -> str:
 
 def notes(rows: Sequence[Row]) -> list[str]:
     """The lines under the table; one for each end that is not known, with its reason."""
-    reasons = [
-        reason for row in rows for reason in (*_of_cost(row), *_of_ratio(row, "weights"), *_of_ratio(row, "edge_popup"))
-    ]
+    reasons = [reason for row in rows for reason in _of_cost(row)]
+    reasons += [reason for row in rows for method in ("weights", "edge_popup") for reason in _of_ratio(row, method)]
     alone = [_NO_INTERVAL] * any(row["below"] is None for row in rows)
     return [*_NOTES, *alone, *dict.fromkeys(reasons)]
 

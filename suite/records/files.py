@@ -72,9 +72,7 @@ class Outcome(BaseModel):
     params_total: int  # of the built model
     params_kept: int  # mask ones + biases + affine norms
     masked_share: float | None = None  # of the weights, those under masks; None in dense trials and in older records
-    test_correct: str = (
-        ""  # small test sets: which images were right, in hexadecimal, a bit an image, the first highest
-    )
+    test_correct: str = ""  # which test images were right, see ``correctness``; in older records, of small test sets
     stored: list[Stored] = []  # forms of the trained network; none in records from before there were any
     state_bytes_per_weight: float
     peak_memory_mb: float

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,11 +14,11 @@ from suite.config import Trial
 from suite.data.interface import SplitName
 from suite.methods.update.signs import Signs, storage_of
 from suite.records import (
-    SMALL_TEST,
     EpochMetrics,
     Result,
     Stored,
     Writer,
+    correctness,
     host_name,
     non_finite_to_none,
     plugin_source,
@@ -233,10 +232,6 @@ def _metrics(progress: Progress, test: Evaluation | None) -> dict[str, float | N
     return non_finite_to_none(last | ({"test/top1": test.top1, "test/loss": test.loss} if test else {}))
 
 
-def _bits(correct: list[bool]) -> str:
-    return np.packbits(correct).tobytes().hex()
-
-
 def _result(
     run: Run,
     progress: Progress,
@@ -251,7 +246,7 @@ def _result(
         config=run.trial.model_dump(mode="json"),
         metrics=metrics,
         test_predictions=test.predictions if test else None,
-        test_correct=_bits(test.correct) if test and len(test.correct) < SMALL_TEST else "",
+        test_correct=correctness.encode(test.correct) if test else "",
         num_epochs=len(progress.lines),
         num_updates=progress.num_updates,
         params_total=_num_params(run),

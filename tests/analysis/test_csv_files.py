@@ -20,7 +20,7 @@ grid:
     - {name: weights, lr: 0.1}
     - {name: edge_popup, lr: 0.1, sparsity: [0.3, 0.6]}
 """
-TEXT = {"dataset", "model", "method", "minus", "difference", "epochs", "form", "quantity", "device", "target"}
+TEXT = {"dataset", "model", "method", "minus", "difference", "epochs", "form", "quantity", "device", "target", "ratio"}
 TEXT |= {"distribution", "metric", "source", "where_found", "confidence"}
 
 
@@ -28,7 +28,8 @@ def uneven(trial: Trial) -> dict[str, Any] | None:
     """Seed 3 of dense networks was not run; all kept their networks."""
     if trial.method.name == "weights" and trial.seed == 3:
         return None
-    top1 = {"metrics": {"test/top1": 0.8 + trial.seed / 100 + getattr(trial.method, "sparsity", 0) / 7}}
+    width = trial.model.width_mult / 9
+    top1 = {"metrics": {"test/top1": 0.6 + trial.seed / 100 + width + getattr(trial.method, "sparsity", 0) / 90}}
     return {**top1, "stored": [{"form": "fp32", "bytes": 1000, "parts": {}, "metrics": {"test/top1": 0.8}}]}
 
 
@@ -36,7 +37,7 @@ def uneven(trial: Trial) -> dict[str, Any] | None:
 def written(sweep: Any, fill: Any) -> dict[str, pd.DataFrame]:
     _, files = tables.make(planned := sweep(text=EVERYTHING), fill(planned, uneven))
     found = {path.stem: pd.read_csv(path, dtype=str) for path in files if path.suffix == ".csv"}
-    assert found.keys() == {"table", *tables.STEMS}  # every kind there is
+    assert found.keys() | {"ratios"} == {"table", *tables.STEMS}  # every kind there is, but for curves
     return found
 
 
@@ -66,7 +67,7 @@ def test_every_row_says_of_how_many_trials_and_of_which_seeds(written: dict[str,
             seeds = table[column.removesuffix("n") + "seeds"].fillna("")
             assert table[column].dropna().size, (name, column)
             for number, told in zip(table[column].fillna("0").astype(float), seeds, strict=True):
-                widths = 2 if name == "needed" and column != "target_n" else 1
+                widths = 2 if name in ("needed", "ratios") and column != "target_n" else 1
                 assert len(told.split()) * widths == number, (name, column, told)
 
 
@@ -78,11 +79,12 @@ def test_the_seeds_are_those_of_the_numbers(written: dict[str, pd.DataFrame]) ->
             "edge_popup": "1 2 3",
         }
     pairs = written["differences"]
-    assert set(pairs.loc[pairs["minus"].str.startswith("weights"), "seeds"]) == {"1 2"}
+    assert set(pairs.loc[pairs["minus"].str.startswith("weights"), "minus_seeds"]) == {"1 2"}
+    assert set(pairs.loc[~pairs["method"].str.startswith("weights"), "seeds"]) == {"1 2 3"}
     assert set(written["sparsity"]["seeds"]) == {"1 2 3"}
     assert set(written["needed"]["target_seeds"]) == {"1 2"}
     moved = written["convergence"]
-    assert set(moved["moved_seeds"][moved["difference"].str.contains("weights")]) == {"1 2"}
+    assert set(moved["moved_seeds"][moved["difference"].str.contains("weights")]) == {"1 2 3; 1 2; 1 2 3; 1 2"}
 
 
 def test_seeds_that_differ_between_widths_are_told_by_width(sweep: Any, fill: Any) -> None:

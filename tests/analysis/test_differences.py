@@ -1,10 +1,11 @@
-"""Differences between methods: paired by seeds that a note names; which series are compared if there are many."""
+"""Differences between methods: of all seeds that each has; which series are compared if there are many."""
 
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis.parts.differences import MAX_COMPARED
 from analysis.reports import report, tables
@@ -31,32 +32,99 @@ def pairs(files: list[Path]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(zip(table["method"], table["minus"], strict=True)))
 
 
-def test_differences_are_paired_by_seed(sweep: Any, fill: Any) -> None:
-    gain = {1: 0.02, 2: 0.04, 3: 0.5}
+def block(text: str) -> list[list[str]]:
+    """The rows of the table as it is shown."""
+    lines = text.partition("### Differences, points")[2].split("\n\n")[1].splitlines()
+    return [[each.strip() for each in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_differences_are_welchs(sweep: Any, fill: Any) -> None:
+    """Seed 3 of dense networks failed: that of edge-popup is kept."""
+    popup = {1: 0.5, 2: 0.52, 3: 0.57}
 
     def change(trial: Trial) -> dict[str, Any] | None:
         if trial.method.name == "weights":
-            return {"metrics": {"test/top1": 0.1 * trial.seed}} if trial.seed < 3 else None
-        return {"metrics": {"test/top1": 0.1 * trial.seed + gain[trial.seed]}}
+            return {"metrics": {"test/top1": 0.4 + trial.seed / 100}} if trial.seed < 3 else None
+        return {"metrics": {"test/top1": popup[trial.seed]}}
 
     text, files = tables.make(planned := sweep(), fill(planned, change))
-    assert differences(files).to_dict("records") == [  # +2 and +4 points: standard error 1, t(0.975, 1) = 12.706
-        {
-            "dataset": "digits",
-            "model": "conv2",
-            "width": width,
-            "method": "edge_popup",
-            "minus": "weights",
-            "n": 2,
-            "seeds": "1 2",
-            "mean": pytest.approx(0.03),
-            "half_width": pytest.approx(0.12706205),
-            "low": pytest.approx(0.03 - 0.12706205),
-            "high": pytest.approx(0.03 + 0.12706205),
-        }
-        for width in (0.5, 0.25)
+    test = stats.ttest_ind(list(popup.values()), [0.41, 0.42], equal_var=False)
+    low, high = test.confidence_interval()
+    expected = {
+        "dataset": "digits",
+        "model": "conv2",
+        "method": "edge_popup",
+        "minus": "weights",
+        "n": 3,
+        "seeds": "1 2 3",
+        "planned": 3,
+        "minus_n": 2,
+        "minus_seeds": "1 2",
+        "minus_planned": 3,
+        "mean": pytest.approx(0.115),
+        "half_width": pytest.approx((high - low) / 2),
+        "low": pytest.approx(low),
+        "high": pytest.approx(high),
+        "p": pytest.approx(test.pvalue),
+        "p_holm": pytest.approx(min(1.0, 2 * test.pvalue)),  # of two widths
+    }
+    found = differences(files).drop(columns="new_images_half_width").to_dict("records")
+    assert found == [{**expected, "width": width} for width in (0.25, 0.5)]
+    points, p_values = f"+11.50 ± {50 * (high - low):.2f}", [f"{test.pvalue:.3f}", f"{2 * test.pvalue:.3f}"]
+    name = "edge_popup - weights"
+    assert block(text) == [[name, width, "3 of 3, 2 of 3", points, *p_values] for width in ("0.25", "0.5")]
+    assert "Holm: adjusted for the 2 differences that this sweep plans." in text
+
+
+def test_holm_counts_what_is_planned_though_not_yet_run(sweep: Any, fill: Any) -> None:
+    """One p-value of two planned ones: doubled, whatever ran so far."""
+    planned = sweep()
+    run = {"weights": 0.0, "edge_popup": 0.01}
+    _, files = tables.make(
+        planned,
+        fill(
+            planned,
+            lambda t: (
+                {"metrics": {"test/top1": 0.5 + t.seed / 100 + run[t.method.name]}}
+                if t.model.width_mult == 0.5
+                else None
+            ),
+        ),
+    )
+    narrow, wide = differences(files).to_dict("records")
+    assert pd.isna(narrow["p_holm"]) and wide["p_holm"] == pytest.approx(2 * wide["p"])
+
+
+def test_dead_networks_do_not_count_as_certain(sweep: Any, fill: Any) -> None:
+    """Three at exactly 10 % have no spread: no interval, no p, and the table says why."""
+    planned = sweep()
+    dead = {"metrics": {"test/top1": 0.1}}
+    ledger = fill(planned, lambda t: dead if t.method.name == "edge_popup" else {})
+    text, files = tables.make(planned, ledger)
+    assert [row[3:] for row in block(text)] == [["-72.00", "", ""]] * 2
+    assert differences(files)[["half_width", "p", "p_holm"]].isna().to_numpy().all()
+    assert "- Without an interval: one side has one seed, or the same accuracy in all" in text
+    assert (
+        "- No interval, as all seeds have the same accuracy, which hides how far others would be from it: edge" in text
+    )
+
+
+def test_failures_count_as_chance_in_rows_of_their_own(sweep: Any, fill: Any) -> None:
+    """Two of three live: the means of these, and beside them those with the third at 10 %."""
+    planned = sweep()
+    fails = lambda t: t.method.name == "edge_popup" and t.seed == 3 and t.model.width_mult == 0.5  # noqa: E731
+    gone = {"status": "diverged", "metrics": {"val/top1": None, "test/top1": None}}
+    text, files = tables.make(planned, fill(planned, lambda t: gone if fails(t) else {}))
+    rows = [row for row in block(text) if row[1] == "0.5"]
+    assert [row[:3] for row in rows] == [
+        ["edge_popup - weights", "0.5", "2 of 3, 3 of 3"],
+        ["edge_popup - weights, failures at chance", "0.5", "3 of 3, 3 of 3"],
     ]
-    assert "| edge_popup - weights | +3.00 ± 12.71 | +3.00 ± 12.71 |" in text
+    assert rows[1][3].startswith(f"{100 * ((0.81 + 0.82 + 0.1) / 3 - 0.82):+.2f} ± ") and rows[1][5] == ""
+    table = pd.read_csv(next(path for path in files if path.name == "table.csv")).set_index("method")
+    assert table.loc["edge_popup, failures at chance", ["n", "mean"]].tolist() == [3, pytest.approx(1.73 / 3)]
+    assert text.count("- Failures at chance: ") == 2
+    assert "failures at chance" not in tables.make(planned, fill(planned))[0]
 
 
 OTHER_SEEDS = """\
@@ -66,43 +134,17 @@ grid:
   - {seed: [1, 2], method: {name: weights, lr: 0.1}}
   - {seed: [2, 3], method: [{name: edge_popup, lr: 1, sparsity: 0.5}, {name: iterand, lr: 1, sparsity: 0.5}]}
 """
-UNEVEN = {"weights": {1: 0.5, 2: 0.8}, "edge_popup": {2: 0.6, 3: 0.9}, "iterand": {2: 0.7, 3: 0.9}}
 
 
-def uneven(trial: Trial) -> dict[str, Any]:
-    return {"metrics": {"test/top1": UNEVEN[trial.method.name][trial.seed]}}
-
-
-def test_a_difference_over_the_seeds_in_common_alone_says_so(sweep: Any, fill: Any) -> None:
-    """Means 65 and 75 %, and yet -20 points: of the one seed that both have."""
-    text, files = tables.make(planned := sweep(text=OTHER_SEEDS), ledger := fill(planned, uneven))
-    table = differences(files).set_index(["method", "minus"])[["n", "seeds"]]
-    assert {pair: tuple(row) for pair, row in zip(table.index, table.to_numpy().tolist(), strict=True)} == {
-        ("edge_popup", "weights"): (1, "2"),
-        ("iterand", "weights"): (1, "2"),
-        ("iterand", "edge_popup"): (2, "2 3"),
-    }
-    assert text.count("-20.00 |") == 1 and "± " not in text.partition("edge_popup - weights")[2].partition("\n")[0]
-    where = "conv2 x0.5, digits"
-    note = f"edge_popup - weights, {where}; iterand - weights, {where}: paired over seeds 2 of 2, 3 and 1, 2."
-    assert [line for line in text.splitlines() if "paired over" in line] == [f"- {note}"]
-    assert f"<li>{note}</li>" in report.page([(planned, ledger)])
-
-
-def test_a_trial_that_failed_leaves_a_seed_out(sweep: Any, fill: Any) -> None:
-    planned = sweep()
-    gone = lambda t: t.seed == 3 and t.method.name == "weights" and t.model.width_mult == 0.5  # noqa: E731
-    text, _ = tables.make(planned, fill(planned, lambda t: None if gone(t) else {}))
-    note = "edge_popup - weights, conv2 x0.5, digits: paired over seeds 1, 2 of 1, 2, 3 and 1, 2."
-    assert [line for line in text.splitlines() if "paired over" in line] == [f"- {note}"]
-
-
-def test_no_seed_in_common_says_so(sweep: Any, fill: Any) -> None:
-    planned = sweep(("[2, 3]", "[3, 4]"), ("conv2", "conv4"), text=OTHER_SEEDS)
-    text, files = tables.make(planned, fill(planned))
-    assert "missing |" in text
-    assert text.count("weights, conv4 x0.5, digits: no seed in common: 3, 4 and 1, 2.") == 1
-    assert differences(files)["n"].tolist() == [0, 0, 2]
+def test_seeds_that_one_method_has_alone_are_kept(sweep: Any, fill: Any) -> None:
+    """Means of all that there is, whatever the seeds are called: +15 points are the difference of 80 and 65 %."""
+    values = {"weights": {1: 0.5, 2: 0.8}, "edge_popup": {2: 0.7, 3: 0.9}, "iterand": {2: 0.7, 3: 0.9}}
+    planned = sweep(text=OTHER_SEEDS)
+    change = lambda t: {"metrics": {"test/top1": values[t.method.name][t.seed]}}  # noqa: E731
+    text, files = tables.make(planned, ledger := fill(planned, change))
+    assert differences(files)[["n", "minus_n"]].to_numpy().tolist() == [[2, 2]] * 3
+    assert differences(files)["mean"].tolist() == pytest.approx([0.15, 0.15, 0.0])
+    assert "so none is left out and none paired" in text and "so none is left out" in report.page([(planned, ledger)])
 
 
 def test_of_two_series_the_first_in_the_file_is_taken_off(sweep: Any, fill: Any) -> None:
@@ -120,14 +162,13 @@ def test_many_series_are_each_compared_with_the_first_of_their_method(sweep: Any
     text, files = tables.make(planned := sweep(SEVEN, ("two_methods", "more")), fill(planned))
     first = "edge_popup sparsity=0.0"
     assert pairs(files) == [(first, "weights"), *((f"edge_popup sparsity=0.{i}", first) for i in range(1, 6))]
-    assert text.count("| 3 of 3 |") == 2 * 7
+    assert text.count("| 3 of 3 |") == 2 * 7 and text.count("| 3 of 3, 3 of 3 |") == 2 * 6
 
 
 def test_each_network_has_first_series_of_its_own(sweep: Any, fill: Any) -> None:
     """conv2 has two series, conv4 seven: none is lost because another network has other names."""
     text, _ = tables.make(planned := sweep(text=TWO_NETS), fill(planned))
-    block = text.partition("### Differences")[2].split("\n\n")[1]
-    rows = [line.split("|")[1].strip() for line in block.splitlines()[2:]]
+    rows = [row[0] for row in block(text)]
     first = "edge_popup sparsity=0.1"
     assert rows == [
         "edge_popup - weights (conv2, digits)",

@@ -50,6 +50,8 @@ def test_a_complete_sweep(sweep: Any, fill: Any) -> None:
             "mean": pytest.approx(0.82),
             "low": pytest.approx(0.7951586, abs=1e-7),
             "high": pytest.approx(0.8448414, abs=1e-7),
+            "new_images_low": None,
+            "new_images_high": None,
             "parameters": total,
             "kept": kept,
         }
@@ -65,8 +67,11 @@ def test_a_complete_sweep(sweep: Any, fill: Any) -> None:
     ]
     notes = [line for line in text.splitlines() if line.startswith("- ")]
     assert notes[-2].startswith("- Seconds: ") and notes[-1].startswith("- State: ")  # of the table of time and memory
-    assert notes[:-2] == [
-        "- Intervals: Student t over seeds, 95 %; a difference is significant if its interval does not contain 0.",
+    assert notes[-3].startswith("- Differences: Welch's intervals")
+    assert notes[:-3] == [
+        "- Intervals, 95 %: Student t over seeds, on this test set.",
+        "- On this test set alone, as records do not say which of its images were right (for new images, intervals "
+        "can be several times as wide): all.",
         "- digits: 360 test images, so one image is 0.28 points of one trial.",
     ]
 
@@ -85,8 +90,12 @@ def test_all_files_say_the_same(sweep: Any, fill: Any) -> None:
     assert files[0].read_text() == text
     table, differences = csv_of(files), csv_of(files, "differences.csv")
     points = {row["width"]: row for row in differences.to_dict("records")}
-    told = [f"{100 * points[w]['mean']:+.2f} ± {100 * points[w]['half_width']:.2f}" for w in (0.5, 0.25)]
-    assert shown(text, 1) == [["difference", "width 0.5", "width 0.25"], ["edge_popup - weights", *told]]
+    told = [f"{100 * points[w]['mean']:+.2f} ± {100 * points[w]['half_width']:.2f}" for w in (0.25, 0.5)]
+    assert shown(text, 1) == [
+        ["difference", "width", "n", "points", "p", "p (Holm)"],
+        ["edge_popup - weights", "0.25", "2 of 3, 2 of 3", told[0], "1.000", "1.000"],
+        ["edge_popup - weights", "0.5", "2 of 3, 2 of 3", told[1], "1.000", "1.000"],
+    ]
     header, *rows = shown(text)
     for row, numbers in zip(rows, table.to_dict("records"), strict=True):
         found = dict(zip(header, row, strict=True))
@@ -151,6 +160,7 @@ def test_every_planned_cell_is_shown_and_what_is_missing_is_named(sweep: Any, fi
     assert shown(text)[1:] == [
         ["0.25", "weights", "2 of 3", "82.50", "76.15 to 88.85", "250", "250"],
         ["0.25", "edge_popup", "0 of 3", "missing", "", "250", "125"],  # the diverged trial has a network, no accuracy
+        ["0.25", "edge_popup, failures at chance", "2 of 3", "10.00", "", "250", "125"],
         ["0.5", "weights", "3 of 3", "82.00", "79.52 to 84.48", "500", "500"],
         ["0.5", "edge_popup", "3 of 3", "82.00", "79.52 to 84.48", "500", "250"],
     ]
@@ -158,14 +168,21 @@ def test_every_planned_cell_is_shown_and_what_is_missing_is_named(sweep: Any, fi
     assert table[["n", "planned", "parameters"]].to_numpy().tolist() == [
         [2, 3, 250],
         [0, 3, 250],
+        [2, 3, 250],
         [3, 3, 500],
         [3, 3, 500],
     ]
     assert table.loc[1, ["mean", "low", "high"]].tolist() == [None] * 3
-    assert shown(text, 1)[1] == ["edge_popup - weights", "+0.00 ± 0.00", "missing"]
+    assert shown(text, 1)[1:] == [  # Welch's of .81 .82 .83 twice: t(0.975, 4) = 2.776445 times 0.01 sqrt(2 / 3)
+        ["edge_popup - weights", "0.25", "0 of 3, 2 of 3", "missing", "", ""],
+        ["edge_popup - weights", "0.5", "3 of 3, 3 of 3", "+0.00 ± 2.27", "1.000", "1.000"],
+        ["edge_popup - weights, failures at chance", "0.25", "2 of 3, 2 of 3", "-72.50", "", ""],
+    ]
     numbers = csv_of(files, "differences.csv")[["width", "n", "seeds", "mean", "half_width", "low", "high"]]
-    assert numbers.to_numpy().tolist() == [[0.5, 3, "1 2 3", 0, 0, 0, 0], [0.25, 0, *[None] * 5]]
-    notes = [line for line in text.splitlines() if line.startswith("- ")][2:-2]
+    half = pytest.approx(0.02266958, rel=1e-5)
+    ends = [pytest.approx(end, rel=1e-6) for end in (-0.02266958, 0.02266958)]
+    assert numbers.to_numpy().tolist()[:2] == [[0.25, 0, *[None] * 5], [0.5, 3, "1 2 3", pytest.approx(0), half, *ends]]
+    notes = [line for line in text.splitlines() if line.endswith(tuple(f"seeds {seed}." for seed in (1, 2, 3)))]
     assert notes == [
         "- differs: weights, conv2 x0.25, digits, seeds 1.",
         "- diverged: edge_popup, conv2 x0.25, digits, seeds 3.",
@@ -206,7 +223,7 @@ def test_one_seed_has_no_interval(sweep: Any, fill: Any) -> None:
     text, files = tables.make(planned := sweep(), fill(planned, lambda t: {} if t.seed == 2 else None))
     assert [row[2:5] for row in shown(text)[1:]] == [["1 of 3", "82.00", ""]] * 4
     assert csv_of(files)[["n", "mean", "low", "high"]].to_numpy().tolist() == [[1, pytest.approx(0.82), None, None]] * 4
-    assert shown(text, 1)[1] == ["edge_popup - weights", "+0.00", "+0.00"]
+    assert [row[2:] for row in shown(text, 1)[1:]] == [["1 of 3, 1 of 3", "+0.00", "", ""]] * 2
 
 
 def test_a_sweep_of_one_method_has_no_differences(sweep: Any, fill: Any) -> None:
@@ -241,9 +258,9 @@ def test_two_networks(sweep: Any, fill: Any) -> None:
     ]
     assert csv_of(files)["model"].tolist() == ["conv2", "conv2", "conv4", "conv4"]
     assert shown(text, 1) == [
-        ["difference", "width 1", "width 0.5"],
-        ["edge_popup - weights (conv2, digits)", "+0.00 ± 0.00", ""],
-        ["edge_popup - weights (conv4, digits)", "", "+0.00"],
+        ["difference", "width", "n", "points", "p", "p (Holm)"],
+        ["edge_popup - weights (conv2, digits)", "1", "2 of 2, 2 of 2", "+0.00 ± 3.04", "1.000", "1.000"],
+        ["edge_popup - weights (conv4, digits)", "0.5", "1 of 1, 2 of 2", "-0.50", "", ""],
     ]
 
 
@@ -297,8 +314,11 @@ def test_a_diverged_trial_enters_no_mean(sweep: Any, fill: Any, on: list[Any]) -
     text, files = tables.make(planned, fill(planned, lambda t: change if t.seed == 2 else {}))
     assert "- diverged: weights, conv2 x0.25, digits, seeds 2." in text
     mean = 0.72 if on else 0.82
-    assert csv_of(files)[["n", "planned", "mean"]].to_numpy().tolist() == [[2, 3, pytest.approx(mean)]] * 2
-    assert [row[2:4] for row in shown(text)[1:]] == [["2 of 3", f"{100 * mean:.2f}"]] * 2
+    chance = (2 * mean + 0.1) / 3
+    rows = [[2, 3, pytest.approx(mean)], [3, 3, pytest.approx(chance)]] * 2  # as it is, and with it at chance
+    assert csv_of(files)[["n", "planned", "mean"]].to_numpy().tolist() == rows
+    told = [["2 of 3", f"{100 * mean:.2f}"], ["3 of 3", f"{100 * chance:.2f}"]] * 2
+    assert [row[2:4] for row in shown(text)[1:]] == told
 
 
 # The command --------------------------------------------------------------------------------------------------------
@@ -315,4 +335,4 @@ def test_the_command_prints_and_writes(sweep: Any, fill: Any, capsys: pytest.Cap
     assert printed.startswith((folder / "table.md").read_text())
     names = ("table.md", "table.csv", "table.tex", "compute.csv", "compute.tex")
     assert printed.endswith(f"written: {' '.join(str(folder / name) for name in names)}\n")
-    assert csv_of([folder / "table.csv"]).shape == (2, 12)
+    assert csv_of([folder / "table.csv"]).shape == (2, 14)

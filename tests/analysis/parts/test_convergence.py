@@ -1,8 +1,9 @@
-"""Gaps after more epochs: by hand, paired by seed."""
+"""Gaps after more epochs: by hand."""
 
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from analysis.parts import convergence
 from analysis.parts.cells import cells
@@ -24,6 +25,13 @@ def accuracy(trial: Trial) -> dict[str, Any]:
     return {"metrics": {"val/top1": 0.5, "test/top1": 0.8 + value / 100}}
 
 
+def welch(variances: list[float]) -> float:
+    """Half the interval of a sum of means with these variances, in squared points, of two degrees of freedom each."""
+    total = sum(variances)
+    df = total**2 / sum(own**2 / 2 for own in variances)
+    return float(stats.t.ppf(0.975, df)) * total**0.5 / 100
+
+
 def test_by_hand(sweep: Any, fill: Any) -> None:
     planned = sweep(EPOCHS, ("  seed:", "  epochs: [20, 10]\n  seed:"), ("[0.5, 0.25]", "0.5"))
     ledger = fill(planned, accuracy)
@@ -31,12 +39,15 @@ def test_by_hand(sweep: Any, fill: Any) -> None:
     assert part is not None
     (row,) = part.numbers.to_dict("records")
     assert (row["difference"], row["epochs"]) == ("edge_popup - weights", "10 to 20")
-    # Means -4/3, 1/3, 5/3; each with standard deviation 0.57735, so +- 4.302653 x 0.57735 / sqrt(3) = 1.434.
+    # Means -4/3, 1/3, 5/3. Variances of the four means 1/3, 1/9, 1/3, 4/9, of 2 degrees of freedom each.
     assert [row[name] for name in ("before", "after", "moved")] == pytest.approx([-4 / 300, 1 / 300, 5 / 300])
     half_widths = [row[f"{name}_half_width"] for name in ("before", "after", "moved")]
-    assert half_widths == pytest.approx([0.01434218] * 3, rel=1e-5)
+    before, after = [1 / 3, 1 / 9], [1 / 3, 4 / 9]
+    assert half_widths == pytest.approx([welch(before), welch(after), welch(before + after)], rel=1e-5)
     (shown,) = part.shown.to_dict("records")
-    assert [shown[name] for name in ("before", "after", "moved")] == ["-1.33 ± 1.43", "+0.33 ± 1.43", "+1.67 ± 1.43"]
+    told = [f"{mean} ± {100 * half:.2f}" for mean, half in zip(["-1.33", "+0.33", "+1.67"], half_widths, strict=True)]
+    assert [shown[name] for name in ("before", "after", "moved")] == told
+    assert shown["n"] == "3, 3, 3, 3" and shown["p (Holm)"] == f"{row['moved_p']:.3f}"  # of one comparison
     assert "### Gaps after more epochs, points" in tables.make(planned, ledger)[0]
 
 
@@ -46,12 +57,11 @@ def test_what_is_missing_is_said(sweep: Any, fill: Any) -> None:
     part = convergence.part(cells(planned, ledger), "test/top1")
     assert part is not None
     (shown,) = part.shown.to_dict("records")
-    assert [shown[name] for name in ("before", "after", "moved")] == ["-1.33 ± 1.43", "+0.00", "+1.00"]
-    where = "edge_popup - weights, conv2 x0.5, digits"
-    assert part.notes[1:] == [f"{where}, 10 to 20 epochs: paired over seeds 1 of 1, 2, 3 and 1."]
+    assert [shown[name] for name in ("after", "moved", "n")] == ["+0.00", "+1.33", "3, 3, 1, 1"]
     numbers = part.numbers.iloc[0]
-    assert [numbers[f"{name}_n"] for name in ("before", "after", "moved")] == [3, 1, 1]
-    assert [numbers[f"{name}_seeds"] for name in ("before", "after", "moved")] == ["1 2 3", "1", "1"]
+    assert [numbers[f"{name}_n"] for name in ("before", "after", "moved")] == [6, 2, 8]
+    told = ["1 2 3; 1 2 3", "1; 1", "1; 1; 1 2 3; 1 2 3"]
+    assert [numbers[f"{name}_seeds"] for name in ("before", "after", "moved")] == told
     other = sweep(EPOCHS, ("  seed:", "  epochs: [40, 30]\n  seed:"), ("[0.5, 0.25]", "0.5"))
     part = convergence.part(cells(other, ledger), "test/top1")
     assert part is not None
