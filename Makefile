@@ -1,9 +1,10 @@
-# make sweep: the default study, from nothing to table and figure.
+# make sweep: the default study, from nothing to table and figure.   SEEDS='[1, 2]': of these seeds alone.
 # make test: every part of the suite, in minutes.   make test-all: every test this machine can run, the slow ones too.
 # make gate: has a change of code changed results? The default study against kept trials of other seeds.
 # make test-slurm: those that need a SLURM cluster, on one that they start.
 # make docs: the documentation as a site, in site/.   make docs-serve: the same on http://127.0.0.1:8000, while it changes.
 # make docs-reference: writes the pages of docs/reference that are made from code, and the schema of sweep files.
+# make docs-studies: writes the tables of docs/explanation/studies.md from the kept records.
 # make test-long: many more faults; it says which, and how they went.
 # make gpu PARTS=smoke|all|1,2,...: what to run first on a GPU; docs/how-to/gpu.md. make gpu-wheels: packages for that machine.
 # make gpu-rehearse: the same on a CPU, without the packages that such a machine may lack.
@@ -14,13 +15,13 @@ unexport PYTHONDONTWRITEBYTECODE  # else each process compiles the suite again, 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: sweep gate test test-slow test-all test-slurm test-long check docs docs-serve docs-reference
-.PHONY: gpu gpu-wheels gpu-rehearse clean
+.PHONY: docs-studies gpu gpu-wheels gpu-rehearse clean
 
 sweep: .venv/installed
-	$(BIN)/python -m suite.sweep sweeps/width_vs_acc.yaml
+	$(BIN)/python -m suite.sweep sweeps/width_vs_acc.yaml $(if $(SEEDS),--set 'seed=$(SEEDS)')
 
 gate: .venv/installed
-	$(BIN)/python -m analysis.gate sweeps/width_vs_acc.yaml --set 'seed=[1, 2, 3, 4, 5]'
+	$(BIN)/python -m analysis.gate sweeps/width_vs_acc.yaml
 
 # Three workers keep two cores busy: many tests wait for processes.
 PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
@@ -64,6 +65,9 @@ docs-serve: .venv/installed-docs
 docs-reference: .venv/installed-test
 	PYTHONPATH=.:tests $(BIN)/python -m support.reference_pages docs/reference
 	$(BIN)/python -m suite schema > sweeps/sweep.schema.json
+
+docs-studies: .venv/installed-test
+	PYTHONPATH=.:tests $(BIN)/python -m support.study_page
 
 clean:
 	rm -rf .venv results dist site .pytest_cache .mypy_cache .ruff_cache

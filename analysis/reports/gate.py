@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from suite.records import Outcome, Result, write_text_atomic
 from suite.records.ledger import Ledger
 
 METRICS = ("test/top1", "train/loss", "test/loss")
+FRESH_SEEDS = 5  # the lowest of a sweep: of more, and 25 kept ones, there are too many arrangements to look at each
 _LEAST = 1e-3  # of the errors: a network without one has a logarithm, too
 
 MEASURES: dict[str, Callable[[pd.DataFrame], "pd.Series[float]"]] = {
@@ -132,7 +133,7 @@ def compare(sweep: Sweep, found: list[Cell], reference: Reference) -> tuple[Perm
     Raises:
         InputError: the reference was made from other data, or has no trials with the settings of a cell.
     """
-    fresh = []
+    fresh, found = [], first_seeds(sweep, found)
     for cell in found:
         if other := {result.data_id for result in cell.results.values()} - {reference.data_id}:
             raise InputError(f"data {', '.join(other)}: must be that of the reference: {reference.data_id}")
@@ -158,6 +159,16 @@ def kept_quantities(sweep: Sweep, found: list[Cell], reference: Reference) -> pd
 
 def _place(cell: Cell) -> dict[str, Any]:
     return {"cell": cell.name, "series": f"{cell.series}, {cell.model}, {cell.dataset}"}
+
+
+def first_seeds(sweep: Sweep, found: list[Cell]) -> list[Cell]:
+    """The cells with those seeds alone that are compared."""
+    seeds = sorted({trial.seed for trial in sweep.trials.values()})[:FRESH_SEEDS]
+
+    def own(by_seed: dict[int, Any]) -> dict[int, Any]:
+        return {seed: value for seed, value in by_seed.items() if seed in seeds}
+
+    return [replace(cell, results=own(cell.results), missing=own(cell.missing)) for cell in found]
 
 
 def _kept(trial: Trial, seed: int, cell: str, reference: Reference) -> dict[str, float]:
@@ -211,7 +222,7 @@ def _as_factors(before: float, spread: float, after: float, *logs: float) -> lis
 
 def judge(sweep: Sweep, ledger: Ledger, reference: Reference, *, other_machine: bool = False) -> tuple[bool, str]:
     """Whether a sweep passes, and the text that says why."""
-    found = cells(sweep, ledger)
+    found = first_seeds(sweep, cells(sweep, ledger))
     if missing := [f"{state}: {cell.name}, seed {seed}" for cell in found for seed, state in cell.missing.items()]:
         return False, "\n".join([*missing, "gate: FAILED: every trial must be done"])
     differing, equal = differing_bits(sweep, ledger, reference)

@@ -122,6 +122,23 @@ def test_a_package_that_one_did_without_decides_no_bits(judged: Callable[..., An
     assert not passed and lines[-1].startswith("gate: FAILED: bits of 4 trials")
 
 
+def test_of_more_seeds_the_first_five_are_compared(
+    kept: tuple[Path, Path], fill: Callable[..., Ledger], tmp_path: Path
+) -> None:
+    """Ten fresh and fifteen kept seeds have three million arrangements: more than are looked at."""
+    more = load_sweep(kept[0], overrides=[f"seed={list(range(1, 11))}"])
+    few = fill(more, lambda trial: metrics(trial) if trial.seed not in (4, 9) else None)
+    missing = gate.judge(more, few, gate.read(kept[1]))[1].splitlines()
+    assert [line for line in missing if line.startswith("missing: ")] == missing[:-1] and len(missing) == 5
+    assert all(line.endswith("seed 4") for line in missing[:-1])
+    results = fill(more, lambda trial: metrics(trial) if trial.seed <= 5 else None)  # the others may be missing
+    passed, text = gate.judge(more, results, gate.read(kept[1]))
+    row = next(line for line in text.splitlines() if line.startswith("| weights, conv2 x0.5"))
+    assert passed and row.split("|")[6].strip() == "5"
+    worse = fill(more, lambda trial: metrics(trial, 0.03 * (trial.seed <= 5)))
+    assert not gate.judge(more, worse, gate.read(kept[1]), other_machine=True)[0]
+
+
 def test_results_of_other_data_are_an_error(judged: Callable[..., Any]) -> None:
     with pytest.raises(InputError, match="data other: must be that of the reference: data"):
         judged(lambda trial: metrics(trial) | {"data_id": "other"})

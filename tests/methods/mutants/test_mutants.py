@@ -8,7 +8,7 @@ import pytest
 from support.method_mutants import MUTANTS, PYTHON, Mutant, copy_code
 
 pytestmark = pytest.mark.slow
-SWEEP = "sweeps/width_vs_acc.yaml"
+SWEEP, SEEDS = "sweeps/width_vs_acc.yaml", "seed=[1, 2, 3, 4, 5]"
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -50,7 +50,7 @@ def test_a_text_that_is_not_there_is_an_error(repository: Path, tmp_path: Path) 
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
 def test_the_gate_sees_it_where_the_sweep_shows_it(repository: Path, tmp_path: Path, mutant: Mutant) -> None:
     """On IteRand's cells, which all the faults can touch."""
-    folder, only = copy_code(repository, tmp_path, mutant), ("--only", "method.name=iterand")
+    folder, only = copy_code(repository, tmp_path, mutant), ("--only", "method.name=iterand", "--set", SEEDS)
     swept = run(folder, "-m", "suite.sweep", SWEEP, *only)
     assert swept.returncode == 0, swept.stdout + swept.stderr
     judged = run(folder, "-m", "analysis.gate", SWEEP, *only)
