@@ -4,7 +4,7 @@
 # make test-slurm: those that need a SLURM cluster, on one that they start.
 # make docs: the documentation as a site, in site/.   make docs-serve: the same on http://127.0.0.1:8000, while it changes.
 # make docs-reference: writes the pages of docs/reference that are made from code, and the schema of sweep files.
-# make docs-studies: writes the tables of docs/explanation/studies.md from the kept records.
+# make docs-studies: writes the tables and figures of docs/explanation/studies.md from the kept records.
 # make test-long: many more faults; it says which, and how they went.
 # make gpu PARTS=smoke|all|1,2,...: what to run first on a GPU; docs/how-to/gpu.md. make gpu-wheels: packages for that machine.
 # make gpu-rehearse: the same on a CPU, without the packages that such a machine may lack.

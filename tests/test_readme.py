@@ -14,7 +14,7 @@ from suite.config.sweep_file import load_sweep
 
 README, STUDIES = ROOT / "README.md", ROOT / "docs/explanation/studies.md"
 DEFAULT = ROOT / "sweeps/width_vs_acc.yaml"
-_ROW = re.compile(r"^\| +([\d.]+) \| (\w+) +\| 5 of 5 \|.*$", re.MULTILINE)
+_ROW = re.compile(r"^\| +([\d.]+) \| (\w+) +\| +(?:10 of 10|30 of 30) \|.*$", re.MULTILINE)  # of digits
 
 
 def texts(language: str, file: Path | str = README) -> list[str]:
