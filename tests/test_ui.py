@@ -88,9 +88,7 @@ def test_the_page_shows_every_run_by_name_with_its_metrics_and_the_report(
     assert new == 3
     browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     browser += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    shot = (
-        Path(os.environ.get("SCREENSHOTS", tmp_path)) / "mlflow.png"
-    )
+    shot = Path(os.environ.get("SCREENSHOTS", tmp_path)) / "mlflow.png"
     browser += ["--hide-scrollbars", f"--screenshot={shot}"]
     browser += [f"--user-data-dir={tmp_path}", "--window-size=1280,800", "--virtual-time-budget=30000", "--dump-dom"]
     with server(ledger.root) as (address, process, said):

@@ -7,6 +7,7 @@ import pytest
 from support import study_page
 from support.study_page import PAGE, ROOT, Studies
 
+from analysis.parts.cells import cells
 from suite.cli import run
 from suite.config.sweep_file import load_sweep
 
@@ -74,11 +75,12 @@ def test_the_headline_of_the_readme_is_in_a_table_of_the_page() -> None:
 
 
 @pytest.mark.parametrize("name", ["tuning", "width", "controls", "convergence"])
-def test_every_trial_is_there_and_of_one_code(studies: Studies, name: str) -> None:
+def test_every_trial_is_there_and_those_of_a_cell_are_of_one_code(studies: Studies, name: str) -> None:
     sweep = load_sweep(ROOT / "sweeps" / "study" / f"fashion_{name}.yaml")
     found = studies.ledger(f"fashion_{name}").lookup(sweep.trials)
     assert {each.state for each in found.values()} == {"done"}
-    assert len({each.summary.code_id for each in found.values() if each.summary}) == 1
+    for cell in cells(sweep, studies.ledger(f"fashion_{name}")):  # two arms of the controls were added later
+        assert len({(result.code_id, *result.devices) for result in cell.results.values()}) == 1
 
 
 @pytest.mark.slow
