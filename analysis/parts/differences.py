@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import combinations
+from typing import Any
 
 import pandas as pd
 
@@ -85,7 +86,7 @@ def _row(one: Cell, other: Cell, metric: str) -> dict[str, object]:
 
 def _shown(numbers: pd.DataFrame, several: bool) -> pd.DataFrame:
     """A row a pair of series and width: points +- half the interval; the network where there are several."""
-    rows = numbers.to_dict("records")
+    rows: list[dict[str, Any]] = numbers.to_dict("records")  # type: ignore[assignment] # columns are named by strings
     shown = pd.DataFrame(
         {
             "difference": [_name(row) + (f" ({row['model']}, {row['dataset']})" if several else "") for row in rows],

@@ -1,6 +1,6 @@
 """Ratios of what two methods need, as curves: over the accuracies that both reach."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -74,7 +74,7 @@ def _ratios(one: list[Cell], other: list[Cell], metric: str, quantity: str) -> d
     return {accuracy: ratio for accuracy in accuracies if (ratio := match_ratio(own, others, accuracy))}
 
 
-def _numbers(curve: RatioCurve, metric: str) -> Iterator[dict[Hashable, object]]:
+def _numbers(curve: RatioCurve, metric: str) -> Iterator[dict[str, object]]:
     seeds = curve_seeds(curve.one, metric) | {
         f"over_{key}": value for key, value in curve_seeds(curve.other, metric).items()
     }

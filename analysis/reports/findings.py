@@ -68,7 +68,7 @@ def grid(accuracy: pd.DataFrame) -> str:
         widths = sorted(own["width"].unique())
         head = "".join(f"<th>x{width:g}</th>" for width in widths)
         rows = "".join(_grid_row(method, own, widths, best) for method in own["method"].unique())
-        caption = f"<caption>{escape(model)} on {escape(dataset)}: mean accuracy by width, %</caption>"
+        caption = f"<caption>{escape(str(model))} on {escape(str(dataset))}: mean accuracy by width, %</caption>"
         parts.append(f"<table class='grid'>{caption}<thead><tr><th>method</th>{head}</tr></thead>{rows}</table>")
     return f'<div class="wide">{"".join(parts)}</div>'
 

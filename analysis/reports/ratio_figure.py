@@ -1,6 +1,7 @@
 """The figure of ratios: what each method needs over what another does, by accuracy, with its 95 % band."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from analysis.parts.cells import Cell
 from analysis.parts.ratio_curves import SHOWN, RatioCurve, ratio_curves
 from analysis.parts.style import METRICS, legend, panels, save, style_of
 
-_ONE = {"color": "#999999", "linewidth": 0.8, "zorder": 0}
+_ONE: dict[str, Any] = {"color": "#999999", "linewidth": 0.8, "zorder": 0}
 
 
 def draw(found: list[Cell], metric: str, folder: Path, label: str) -> list[Path]:

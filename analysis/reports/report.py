@@ -96,7 +96,7 @@ def _section(sweep: Sweep, ledger: Ledger, targets: Sequence[str], results: Path
 def _table(part: ReportTable) -> str:
     """Table, notes, and its numbers as a file. Columns that say one thing in all rows become a note."""
     shown, constant = _folded(part.shown)
-    for column in shown.columns.intersection(_READABLE):
+    for column in shown.columns.intersection(list(_READABLE)):
         shown[column] = shown[column].map(lambda text: " - ".join(map(readable, text.split(" - "))))
     html = shown.to_html(index=False, border=0, escape=True)
     said = [f"In all rows: {', '.join(f'{key} {value}' for key, value in constant.items())}."] if constant else []
@@ -108,7 +108,7 @@ def _table(part: ReportTable) -> str:
 
 def _folded(shown: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """A table without the columns that have one value in several rows, and those values."""
-    first = {} if shown.empty else shown.iloc[0].to_dict()
+    first: dict[str, object] = {} if shown.empty else {str(key): value for key, value in shown.iloc[0].items()}
     constant = {key: str(value) for key, value in first.items() if (shown[key] == value).all() and key not in _READABLE}
     constant = {} if len(shown) < 2 else constant
     return shown.drop(columns=list(constant)).copy(), {key: value for key, value in constant.items() if value}

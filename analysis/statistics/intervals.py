@@ -81,7 +81,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     One of them is below 0.05 by chance alone, where nothing differs, with a probability of at most 0.05. None, where a
     comparison has no p-value yet, counts as one of those planned.
     """
-    order = sorted(range(len(p_values)), key=lambda i: 1.0 if p_values[i] is None else p_values[i])
+    order = np.argsort([1.0 if p_value is None else p_value for p_value in p_values], kind="stable").tolist()
     adjusted: list[float | None] = [None] * len(p_values)
     largest = 0.0
     for rank, i in enumerate(order):

@@ -46,7 +46,7 @@ class WidthSearch:
     def random(self, seed: int, trial: int) -> np.random.Generator:
         """Random numbers of one trial of this cell, whatever else is searched for; the same for both bounds.
 
-        The word "Cell" is part of the seed, not the name of this class, which may change: the kept tables were drawn so.
+        The word "Cell" is part of the seed, not the name of this class, which may change: kept tables were drawn so.
         """
         settings = ", ".join(f"{name}={value!r}" for name, value in vars(replace(self, by="upper")).items())
         return np.random.default_rng([seed, zlib.crc32(f"Cell({settings})".encode()), trial])

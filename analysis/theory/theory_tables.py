@@ -62,8 +62,8 @@ def draws_table(plan: Plan) -> pd.DataFrame:
     rows = []
     for kind in KINDS:
         for draws in plan.draws:
-            cells = [_cell(plan, kind, method, draws=draws) for method in METHODS]
-            rows.append({"target": kind, "R": draws, **_found(plan, *cells, _cell(plan, kind, "per weight"))})
+            cells = [_cell(plan, kind, method, draws=draws) for method in METHODS] + [_cell(plan, kind, "per weight")]
+            rows.append({"target": kind, "R": draws, **_found(plan, *cells)})
     return _whole(rows, "needed (a)")
 
 
