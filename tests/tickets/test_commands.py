@@ -234,7 +234,7 @@ def test_every_form(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.count("equal") == 2 * len(dense.FORMS)
     settings = tickets.info(source).header.network
     assert settings is not None
-    model = models.build(**settings.model_dump())
+    model = models.build(**settings.model_dump(exclude={"own"}))
     model.load_state_dict(torch.load(tmp_path / "pt", weights_only=True))
     assert bitwise_equal(dict(model.state_dict()), state)
     assert run("export", source, "--form", "ticket", "--to", tmp_path / "x") == 2

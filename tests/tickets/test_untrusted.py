@@ -35,7 +35,8 @@ from support.ticket_mutations import (
 )
 from support.ticket_networks import Bag, trained
 
-from suite import tickets
+from suite import models, tickets
+from suite.config.registry import REGISTRY
 from suite.tickets import dense, networks
 from suite.tickets.header import NetworkMetadata
 
@@ -125,6 +126,8 @@ def main(folder: Path, share: int) -> None:
     for data, needs_model in [*ours, *real_safetensors]:  # also imports all there is to import
         assert read("bytes", data, needs_model) == "", "a real file is refused"
     seen["bytes"].clear()
+    for name in models.names():  # a file may name another network than the real ones do
+        REGISTRY.find("model", name).load()
     torch.load = pickle.load = pickle.loads = pickle.Unpickler = no_pickle
     sys.addaudithook(watch)
     size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
