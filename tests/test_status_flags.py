@@ -194,7 +194,7 @@ def test_time_left(running: Path, capsys: Said, ends: list[float | None], left: 
     assert row["seconds_left"] == left
     shown = "-" if left is None else status.duration(left)
     [line] = [line for line in asked(capsys)[1].splitlines() if row["trial_id"] in line]
-    assert line.split("│")[9].strip() == shown
+    assert line.split("│")[11].strip() == shown
 
 
 def test_no_time_is_left_to_what_does_not_run(trials: list[Trial], capsys: Said) -> None:

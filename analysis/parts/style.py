@@ -17,7 +17,7 @@ matplotlib.use("Agg")  # files only: no screen is needed
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from analysis.parts.cells import Cell
 from suite.config import METHODS
@@ -109,7 +109,7 @@ def spread_errors(panels: Sequence[Axes], values: Sequence[float]) -> bool:
         panel.set_yscale("function", functions=(lambda y: -np.log10(np.maximum(1 - y, least)), lambda e: 1 - 10.0**-e))
         panel.set_ylim(1 - 1.3 * max(errors), 1 - least / 1.05)
         panel.yaxis.set_major_locator(FixedLocator([each for each in _ACCURACIES if each < 1 - least]))
-        panel.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=None))
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda accuracy, _: f"{100 * accuracy:.6g}%"))
     return True
 
 

@@ -222,7 +222,8 @@ def _publish_trial(
     from mlflow.entities import Metric
 
     start, end = _start_of(summary), int((summary.started_at + summary.seconds) * 1000)
-    name = f"{readable(trial.method.name)}, {trial.model.name} x{trial.model.width_mult:g}, seed {trial.seed}"
+    what = f"{readable(trial.method.name)}, {trial.model.name} x{trial.model.width_mult:g}, seed {trial.seed}"
+    name = f"{what}, {trial.trial_id}"
     constant = {key: value for key, value in view.settings_of(trial).items() if key not in varying}
     tags = constant | _tags(trial, summary)
     run = client.create_run(experiment, start_time=start, tags=tags, run_name=name).info.run_id

@@ -14,7 +14,7 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}  # of a training ru
 _METHOD, _WIDTH = "method.name", "model.width_mult"
 _ALWAYS = (_METHOD, _WIDTH)  # what every sweep is read by
 _TRIALS = "tags.trial_id != ''"  # all runs but the report
-_NAME_PIXELS = 330  # "edge-popup, conv2 x0.09375, seed 5"
+_NAME_PIXELS = 440  # "edge-popup, conv2 x0.09375, seed 5, 0123456789ab"
 
 
 def varying(sweep: Sweep) -> set[str]:

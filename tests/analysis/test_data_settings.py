@@ -11,6 +11,7 @@ from support.fake_results import data_id_of
 from analysis.parts.cells import cells
 from analysis.reports import figures, report, tables, tuned
 from suite.config import InputError, Trial
+from suite.config.method_looks import readable
 
 AXIS = """\
 name: parts_of_digits
@@ -52,7 +53,7 @@ def test_planned_data_are_told_apart_and_never_refused(sweep: Any, fill: Any, te
     assert set(table_of(files, "table")["method"]) == named
     assert all(name in shown for name in named)
     page = report.page([(planned, ledger)])
-    assert all(name in page for name in named)
+    assert all(readable(name) in page for name in named)
     assert page.count("data:image/svg+xml;base64,") == 2  # accuracy, Pareto fronts
 
 

@@ -44,7 +44,7 @@ def ids(sweep: Any, **options: Any) -> list[str]:
 
 def test_a_path_a_name_a_mapping_and_a_sweep() -> None:
     assert ids("s.yaml") == ids(Path("s.yaml")) == ids(yaml.safe_load(AXES)) == ids(suite.load_sweep("s.yaml"))
-    assert len(ids("width_vs_acc")) == 60
+    assert len(ids("width_vs_acc")) == 120
 
 
 @pytest.mark.parametrize("text", [GOOD, DRAWN])
@@ -91,7 +91,7 @@ def test_a_mistake_in_a_mapping_is_named(change: dict[str, Any], said: str) -> N
 
 def test_to_load_is_light(repository: Path) -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT], cwd=repository, capture_output=True, text=True, check=True)
-    assert done.stdout == "60\n"
+    assert done.stdout == "120\n"
 
 
 def test_a_plugin_of_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from suite.config import essential_source
 from suite.config.essential_source import normalize_source
 from suite.records import code_id
 from suite.records.code_id import code_id_of, hashed_files
@@ -181,7 +182,7 @@ def suite(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only modules that a test has changed are parsed again."""
-    monkeypatch.setattr(code_id, "normalize_source", _normalized)
+    monkeypatch.setattr(essential_source, "normalize_source", _normalized)
 
 
 _normalized = cache(normalize_source)

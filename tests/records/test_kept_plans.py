@@ -133,7 +133,7 @@ def test_the_copy_of_a_pipe_is_whole_and_so_is_its_report(first: Sweep) -> None:
     with piped(first.text) as path:
         sweep = load_sweep(path)
         sweep_command._keep_resolved(sweep, Ledger(ROOT))
-        text = report._repeat(sweep, ROOT, None)
+        text = report._repeat(sweep, ROOT, ())
     assert (ROOT / "reports/tiny/sweep.yaml").read_text() == first.text
     assert "python -m suite.sweep results/sweeps/tiny.yaml --results results" in text
     assert load_sweep("results/sweeps/tiny.yaml").trials == first.trials
@@ -151,8 +151,8 @@ def test_the_copy_of_a_pipe_is_whole_and_so_is_its_report(first: Sweep) -> None:
 def test_what_a_report_prints_can_be_run(file: str, results: str, said: str) -> None:
     Path("mine").mkdir()
     shutil.copyfile("first.yaml", "mine/first.yaml")
-    text = report._repeat(load_sweep(file), Path(results), None)
-    assert f"python -m suite.sweep {said} " in text
+    text = report._repeat(load_sweep(file), Path(results), ())
+    assert f"python -m suite.sweep {said}\n" in text
     load_sweep(said.split()[0])
 
 

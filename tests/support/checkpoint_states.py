@@ -13,7 +13,7 @@ from suite import methods
 from suite.train import checkpoint
 
 MAGIC = b"suite checkpoint 1\n"
-IDENTITY = {"trial_id": "0123456789ab", "data_id": "d1", "code_id": "c1", "torch": "2.11"}
+IDENTITY = {"trial_id": "0123456789ab", "train_id": "d1", "code_id": "c1", "torch": "2.11"}
 tiny = functools.partial(trial_of, model={"name": "conv2", "width_mult": 0.0625}, checkpoint={})  # 20 steps an epoch
 each_method = pytest.mark.parametrize("method", methods.names())
 

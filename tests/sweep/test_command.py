@@ -82,10 +82,12 @@ def check_store(folder: Path, trial_ids: object) -> None:
         assert run.info.status == "FINISHED"
         assert run.data.params["method.name"] == run.data.tags["method"] == result.config["method"]["name"]
         assert float(run.data.params["model.width_mult"]) == 0.0625
-        assert run.data.metrics["test/top1"] == result.metrics["test/top1"]
+        assert run.data.metrics["test/top1"] == round(result.metrics["test/top1"], 4)
         history = client.get_metric_history(run.info.run_id, "val/top1")
         lines = records.read_metrics(folder / "results/trials" / trial_id)
-        assert [(point.step, point.value) for point in history] == [(line["step"], line["val/top1"]) for line in lines]
+        assert [(point.step, point.value) for point in history] == [
+            (line["step"], round(line["val/top1"] or 0, 4)) for line in lines
+        ]
 
 
 def trial_process(sweep_pid: int) -> int | None:

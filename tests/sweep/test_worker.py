@@ -91,7 +91,7 @@ def test_tune_is_given_places_alone(load: Load, tmp_path: Path, monkeypatch: pyt
     for name in configs:
         assert [config["unit"] for config in configs[name]] == list(range(6))
         for config in configs[name]:
-            assert config.keys() == {"unit", "file", "at", "resources"}
+            assert config.keys() == {"unit", "file", "at", "resources", "plugins"}
             assert config["resources"] == {"cpu": 1.0, "gpu": 0.0}
             assert Path(config["file"]).parent == tmp_path
     grown = [len(json.dumps(each)) for each in configs["large"]]

@@ -107,7 +107,7 @@ def test_a_folder_of_results_is_published_whole_and_once(
     (run,) = client.search_runs([experiment], f"tags.trial_id = '{trial_id}'")
     names_of = {key: run.data.tags[key] for key in ("method", "model", "width_mult", "dataset", "seed", "status")}
     assert list(names_of.values()) == [trial.method.name, "conv2", "0.0625", "digits", str(trial.seed), "done"]
-    assert run.info.run_name == f"{readable(trial.method.name)}, conv2 x0.0625, seed {trial.seed}"
+    assert run.info.run_name == f"{readable(trial.method.name)}, conv2 x0.0625, seed {trial.seed}, {trial.trial_id}"
     assert run.info.start_time == 1000 * (1000 + trial.seed) and run.info.end_time == run.info.start_time + 7500
     points = client.get_metric_history(run.info.run_id, "val/top1")
     assert [(each.step, each.timestamp, each.value) for each in points] == [(10, 1002500, 0.5), (20, 1003500, 0.5)]

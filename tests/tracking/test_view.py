@@ -50,7 +50,7 @@ def test_what_varies_is_a_parameter_and_what_varies_later_becomes_one(tmp_path: 
     (run,) = client.search_runs([experiment], f"tags.trial_id = '{trial_id}'")
     assert run.data.params == {"method.name": "iterand", "model.width_mult": str(trial.model.width_mult)}
     assert (run.data.tags["method.lr"], run.data.tags["epochs"]) == ("0.1", "1")
-    assert run.info.run_name == f"IteRand, conv2 x{trial.model.width_mult:g}, seed 1"
+    assert run.info.run_name == f"IteRand, conv2 x{trial.model.width_mult:g}, seed 1, {trial.trial_id}"
     assert run.data.metrics["test/top1"] == 0.9944 and run.data.metrics["val/top1"] == 0.8889
     assert run.data.metrics["test/loss"] == run.data.metrics["val/loss"] == 1 / 3
 

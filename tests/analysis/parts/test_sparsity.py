@@ -61,14 +61,14 @@ def test_one_sparsity_a_network_is_no_curve(sweep: Any, fill: Any) -> None:
 def test_lines_of_methods_and_a_level_for_dense(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
     planned = sweep(VARIED)
     figures.make(planned, fill(planned, by_sparsity))
-    (figure,) = (each for each in drawn if each.axes[0].get_xlabel().startswith("share removed"))
-    assert [axes.get_xlabel() for axes in figure.axes] == ["share removed, width 0.25", "share removed, width 0.5"]
+    (figure,) = (each for each in drawn if each.axes[0].get_xlabel().startswith("share of weights removed"))
+    assert [axes.get_title() for axes in figure.axes] == ["width 0.25", "width 0.5"]
     for axes in figure.axes:
         lines = {line.get_label(): line for line in axes.get_lines()}
-        assert lines.keys() == {"weights", "edge_popup"}
-        assert lines["edge_popup"].get_xdata().tolist() == [0.3, 0.6]
-        assert lines["edge_popup"].get_ydata().tolist() == pytest.approx([0.7, 0.4])
-        assert list(lines["weights"].get_ydata()) == pytest.approx([0.9, 0.9])
+        assert lines.keys() == {"dense (SGD)", "edge-popup"}
+        assert lines["edge-popup"].get_xdata().tolist() == [0.3, 0.6]
+        assert lines["edge-popup"].get_ydata().tolist() == pytest.approx([0.7, 0.4])
+        assert list(lines["dense (SGD)"].get_ydata()) == pytest.approx([0.9, 0.9])
 
 
 def test_a_curve_looks_alike_at_every_width(sweep: Any, fill: Any, drawn: list[Figure]) -> None:
@@ -76,7 +76,7 @@ def test_a_curve_looks_alike_at_every_width(sweep: Any, fill: Any, drawn: list[F
     planned = sweep(VARIED, ("name: conv2", "name: [conv2, conv4]"))
     gone = lambda t: t.model.name == "conv2" and t.model.width_mult == 0.25  # noqa: E731
     figures.make(planned, fill(planned, lambda t: None if gone(t) else by_sparsity(t)))
-    (figure,) = (each for each in drawn if each.axes[0].get_xlabel().startswith("share removed"))
+    (figure,) = (each for each in drawn if each.axes[0].get_xlabel().startswith("share of weights removed"))
     lines = [axes.get_lines() for axes in figure.axes]
     looks = [{line.get_label(): (line.get_linestyle(), line.get_fillstyle()) for line in own} for own in lines]
     assert looks[0].items() < looks[1].items() and len(looks[0]) == 2 and len(looks[1]) == 4

@@ -338,5 +338,5 @@ def test_few_left_out_are_logged_and_many_refused(caplog: pytest.LogCaptureFixtu
     assert ["10 of 2,008 images cannot be used" in record.getMessage() for record in caplog.records] == [True]
     with pytest.raises(InputError, match=r" \(\) and 392 more: mend them"):
         tree.check_rows(made_up(changes=lambda row: row._replace(used=row.crc32 % 5 > 0)), path, 0.1)
-    with pytest.raises(InputError, match="classes without a usable training image: c0: mend or remove"):
+    with pytest.raises(InputError, match="classes without a usable image in train: c0: mend or remove"):
         tree.check_rows(made_up(changes=lambda row: row._replace(used=row.label > 0)), path, 0.9)

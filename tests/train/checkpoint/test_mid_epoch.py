@@ -137,7 +137,7 @@ def test_a_garbled_border_gives_way(tmp_path: Path) -> None:
 
 def test_another_identity_is_no_matter_of_streams(tmp_path: Path) -> None:
     inside(tmp_path, 14)
-    assert checkpoint.read(tmp_path, {**IDENTITY, "data_id": "d2"}, stream=OTHER) is None
+    assert checkpoint.read(tmp_path, {**IDENTITY, "train_id": "d2"}, stream=OTHER) is None
 
 
 def lots(rank: int) -> list[bytes]:

@@ -20,7 +20,7 @@ from suite.stopping import Stopped
 # When a trial is asked whether it should stop: after each of 20 steps, in the evaluation (one batch of images) and
 # after the epoch, twice; then in the evaluation on the test split; a dense network is evaluated in two forms more.
 NUM_ASKED = 20 + 1 + 1 + 20 + 1 + 1 + 1
-NUM_ASKED_OF = {"weights": NUM_ASKED + 2 * 2, "edge_popup": NUM_ASKED, "iterand": NUM_ASKED}
+NUM_ASKED_OF = {"weights": NUM_ASKED + 3 * 2, "edge_popup": NUM_ASKED, "iterand": NUM_ASKED}
 SAVING = {"every_seconds": 0, "max_time_share": 1}  # after each step
 STEPS = {1: 1, 5: 5, 20: 20, 21: 20, 22: 20, 23: 21, 44: 40, 45: 40}  # asked so often -> steps done
 

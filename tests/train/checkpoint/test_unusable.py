@@ -180,11 +180,11 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, kind: str) -> None:
     else:
         torch.save(evil, payload, _use_new_zipfile_serialization=kind == "torch's format")
     trial = tiny("weights")
-    data_id = data.load(trial.dataset, data_dir=None, device="cpu").data_id
+    train_id = data.load(trial.dataset, data_dir=None, device="cpu").train_id
     code_id = source_code.code_id()
     identity = {
         "trial_id": trial.trial_id,
-        "data_id": data_id,
+        "train_id": train_id,
         "code_id": code_id,
         "torch": torch.__version__,
         "device": "cpu",
