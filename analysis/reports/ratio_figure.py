@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from analysis.parts.cells import Cell
 from analysis.parts.ratio_curves import SHOWN, RatioCurve, ratio_curves
 from analysis.parts.style import METRICS, legend, panels, save, style_of
+from suite.config.method_looks import readable
 
 _ONE: dict[str, Any] = {"color": "#999999", "linewidth": 0.8, "zorder": 0}
 
@@ -41,12 +42,15 @@ def _draw(panel: Axes, curve: RatioCurve) -> None:
     ]
     low, value, high = np.array(told, dtype=float).T
     style = {**style_of(curve.one[0].method), "linestyle": "--" if curve.other[0].method == "weights" else "-"}
-    (line,) = panel.plot(accuracies, value, label=curve.name, markersize=3, linewidth=1.2, **style)
+    name = " / ".join(map(readable, curve.name.split(" / ")))
+    (line,) = panel.plot(accuracies, value, label=name, markersize=3, linewidth=1.2, **style)
     panel.fill_between(accuracies, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
 
 
 def _scale(panel: Axes, metric: str) -> None:
     panel.set(yscale="log", xlabel=METRICS[metric])
-    panel.xaxis.set_major_formatter(PercentFormatter(xmax=1.0))
+    panel.xaxis.set_major_locator(MaxNLocator(5))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda accuracy, _: f"{100 * accuracy:.6g}%"))
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.yaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
     panel.yaxis.set_minor_formatter(NullFormatter())
