@@ -91,7 +91,7 @@ def look_at_the_page(folder: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert any("ready: http://127.0.0.1" in process.stdout.readline() for _ in range(4))
+        assert any("ready: http://suite.localhost" in process.stdout.readline() for _ in range(4))
         process.terminate()
         process.stdout.read()
 

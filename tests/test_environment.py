@@ -275,7 +275,7 @@ def test_a_user_whom_the_system_does_not_know_sees_results() -> None:
         server.terminate()
         assert server.wait(60) == 130
         rest = server.communicate()[0]
-        assert said[1] == f"ready: http://127.0.0.1:{port} (Ctrl-C ends it)\n", "".join(said) + rest
+        assert said[1].startswith(f"ready: http://suite.localhost:{port}/#/experiments/1/"), "".join(said) + rest
         assert f"127.0.0.1:{port} USER@" in said[2]
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def test_nothing_was_run(sweep: Any, tmp_path: Path, drawn: list[Figure]) -> Non
 @pytest.mark.slow
 def test_the_target_where_a_sweep_has_it(sweep: Any, tmp_path: Path, drawn: list[Figure]) -> None:
     planned, other, ledger = two_sweeps(sweep(), tmp_path)
-    text = report.page([(planned, ledger), (other, ledger)], "edge_popup:0.25")
+    text = report.page([(planned, ledger), (other, ledger)], ["edge_popup:0.25"])
     assert text.count("Needed for the accuracy of edge_popup at width 0.25") == 1
     flags = [str(planned.path), str(other.path), "--results", str(ledger.root), "--no-mlflow", "--target", "iterand:1"]
     assert run(lambda: report_command.main(flags)) == 2
@@ -243,8 +244,8 @@ def test_how_to_repeat_it_works_when_pasted(sweep: Any, tmp_path: Path, drawn: l
     ledger = Ledger(tmp_path / "results")
     write(ledger, planned)
     kept_plans.keep(planned, ledger.root)
-    text = Reader(report.page([(planned, ledger)])).text
-    commands = re.findall(r"^python -m .*results$", text, re.MULTILINE)
+    (shown,) = re.findall(r"<pre>(python -m .*?)</pre>", report.page([(planned, ledger)]), re.DOTALL)
+    commands = unescape(shown).splitlines()
     assert len(commands) == 4 and f"results/sweeps/{planned.label}.yaml" in commands[0]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
