@@ -19,7 +19,7 @@ from support.photos import BROKEN, ODD, encoded
 from support.trial_processes import ROOT, wait_for
 
 from suite.config import ImageNetSettings, InputError
-from suite.data.imagenet import manifest, scan
+from suite.data.imagenet import manifest, probe, scan
 from suite.data.imagenet import tree as image_tree
 from suite.data.imagenet.manifest import Row
 from suite.data.imagenet.probe import Probe
@@ -61,8 +61,9 @@ def small_tree(root: Path, per_class: int = 4) -> Path:
 
 @pytest.fixture(autouse=True)
 def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes take a second to start: the tests that need some start the command itself."""
+    """Processes and DALI take a second to start: the tests that need some start the command itself."""
     monkeypatch.setattr(scan, "ProcessPoolExecutor", lambda workers, context: ThreadPoolExecutor(workers))
+    monkeypatch.setattr(probe, "find_spec", lambda name: None)
 
 
 @pytest.fixture

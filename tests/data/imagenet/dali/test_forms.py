@@ -50,6 +50,7 @@ def test_the_scan_says_which_forms_are_usable(rows: tuple[Path, dict[str, Row]])
     assert {name for name, problem in said.items() if not problem.startswith(UNUSABLE[name])} == set()
 
 
+@pytest.mark.slow
 def test_both_loaders_give_the_same_images_of_all_usable_forms(rows: tuple[Path, dict[str, Row]]) -> None:
     root, found = rows
     images = {}
