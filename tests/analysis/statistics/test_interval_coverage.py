@@ -1,6 +1,6 @@
 """How often each kind of interval holds the truth, over simulated sweeps of which it is known: 95 % is promised.
 
-Of 1,000 sweeps the share that is seen has a standard error of 0.7 %.
+Of 1,000 sweeps the share that is seen has a standard error of 0.7 %, of 400 one of 1.1 %.
 """
 
 from itertools import product
@@ -14,22 +14,22 @@ from analysis.statistics import monte_carlo
 from analysis.statistics.intervals import image_contrast, image_interval, t_interval, welch_difference
 from analysis.statistics.matching import Match, Point, Ratio, match, match_ratio
 
-SWEEPS = 1000
+SWEEPS, MATCHES = 1000, 400
 PARAMETERS = np.array([1e4, 4e4, 16e4, 64e4])  # width times 2: parameters times 4
-ACCURACIES = np.array([0.80, 0.86, 0.90, 0.92])
+ACCURACIES = 1 - 0.2 * (PARAMETERS / 1e4) ** -0.25  # .80 to .93: a curve that bends, unlike what is fitted to it
 NOMINAL = pytest.approx(0.95, abs=0.02)
 slow = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
 def fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half as many, for speed: ends of intervals are a little less steady, which could only cost coverage."""
-    monkeypatch.setattr(monte_carlo, "DRAWS", 2000)
+    """A quarter, for speed: ends of intervals are a little less steady, which could only cost coverage."""
+    monkeypatch.setattr(monte_carlo, "DRAWS", 1000)
 
 
-def cost_of(target: float, accuracies: np.ndarray = ACCURACIES) -> float:
-    """The true one: accuracy is linear in log parameters between cells."""
-    return float(np.exp(np.interp(target, accuracies, np.log(PARAMETERS))))
+def cost_of(target: float) -> float:
+    """The true one."""
+    return float(1e4 * ((1 - target) / 0.2) ** -4)
 
 
 def curve(random: Generator, n: int, noise: float, accuracies: np.ndarray = ACCURACIES) -> list[Point]:
@@ -77,22 +77,22 @@ def test_percentile_bootstrap_over_three_seeds_covers_far_less() -> None:
 )
 def test_matches(n: int, noise: float, target: float) -> None:
     random = np.random.default_rng(n)
-    found = [match(curve(random, n, noise), random.normal(target, noise / 2, n).tolist()) for _ in range(SWEEPS)]
-    assert np.mean([holds(m, cost_of(target)) for m in found]) == NOMINAL
+    found = [match(curve(random, n, noise), random.normal(target, noise / 2, n).tolist()) for _ in range(MATCHES)]
+    assert np.mean([holds(m, cost_of(target)) for m in found]) >= 0.92
     assert np.mean([m.low is None or m.high is None for m in found]) < 0.05
 
 
 @slow
 def test_a_match_with_a_number() -> None:
     random = np.random.default_rng(5)
-    assert np.mean([holds(match(curve(random, 5, 0.005), 0.87), cost_of(0.87)) for _ in range(SWEEPS)]) == NOMINAL
+    assert np.mean([holds(match(curve(random, 5, 0.005), 0.87), cost_of(0.87)) for _ in range(MATCHES)]) >= 0.92
 
 
 @slow
 def test_matches_near_the_widest_cell_have_no_upper_end_and_still_hold() -> None:
     random = np.random.default_rng(6)
-    found = [match(curve(random, 5, 0.01), random.normal(0.91, 0.01, 5).tolist()) for _ in range(SWEEPS)]
-    assert 0.93 <= np.mean([holds(m, cost_of(0.91)) for m in found]) <= 0.99
+    found = [match(curve(random, 5, 0.01), random.normal(0.919, 0.01, 5).tolist()) for _ in range(MATCHES)]
+    assert 0.93 <= np.mean([holds(m, cost_of(0.919)) for m in found]) <= 0.99
     assert 0.5 < np.mean([m.high is None for m in found]) < 0.9
 
 
@@ -100,7 +100,7 @@ def test_matches_near_the_widest_cell_have_no_upper_end_and_still_hold() -> None
 def test_matches_out_of_reach_hold_too() -> None:
     """The truth is above the widest: an interval fails where it has an upper end."""
     random = np.random.default_rng(7)
-    found = [match(curve(random, 5, 0.005), random.normal(0.925, 0.005, 5).tolist()) for _ in range(SWEEPS)]
+    found = [match(curve(random, 5, 0.005), random.normal(0.934, 0.005, 5).tolist()) for _ in range(MATCHES)]
     assert np.mean([holds(m, np.inf) for m in found]) >= 0.95
     assert np.mean([m.low > PARAMETERS[1] for m in found]) > 0.95
 
@@ -113,8 +113,8 @@ def test_matches_out_of_reach_hold_too() -> None:
 def test_ratios(n: int, noise: float, most: float) -> None:
     """With three seeds the degrees of freedom come out a little low: about 97 % hold."""
     random, better, held = np.random.default_rng(n), ACCURACIES + 0.012, []
-    truth = cost_of(0.887) / cost_of(0.887, better)
-    for _ in range(SWEEPS):
+    truth = cost_of(0.887) / cost_of(0.887 - 0.012)
+    for _ in range(MATCHES):
         curves = curve(random, n, noise), curve(random, n, noise, better)
         held.append(holds(match_ratio(*curves, random.normal(0.887, noise, n).tolist()), truth))
     assert 0.93 <= np.mean(held) <= most
@@ -123,10 +123,10 @@ def test_ratios(n: int, noise: float, most: float) -> None:
 @slow
 def test_ratios_of_curves_that_often_miss() -> None:
     random, found = np.random.default_rng(9), []
-    for _ in range(SWEEPS):
+    for _ in range(MATCHES):
         curves = curve(random, 5, 0.01), curve(random, 5, 0.01, ACCURACIES + 0.02)
-        found.append(match_ratio(*curves, random.normal(0.91, 0.005, 5).tolist()))
-    truth = cost_of(0.91) / cost_of(0.91, ACCURACIES + 0.02)
+        found.append(match_ratio(*curves, random.normal(0.919, 0.005, 5).tolist()))
+    truth = cost_of(0.919) / cost_of(0.919 - 0.02)
     assert 0.93 <= np.mean([holds(ratio, truth) for ratio in found]) <= 0.99
     assert np.mean([ratio.high is None for ratio in found]) > 0.4
 
