@@ -21,7 +21,8 @@ _NOTE = (
 )
 _SAME = "Without an interval: one side has one seed, or the same accuracy in all, which hides how far they scatter."
 _CHANCE = (
-    "Failures at chance: each trial that diverged or failed counts as a network that guesses; not among those planned."
+    "Failures at chance: each trial that diverged or failed counts as a network that guesses; not among those planned; "
+    "intervals of these rows are over seeds alone."
 )
 
 

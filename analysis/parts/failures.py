@@ -7,7 +7,10 @@ from analysis.parts.cells import Cell
 
 _CLASSES = {"digits": 10, "mnist": 10, "fashion_mnist": 10, "cifar10": 10, "cifar100": 100, "imagenet": 1000}
 SUFFIX = ", failures at chance"
-CHANCE = "Failures at chance: a trial that diverged or failed counts as a network that guesses."
+CHANCE = (
+    "Failures at chance: a trial that diverged or failed counts as a network that guesses; "
+    "intervals of these rows are over seeds alone, and there is none where all seeds failed."
+)
 
 
 def failed_seeds(cell: Cell) -> list[int]:

@@ -7,7 +7,8 @@ Row = dict[str, object]
 _NOTES = [
     "Needed: where accuracy, made monotone in the logarithm of what it costs and joined by a smooth curve, meets the "
     "target; intervals: 95 % of draws of all cell means and the target, over seeds alone, on this test set. `> N` and "
-    "`< N`: outside what was tried, which ends at N. A ratio is significant if its interval leaves out 1.",
+    "`< N`: outside the curve, which ends at N; where cells at an end are pooled, at their mean cost. A ratio is "
+    "significant if its interval leaves out 1.",
     "Ratios: over the network of that method which has the target, else over the one with the same further settings.",
 ]
 _NO_INTERVAL = "Without an interval: a cell or the target has one seed, or the same accuracy in all of its seeds."

@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.parts import ReportTable, format_interval, format_percent
 from analysis.parts.differences import SIGNIFICANT
+from analysis.parts.failures import SUFFIX
 from analysis.parts.style import METRICS
 from suite.config.method_looks import readable
 
@@ -17,6 +18,7 @@ _MOST_NAMED = 4  # pairs of methods in a sentence: the table has all
 def sentence(tables: Sequence[ReportTable], metric: str) -> str:
     """What was found: the best mean, and how many differences between methods are significant."""
     accuracy = next(part.numbers for part in tables if part.stem == "table")
+    accuracy = accuracy[~accuracy["method"].str.endswith(SUFFIX)]
     done = accuracy.dropna(subset=["mean"])
     if done.empty:
         return "No trial is done yet: there is nothing to compare."
@@ -24,7 +26,7 @@ def sentence(tables: Sequence[ReportTable], metric: str) -> str:
     if differences := [part.numbers for part in tables if part.stem == "differences"]:
         found.append(_differences(differences[0].dropna(subset=["p_holm"])))
     if missing := int((accuracy["planned"] - accuracy["n"]).sum()):
-        found.append(f"{missing} of {int(accuracy['planned'].sum())} trials have no result.")
+        found.append(f"{missing} of {int(accuracy['planned'].sum())} trials have no accuracy.")
     return " ".join(found)
 
 
@@ -50,10 +52,12 @@ def _differences(rows: pd.DataFrame) -> str:
     counted = f"{len(clear)} of {len(rows)} differences between methods at equal width {verb} significant"
     if clear.empty:
         return f"None of {len(rows)} differences between methods at equal width is significant."
+    several = len(rows[["dataset", "model"]].drop_duplicates()) > 1
     above: dict[tuple[str, str], list[str]] = {}
     for row in clear.to_dict("records"):
         pair = (row["method"], row["minus"]) if row["mean"] > 0 else (row["minus"], row["method"])
-        above.setdefault((readable(pair[0]), readable(pair[1])), []).append(f"{row['width']:g}")
+        where = f" ({row['model']}, {row['dataset']})" if several else ""
+        above.setdefault((readable(pair[0]), readable(pair[1]) + where), []).append(f"{row['width']:g}")
     if len(above) > _MOST_NAMED:
         return f"{counted}."
     named = (f"{one} above {other} at width {', '.join(widths)}" for (one, other), widths in above.items())

@@ -1,5 +1,6 @@
 """How people read each method: its name, colour, marker and line. The one list of that; a new method needs no entry."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,5 +38,5 @@ def look_of(method: str, methods: Sequence[str]) -> Look:
 
 def readable(series: str) -> str:
     """The name of a series, "edge_popup sparsity=0.5" say, with its method as people read it."""
-    method, *settings = series.split(" ")
-    return " ".join([LOOKS[method].name if method in LOOKS else method, *settings])
+    method = re.split(r"[ ,]", series, maxsplit=1)[0]
+    return (LOOKS[method].name if method in LOOKS else method) + series[len(method) :]

@@ -91,7 +91,8 @@ class SweepDisplay:
         trial = self._trials[trial_id]
         state, result = self._ledger.state(trial), self._ledger.result(trial)
         self._ended[state] += 1
-        self._over(trial_id, trial.epochs)
+        if state != "unfinished":
+            self._over(trial_id, trial.epochs)
         if result:
             self._left.measured(trial_id, result.seconds, result.num_epochs)
         self._say_end(trial_id, state, result)

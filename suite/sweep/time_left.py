@@ -60,7 +60,7 @@ class TimeLeft:
 
     def seconds(self) -> float | None:
         """The seconds left; None before anything is known."""
-        paces = self._known | self._paces | {kind: median(seconds) for kind, seconds in self._measured.items()}
+        paces = self._known | self._paces | {kind: median(seconds) for kind, seconds in list(self._measured.items())}
         if not paces:
             return None
         per_width = median(pace / self._widths[kind] for kind, pace in paces.items())

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from support.fake_results import write_result
@@ -19,7 +20,8 @@ from support.sweep_processes import ROOT
 
 from analysis import export
 from analysis import report as report_command
-from analysis.reports import report
+from analysis.parts import ReportTable
+from analysis.reports import findings, report
 from suite import records
 from suite.cli import run
 from suite.config.sweep_file import load_sweep
@@ -194,7 +196,21 @@ def test_the_first_sentence_says_what_the_tables_say(sweep: Any, fill: Any, draw
         "Best test accuracy: edge-popup, conv2 of width 0.5 on digits, 81.00 % (95 % interval 78.52 to 83.48)." in page
     )
     assert "1 of 2 differences between methods at equal width is significant: edge-popup above dense (SGD) at" in page
-    assert "2 of 12 trials have no result." in page
+    assert "2 of 12 trials have no accuracy." in page
+
+
+def test_the_first_sentence_counts_failures_once_and_keeps_data_sets_apart() -> None:
+    cell = {"model": "conv2", "width": 0.5, "planned": 3, "low": None, "high": None}
+    rows = [("iterand", "digits", 2, 0.9), ("iterand, failures at chance", "digits", 3, 0.95)]
+    rows += [("iterand", "mnist", 3, 0.7), ("edge_popup", "digits", 3, 0.8), ("edge_popup", "mnist", 3, 0.8)]
+    accuracy = [cell | {"method": m, "dataset": d, "n": n, "mean": mean} for m, d, n, mean in rows]
+    pair = {"method": "iterand", "minus": "edge_popup", "model": "conv2", "width": 0.5, "p_holm": 0.001}
+    differences = [pair | {"dataset": "digits", "mean": 0.1}, pair | {"dataset": "mnist", "mean": -0.1}]
+    parts = {"table": pd.DataFrame(accuracy), "differences": pd.DataFrame(differences)}
+    said = findings.sentence([ReportTable(stem, "", rows, rows) for stem, rows in parts.items()], "test/top1")
+    assert said.endswith("1 of 12 trials have no accuracy.") and "chance" not in said
+    assert "IteRand above edge-popup (conv2, digits) at width 0.5" in said
+    assert "edge-popup above IteRand (conv2, mnist) at width 0.5" in said
 
 
 def test_nothing_done_is_said_and_nothing_is_best(sweep: Any, tmp_path: Path, drawn: list[Figure]) -> None:
