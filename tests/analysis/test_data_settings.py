@@ -54,7 +54,7 @@ def test_planned_data_are_told_apart_and_never_refused(sweep: Any, fill: Any, te
     assert all(name in shown for name in named)
     page = report.page([(planned, ledger)])
     assert all(readable(name) in page for name in named)
-    assert page.count("data:image/svg+xml;base64,") == 2  # accuracy, Pareto fronts
+    assert page.count("data:image/svg+xml;base64,") == 2 + (text == AXIS)  # accuracy, Pareto fronts; differences
 
 
 def test_differences_are_between_networks_of_the_same_data(sweep: Any, fill: Any) -> None:
