@@ -86,7 +86,7 @@ def test_the_commands_install_a_suite_that_runs(tmp_path: Path) -> None:
             text=True,
             check=True,
         )
-    assert "60 to run" in done.stdout
+    assert "120 to run" in done.stdout
     assert (installed / "bin/suite").is_file() and (installed / "suite/sweeps/sweep.schema.json").is_file()
 
 

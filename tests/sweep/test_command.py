@@ -324,4 +324,4 @@ def test_the_wheel_runs_the_default_sweep_outside_the_checkout(tmp_path: Path) -
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[0] == str(site / "suite/__init__.py")
-    assert "60 to run" in ran.stdout
+    assert "120 to run" in ran.stdout
