@@ -28,7 +28,11 @@ ray.shutdown()
 shown = [[output["output_type"] for output in cell["outputs"]] for cell in notebook["cells"] if "outputs" in cell]
 print(json.dumps({"status": list(trials["status"]), "shown": shown}))
 """
-RUN = "import suite; suite.run('long.yaml')"
+RUN = """
+import signal, suite
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as kernels do; a shell's background jobs ignore it
+suite.run("long.yaml")
+"""
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

@@ -80,7 +80,11 @@ def test_a_sweep_whose_ray_dies_ends_at_once_and_the_next_call_goes_on(tmp_path:
     finally:
         process.kill()
     assert process.returncode == 1, output
-    assert "the same command goes on from here" in output and "Traceback" not in output and "[2" not in output
+    assert (
+        "the same command resumes the others from their last checkpoints" in output
+        and "Traceback" not in output
+        and "[2" not in output
+    )
     first = snapshot_results(tmp_path)
     code, output = run_sweep(file, cwd=tmp_path)
     assert code == 0, output

@@ -91,7 +91,7 @@ class FolderData(BaseImageNetData):
             if "DataLoader worker" in str(error) and self._should_stop():  # hit while it started
                 raise Stopped("stopped; the same command goes on from the newest checkpoint") from error
             if "shared memory" in str(error):
-                # Without its frames, which keep the loader: its workers ignore TERM, and this process would wait for them.
+                # Without its frames, which keep the loader: workers ignore TERM, and this process would wait for them.
                 raise InputError(self._too_little_shared_memory()) from error.with_traceback(None)
             raise
 
