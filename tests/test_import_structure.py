@@ -17,7 +17,8 @@ FILES = sorted(file for package in ("suite", "analysis") for file in (ROOT / pac
 
 ROOMS = {  # whom each may import besides itself; suite.data means suite.data.*, too
     "suite.config": set(),
-    "suite.models": {"suite.config"},
+    "suite.torchvision_shim": set(),
+    "suite.models": {"suite.config", "suite.torchvision_shim"},
     "suite.machine": {"suite.config"},
     "suite.own_code": {"suite.config"},
     "suite.stopping": set(),
@@ -46,6 +47,7 @@ ROOMS = {  # whom each may import besides itself; suite.data means suite.data.*,
         "suite.methods",
         "suite.stopping",
         "suite.machine",
+        "suite.torchvision_shim",
     },
     "suite.tickets": {"suite.config", "suite.records", "suite.methods", "suite.models"},
     "suite.api": {"suite.config", "suite.records", "suite.tickets", "suite.sweep", "suite.own_code"},

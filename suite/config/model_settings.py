@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from suite.config.settings import NamedSettings
+from suite.config.settings import Count, NamedSettings
 
 
 class ModelSettings(NamedSettings):
@@ -36,3 +36,30 @@ class ResNetSettings(ModelSettings):
 
     name: Literal["resnet18", "resnet34", "resnet50", "resnet101"]
     """How many layers the network has."""
+
+
+class VitSettings(ModelSettings):
+    """A small vision transformer: 3 heads, no class token, fixed positions."""
+
+    IMPLEMENTATION = "suite.models.vit:NETS"
+
+    name: Literal["vit"]
+    """The only network of its kind."""
+
+    patch_size: Count = 4
+    """Pixels along the side of a patch; it must divide the images' side."""
+
+    depth: Count = 6
+    """How many blocks of attention and perceptron the network has."""
+
+
+class TimmSettings(ModelSettings):
+    """Any image classifier of the library timm, without its pretrained weights (``pip install timm``)."""
+
+    IMPLEMENTATION = "suite.models.timm_nets:timm_net"
+
+    name: Literal["timm"]
+    """The networks of timm."""
+
+    architecture: Annotated[str, Field(examples=["convnext_atto"])]
+    """Its name in timm. ``width_mult`` may differ from 1 in ConvNeXt, ResNet, DeiT and ViT models."""

@@ -116,7 +116,7 @@ def _reader(name: str) -> Callable[[str, Path], RawDataset]:
 
 
 def _torchvision_datasets() -> Any:
-    from suite.data.torchvision_shim import torchvision
+    from suite.torchvision_shim import torchvision
 
     return torchvision.datasets
 

@@ -36,12 +36,13 @@ def build(
     Biases are 0. Weights are as torch leaves them: each method draws its own. `width_mult` scales channel counts,
     rounded down; the stem of ResNets, 64 channels, is not scaled. `norm_affine` says whether batch norms have a trained
     scale and shift; conv nets have no norm, so there it has no effect. ResNets have their ImageNet form for
-    `image_size > 64`, else their CIFAR form. `own` are settings that a plugin's network alone has.
+    `image_size > 64`, else their CIFAR form. `own` are settings that this network alone has.
 
     Shapes: (batch, in_channels, image_size, image_size) -> logits (batch, num_classes).
     Errors: ValueError for an unknown name, for `width_mult < 1 / 64`, for an image that the net's pools would shrink to
     nothing, for counts below 1, and for `own` settings that the settings class refuses.
-    Sources: Frankle & Carbin (2019) and Ramanujan et al. (2020) for conv nets, He et al. (2016) for ResNets.
+    Sources: Frankle & Carbin (2019) and Ramanujan et al. (2020) for conv nets, He et al. (2016) for ResNets,
+    Dosovitskiy et al. (2021) for the vision transformer.
     """
     builder = _builder(name)
     _check_width(width_mult)

@@ -30,7 +30,9 @@ def settings(name: str) -> dict[str, Any]:
 
 
 def value_of(field: FieldInfo) -> Any:
-    """A legal value of a setting without a default: near the lower end of its range, the first choice, or True."""
+    """A legal value of a setting without a default: its example, near the lower end of its range, a choice, or True."""
+    if field.examples:
+        return field.examples[0]
     for limit in field.metadata:
         if (least := getattr(limit, _LEAST.get(type(limit).__name__, ""), None)) is not None:
             return type(least)(least + 1) if field.annotation is int else float(least) + 0.25

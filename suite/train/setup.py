@@ -118,15 +118,7 @@ def build(trial: Trial, images: Data, device: torch.device, group: Group = SINGL
     """The model and optimizer of a trial, drawn from its seed: equal on all ranks."""
     cls = methods.get(trial.method.name)
     affine = trial.model.norm_affine
-    model = models.build(
-        trial.model.name,
-        num_classes=images.num_classes,
-        image_size=images.image_size,
-        in_channels=images.in_channels,
-        width_mult=trial.model.width_mult,
-        norm_affine=not cls.masked if affine is None else affine,
-        **trial.model.model_dump(exclude=_OF_EVERY_MODEL),  # a plugin's own
-    )
+    model = _network(trial, images, norm_affine=not cls.masked if affine is None else affine)
     if trial.sync_batch_norm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     model.to(device, DTYPES[trial.precision])
@@ -148,6 +140,22 @@ def build(trial: Trial, images: Data, device: torch.device, group: Group = SINGL
         part = run.dummy_images(max(1, -(-size // group.world_size) // trial.accumulation_steps))
         run.ddp_model = group.wrap_ddp(run.compiled_model, lambda network: run.compute_logits(network, part))
     return run
+
+
+def _network(trial: Trial, images: Data, norm_affine: bool) -> nn.Module:
+    settings = trial.model
+    try:
+        return models.build(
+            settings.name,
+            num_classes=images.num_classes,
+            image_size=images.image_size,
+            in_channels=images.in_channels,
+            width_mult=settings.width_mult,
+            norm_affine=norm_affine,
+            **settings.model_dump(exclude=_OF_EVERY_MODEL),  # its own
+        )
+    except ValueError as error:  # it does not fit the images: no trial of it can run
+        raise InputError(f"model {settings.name}, dataset {trial.dataset.name}: {error}") from None
 
 
 def _trained(trial: Trial, model: nn.Module) -> set[str]:

@@ -80,7 +80,7 @@ NAME = "must be at most 64 of A-Z, a-z, 0-9, _, . and -, the first one a letter 
             "conv2",
             "cnv2",
             'grid.model.name: "cnv2": not a model; did you mean conv2? '
-            "valid: conv2, conv4, conv6, resnet18, resnet34, resnet50, resnet101",
+            "valid: conv2, conv4, conv6, resnet18, resnet34, resnet50, resnet101, vit, timm",
         ),
         ("name: weights, ", "", "grid.method: name: is missing; valid: weights, edge_popup, iterand"),
         ("{name: weights, lr: 0.1}", "weights", 'grid.method: "weights": must be a block, as {name: ...}'),

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from suite.config import DATASETS, METHODS, MODELS, ConvSettings, Settings, Trial, identity
 from suite.config import trial as trial_module
+from suite.testing import subject
 
 BLOCKS = {"dataset": DATASETS, "model": MODELS, "method": METHODS}
 Keys = tuple[str, ...]
@@ -21,9 +22,12 @@ def settings(**blocks: dict[str, Any]) -> dict[str, Any]:
     """A trial with every setting written out."""
     method = {"name": "iterand", "lr": 0.3, "sparsity": 0.5, **blocks.get("method", {})}
     method = {key: value for key, value in method.items() if key in METHODS[method["name"]].model_fields}
+    model = {"name": "conv2", **blocks.get("model", {})}
+    fields = MODELS[model["name"]].model_fields
+    needed = {key: subject.value_of(field) for key, field in fields.items() if field.is_required() and key not in model}
     trial = {
         "dataset": {"name": "digits", **blocks.get("dataset", {})},
-        "model": {"name": "conv2", **blocks.get("model", {})},
+        "model": {**needed, **model},
         "method": method,
         "seed": 7,
         "epochs": 4,

@@ -235,9 +235,9 @@ import torch
 library = torch.library.Library("torchvision", "DEF")
 for name in ("nms", "qnms"):
     library.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-from suite.data.torchvision_shim import torchvision
+from suite.torchvision_shim import torchvision
 assert torchvision.datasets.CIFAR10
 """
         if torch.version.cuda is None
-        else "from suite.data.torchvision_shim import torchvision"
+        else "from suite.torchvision_shim import torchvision"
     )

@@ -28,7 +28,7 @@ def boxes_of(name: str, *, num: int = MANY, seed: int = 1, epoch: int = 0, size:
 
 def reference(image: Tensor, boxes: Boxes, i: int, size: int) -> Tensor:
     """One image by torchvision: pad, resized crop with antialias, flip; values on 0..1."""
-    from suite.data.torchvision_shim import torchvision  # noqa: F401
+    from suite.torchvision_shim import torchvision  # noqa: F401
 
     functional = importlib.import_module("torchvision.transforms.v2.functional")
     padded = functional.pad(image.float() / 255, [PADDING] * 4)
@@ -150,7 +150,7 @@ def test_plain_crops_are_uniform_over_places() -> None:
 
 def reference_sides(num: int) -> Tensor:
     """Heights and widths by torchvision's own `RandomResizedCrop.get_params`, (num, 2)."""
-    from suite.data.torchvision_shim import torchvision
+    from suite.torchvision_shim import torchvision
 
     crop = torchvision.transforms.RandomResizedCrop
     image = torch.empty(1, PADDED, PADDED)

@@ -2,6 +2,8 @@
 
 import csv
 import inspect
+import itertools
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from suite import models
 
 CONV = ("conv2", "conv4", "conv6")
 RESNET = ("resnet18", "resnet34", "resnet50", "resnet101")
+OWN = (*CONV, *RESNET, "vit")
 CONV_CHANNELS = {"conv2": (64,), "conv4": (64, 128), "conv6": (64, 128, 256)}
 DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 # 1e9 multiply-adds of one 224-pixel image, as torchvision's model tables have them.
@@ -128,6 +131,30 @@ def resnet_reference(name: str, model: nn.Module, x: Tensor, imagenet_form: bool
     return x
 
 
+def vit_reference(model: nn.Module, x: Tensor, patch: int) -> Tensor:
+    weights = iter(model.parameters())
+    side, weight, bias = x.shape[-1] // patch, next(weights), next(weights)
+    width = len(weight)
+    tokens = []
+    for row, column in itertools.product(range(side), repeat=2):
+        pixels = x[:, :, patch * row : patch * (row + 1), patch * column : patch * (column + 1)]
+        waves = [10_000 ** -(i / (-(-width // 4) - 1)) for i in range(-(-width // 4))]
+        position = [f(at * wave) for at in (row, column) for f in (math.sin, math.cos) for wave in waves][:width]
+        tokens.append(pixels.flatten(1) @ weight.flatten(1).T + bias + torch.tensor(position).double())
+    x = torch.stack(tokens, dim=1)
+    for _ in range(2):
+        y = F.linear(F.layer_norm(x, (width,)), next(weights), next(weights))
+        heads = []
+        for q, k, v in zip(*(part.chunk(3, dim=-1) for part in y.chunk(3, dim=-1)), strict=True):
+            heads.append((q @ k.transpose(1, 2) / math.sqrt(width // 3)).softmax(-1) @ v)
+        x = x + F.linear(torch.cat(heads, dim=-1), next(weights), next(weights))
+        y = F.gelu(F.linear(F.layer_norm(x, (width,)), next(weights), next(weights)))
+        x = x + F.linear(y, next(weights), next(weights))
+    x = F.linear(F.layer_norm(x, (width,)).mean(1), next(weights), next(weights))
+    assert next(weights, None) is None
+    return x
+
+
 def build_random(name: str, image_size: int, **settings) -> tuple[nn.Module, Tensor]:
     """A narrow float64 net with biases that are not 0, and two images for it."""
     torch.manual_seed(0)
@@ -144,6 +171,18 @@ def build_random(name: str, image_size: int, **settings) -> tuple[nn.Module, Ten
 def test_conv_nets_compute_what_the_paper_says(name, image_size):
     model, x = build_random(name, image_size)
     torch.testing.assert_close(model(x), conv_reference(name, model, x))
+
+
+@pytest.mark.parametrize(("patch_size", "image_size"), [(4, 8), (3, 12)])
+@pytest.mark.parametrize("width_mult", [3 / 64, 0.25])
+def test_vision_transformers_compute_what_the_paper_says(width_mult, patch_size, image_size):
+    model, x = build_random("vit", image_size, width_mult=width_mult, patch_size=patch_size, depth=2)
+    torch.testing.assert_close(model(x), vit_reference(model, x, patch_size), rtol=1e-6, atol=1e-6)
+
+
+def test_a_patch_that_does_not_fill_the_image_names_those_that_do():
+    with pytest.raises(ValueError, match=r"patch_size=4: it must divide image_size=9; the choices are 1, 3, 9"):
+        on_meta("vit", image_size=9)
 
 
 @pytest.mark.parametrize("width_mult", [0.125, 0.25, 1.0])  # stage 1 projects in: all, basic only, bottlenecks only
@@ -166,7 +205,7 @@ def test_the_imagenet_form_begins_above_64_pixels(image_size, imagenet_form):
 
 
 @pytest.mark.parametrize(("image_size", "in_channels"), [(8, 3), (28, 1), (32, 3), (64, 3)])
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", OWN)
 def test_small_images_give_logits_and_every_parameter_a_gradient(name, image_size, in_channels):
     model = models.build(name, num_classes=7, image_size=image_size, in_channels=in_channels, width_mult=0.25)
     logits = model(torch.randn(2, in_channels, image_size, image_size))
@@ -185,7 +224,7 @@ def test_imagenet_images_give_logits(name):
 
 
 def test_names_and_signature_are_the_contract():
-    assert models.names() == CONV + RESNET
+    assert models.names() == (*OWN, "timm")
     parameters = inspect.signature(models.build).parameters.values()
     assert {p.name: p.default for p in parameters if p.default is not p.empty} == {
         "in_channels": 3,
@@ -194,14 +233,15 @@ def test_names_and_signature_are_the_contract():
     }
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", OWN)
 def test_biases_are_zero_and_the_rest_is_plain_torch(name):
     model = models.build(name, num_classes=10, image_size=32, width_mult=0.25)
     biases = [layer.bias for layer in layers(model) if layer.bias is not None]
-    assert len(biases) == (len(layers(model)) if name in CONV else 1)
+    assert len(biases) == (1 if name in RESNET else len(layers(model)))
     assert all(bias.count_nonzero() == 0 for bias in biases)
     assert all(layer.weight.count_nonzero() > 0 for layer in layers(model))
-    assert {type(m).__module__.split(".")[0] for m in model.modules() if not list(m.children())} == {"torch"}
+    leaves = [m for m in model.modules() if not list(m.children()) and list(m.parameters())]
+    assert {type(m).__module__.split(".")[0] for m in leaves} == {"torch"}
 
 
 @pytest.mark.parametrize("name", RESNET)
@@ -224,31 +264,33 @@ def test_norm_affine_has_no_effect_on_conv_nets(name):
     assert shapes[0] == shapes[1]
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", OWN)
 def test_scaled_widths_are_rounded_down_and_the_stem_of_resnets_is_not_scaled(name):
     model = on_meta(name, width_mult=0.3)  # 64 * 0.3 = 19.2, 256 * 0.3 = 76.8, 512 * 0.3 = 153.6
     first, last = layers(model)[0], layers(model)[-1]
-    features = {"resnet18": 153, "resnet34": 153, "resnet50": 4 * 153, "resnet101": 4 * 153}
-    assert first.out_channels == (19 if name in CONV else 64)
+    features = {"resnet18": 153, "resnet34": 153, "resnet50": 4 * 153, "resnet101": 4 * 153, "vit": 3 * 19}
+    assert first.out_channels == {"vit": 3 * 19}.get(name, 19 if name in CONV else 64)
     assert last.in_features == features.get(name, 76)
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", OWN)
 def test_the_narrowest_net_has_one_channel(name):
     model = on_meta(name, width_mult=1 / 64)
-    assert min(layer.weight.shape[0] for layer in layers(model)) == 1
+    assert min(layer.weight.shape[0] for layer in layers(model)) == (3 if name == "vit" else 1)  # one a head
 
 
 # --- errors name the value, the rule and the choices ------------------------------------------------------------------
 
 
 def test_an_unknown_name_lists_the_names():
-    with pytest.raises(ValueError, match=r"'conv8'.*conv2, conv4, conv6, resnet18, resnet34, resnet50, resnet101"):
+    with pytest.raises(
+        ValueError, match=r"'conv8'.*conv2, conv4, conv6, resnet18, resnet34, resnet50, resnet101, vit, timm"
+    ):
         on_meta("conv8")
 
 
 @pytest.mark.parametrize("width_mult", [0, -1.0, 0.0156, float("nan"), float("inf")])
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", OWN)
 def test_a_width_without_channels_names_the_smallest(name, width_mult):
     with pytest.raises(ValueError, match=rf"width_mult={width_mult}: .*> 0.*the smallest is 1/64 = 0.015625"):
         on_meta(name, width_mult=width_mult)
@@ -264,7 +306,7 @@ def test_an_image_too_small_for_the_pools_names_the_smallest(name, smallest):
 
 
 @pytest.mark.parametrize("key", ["num_classes", "image_size", "in_channels"])
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", OWN)
 def test_counts_below_one_are_named(name, key):
     with pytest.raises(ValueError, match=rf"{key}=0: .*at least 1"):
         on_meta(name, **{key: 0})

@@ -93,6 +93,6 @@ def write_cifar(cls: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> RawD
 
 
 def torchvision_class(name: str) -> Any:
-    from suite.data.torchvision_shim import torchvision
+    from suite.torchvision_shim import torchvision
 
     return getattr(torchvision.datasets, name)

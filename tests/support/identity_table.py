@@ -20,6 +20,8 @@ SHARDS = {"dataset": {"name": "imagenet", "storage": "tar"}}
 NOISE = {"dataset": {"name": "imagenet", "loader": "synthetic"}}
 ON_GPU = {"resources": {"gpus": 1.0}}
 RESNET = {"model": {"name": "resnet18"}}
+VIT = {"model": {"name": "vit"}}
+TIMM = {"model": {"name": "timm", "architecture": "convnext_atto"}}
 
 
 class Change(NamedTuple):
@@ -53,6 +55,11 @@ CHANGES: dict[str, Change] = {  # numbers, or what a record says of them
     "ModelSettings.train_biases": Change("model.train_biases", False),
     "ConvSettings.name": Change("model.name", "conv4"),
     "ResNetSettings.name": Change("model.name", "resnet34", RESNET),
+    "VitSettings.name": Change("model", RESNET["model"], VIT),
+    "VitSettings.patch_size": Change("model.patch_size", 2, VIT),
+    "VitSettings.depth": Change("model.depth", 2, VIT),
+    "TimmSettings.name": Change("model", RESNET["model"], TIMM),
+    "TimmSettings.architecture": Change("model.architecture", "resnet18", TIMM),
     "ArraySettings.train_images": Change("dataset.train_images", 100),
     "DigitsSettings.name": Change("dataset.name", "mnist"),
     "GreyImageSettings.name": Change("dataset.name", "fashion_mnist", MNIST),

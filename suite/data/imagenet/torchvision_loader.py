@@ -16,10 +16,10 @@ from suite.data.imagenet.loader_base import AREA, MEAN, RATIO, STD, BaseImageNet
 from suite.data.imagenet.manifest import SCAN
 from suite.data.imagenet.tree import Files
 from suite.data.interface import SplitName
-from suite.data.torchvision_shim import torchvision, transforms
 from suite.methods.random import Stream, random_words
 from suite.records.file_errors import retrying
 from suite.stopping import SIGNALS, Stopped
+from suite.torchvision_shim import torchvision, transforms
 
 _Item = tuple[int, int]  # an image, and the seed of its crop and flip
 _SHARED = "/dev/shm"  # noqa: S108 # where workers leave batches

@@ -10,7 +10,7 @@ from suite.config import InputError
 from suite.data.imagenet import scan
 from suite.data.imagenet.listing import Listing
 from suite.data.imagenet.probe import Probe
-from suite.data.torchvision_shim import torchvision
+from suite.torchvision_shim import torchvision
 
 CLASSES = ("n01", "n02", "n10")
 

@@ -25,7 +25,7 @@ from suite.data.imagenet import tree as image_tree
 from suite.data.imagenet.listing import Listing
 from suite.data.imagenet.probe import Probe
 from suite.data.imagenet.torchvision_loader import FolderData
-from suite.data.torchvision_shim import torchvision
+from suite.torchvision_shim import torchvision
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Batches = list[tuple[Tensor, Tensor]]

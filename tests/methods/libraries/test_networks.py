@@ -20,7 +20,7 @@ SIZES = dict(vocab_size=50, max_position_embeddings=16, num_hidden_layers=2, num
 @pytest.fixture(autouse=True, scope="module")
 def torchvision() -> None:
     """timm and transformers import it: as it is, or ours where its operators are missing."""
-    importlib.import_module("suite.data.torchvision_shim")
+    importlib.import_module("suite.torchvision_shim")
 
 
 def timm_network(name: str, **sizes: Any) -> nn.Module:

@@ -32,7 +32,7 @@ def run(snippet: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str
 def test_snippets_of_libraries(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those with a resumed run compare its bits with those of an uninterrupted one."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    importlib.import_module("suite.data.torchvision_shim")  # torchvision can be imported beside any torch then
+    importlib.import_module("suite.torchvision_shim")  # torchvision can be imported beside any torch then
     found = run(of_libraries[name], tmp_path, monkeypatch)
     assert ("resumed" in found) == (name != "timm")
 

@@ -1,4 +1,4 @@
-"""torchvision, importable also beside a CPU-only torch: `from suite.data.torchvision_shim import torchvision`.
+"""torchvision, importable also beside a CPU-only torch: `from suite.torchvision_shim import torchvision`.
 
 The torchvision on PyPI is a CUDA build. Beside a CPU-only torch its native library cannot be loaded, and its import
 then fails with "operator torchvision::nms does not exist", because its Python files add fake kernels to two operators
