@@ -149,11 +149,11 @@ Method = Annotated[MethodSettings, _AnyOf("method")]
 
 
 def check_there(used: Iterable[Mapping[str, Any]], where: str) -> None:
-    """Check that plugins which a record names are here.
+    """Check that the plugins which a record, a plan or a network names are here.
 
     Args:
-        used: as ``Trial.plugins_used`` says them.
-        where: the record.
+        used: the plugins, each with ``kind``, ``name``, ``package`` and ``version``.
+        where: the file that names them.
 
     Raises:
         InputError: one is not; it names the package.

@@ -69,10 +69,11 @@ def load_sweep(
         is_plan: it was kept by us, and may be of any size.
 
     Raises:
-        InputError: with one line for each mistake.
+        InputError: with one line for each mistake; a plan has trials of a plugin that is missing.
     """
     path = shipped.resolve(Path(path), shipped.SWEEPS)
     text = _text(path, math.inf if is_plan else _MOST_BYTES)
+    check_there(kept_plan.plugins_of(text), str(path))
     document = _document(text, path, math.inf if is_plan else yaml_text.MAX_VALUES)
     return _expand(document, text, path, only, overrides)
 
@@ -146,21 +147,6 @@ def trial_from(raw: dict[str, Any], where: str, document: Document | None = None
     if problems:
         raise InputError(*_located([p.lstrip(".") for p in problems], document or Document(raw), where))
     return next(iter(trials.values()))
-
-
-def find_trial(trial_id: str, folder: Path) -> Trial:
-    """The trial of this id, or of the only id that begins so, in the sweeps that were run: files of ``folder``.
-
-    Raises:
-        InputError: there is none, or more than one.
-    """
-    plans = [load_sweep(path, is_plan=True) for path in sorted(folder.glob("*.yaml"))]
-    known = {i: trial for plan in plans for i, trial in plan.trials.items()}
-    found = [i for i in known if i.startswith(trial_id)]
-    if len(found) == 1:
-        return known[found[0]]
-    said = f"begins {len(found)} of them" if found else "is none of them, and no file"
-    raise InputError(f"{trial_id}: {said}: {len(known)} trials stand in {folder}/*.yaml; --results says where that is")
 
 
 def _text(path: Path, most: float = _MOST_BYTES) -> str:

@@ -9,8 +9,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from suite.config import InputError, kept_plan
+from suite.config import InputError, Trial, kept_plan
 from suite.config.sweep_file import Sweep, load_sweep
+from suite.records import plugin_source
 from suite.records.atomic import write_text_atomic
 
 _HEAD = 65_536  # bytes that hold the first line of a plan: a path
@@ -30,7 +31,38 @@ def keep(sweep: Sweep, root: Path) -> None:
     about |= {"scheduler": sweep.scheduler.model_dump(mode="json")}
     trials = [trial.model_dump(mode="json") for trial in sweep.trials.values()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(path, kept_plan.text_of(about, trials, source))
+    write_text_atomic(path, kept_plan.text_of(about, trials, source, _plugins(sweep)))
+
+
+def _plugins(sweep: Sweep) -> list[dict[str, Any]]:
+    """The plugins that trials of a sweep use, each once."""
+    of_names = {(trial.dataset.name, trial.model.name, trial.method.name): trial for trial in sweep.trials.values()}
+    used = dict.fromkeys(use for trial in of_names.values() for use in plugin_source.used_by(trial))
+    return [use.model_dump() for use in used]
+
+
+def find_trial(trial_id: str, root: Path) -> Trial:
+    """The trial of this id, or of the only id that begins so, in the plans of the results folder ``root``.
+
+    Raises:
+        InputError: there is none, or more than one; a plan that may have it cannot be read.
+    """
+    known: dict[str, Trial] = {}
+    problems: list[str] = []
+    for path in sorted((root / "sweeps").glob("*.yaml")):
+        try:
+            known |= load_sweep(path, is_plan=True).trials
+        except InputError as error:
+            problems += error.problems
+    found = [i for i in known if i.startswith(trial_id)]
+    if len(found) == 1 and (found[0] == trial_id or not problems):
+        return known[found[0]]
+    if problems:
+        raise InputError(*problems)
+    said = f"begins {len(found)} of them" if found else "is none of them, and no file"
+    raise InputError(
+        f"{trial_id}: {said}: {len(known)} trials stand in {root}/sweeps/*.yaml; --results says where that is"
+    )
 
 
 def check(sweep: Sweep, root: Path) -> None:

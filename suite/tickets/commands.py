@@ -11,8 +11,8 @@ from tabulate import tabulate
 from torch import nn
 
 from suite import tickets
-from suite.config import InputError, identity, sweep_file
-from suite.records import DENSE, TICKET, listed
+from suite.config import InputError, identity
+from suite.records import DENSE, TICKET, kept_plans, listed
 from suite.tickets import Info, NetworkMetadata, dense, networks
 from suite.tickets.verify import SPLITS, Check, Evaluator, check_fits, trial_of
 from suite.train import restore
@@ -109,7 +109,7 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _export_unfinished(args: argparse.Namespace, folder: Path) -> int:
-    trial = sweep_file.find_trial(folder.absolute().name, folder.absolute().parent.parent / "sweeps")
+    trial = kept_plans.find_trial(folder.absolute().name, folder.absolute().parent.parent)
     run = restore.from_checkpoint(trial, folder, args.data_dir)
     about = NetworkMetadata(trial_id=trial.trial_id, trial=identity(trial), data_id=run.data.data_id)
     if args.form != "ticket":

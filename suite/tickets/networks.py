@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from suite import models
+from suite.config import InputError
+from suite.config.registry import check_there
 from suite.tickets.header import Network, NetworkMetadata, TicketError
 
 MAX_WEIGHTS = 1 << 30  # of a network that is loaded, unless the caller allows more: 4 GiB in float32
@@ -45,17 +47,21 @@ def with_build_arguments(model: nn.Module, about: NetworkMetadata) -> NetworkMet
     return about.model_copy(update={"network": network})
 
 
-def build_on_meta(network: Network | None) -> nn.Module:
+def build_on_meta(about: NetworkMetadata) -> nn.Module:
     """The network without memory for its numbers: on torch's meta device.
 
     Raises:
-        TicketError: no such network can be built.
+        TicketError: no such network can be built; it is of a plugin that is missing.
     """
+    network = about.network
     if network is None:
         raise TicketError("does not say how its network is built: give that network to load (model)")
     try:
+        check_there([each for each in about.plugins if each.get("kind") == "model"], "its network cannot be built")
         with torch.device("meta"):
             return models.build(**network.model_dump(exclude={"own"}), **network.own)
+    except InputError as error:
+        raise TicketError(*error.problems) from None
     except (ValueError, RuntimeError, OverflowError, TypeError) as error:
         raise TicketError(f"its network cannot be built: {error}".splitlines()[0]) from None
 

@@ -77,7 +77,7 @@ def load(
     with _named(path):
         found = _opened(Path(path))
         networks.check_size(found.num_weights, max_weights)
-        network = model if model is not None else networks.build_on_meta(found.header.network)
+        network = model if model is not None else networks.build_on_meta(found.header)
         networks.check_shapes(network, found.shapes)
         state = masked.decode_state(found) if isinstance(found, TicketFile) else found.state()
         return networks.load_state(network, state, device)

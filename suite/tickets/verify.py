@@ -1,16 +1,16 @@
 """Stored networks, evaluated again: are they what their records say?"""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from suite import tickets
 from suite.config import InputError, Trial, sweep_file
+from suite.config.registry import check_there
 from suite.data.interface import Data, SplitName
 from suite.records import DENSE, TICKET, Result, read_result
 from suite.tickets import Info, NetworkMetadata
@@ -82,18 +82,19 @@ def trial_of(path: Path, about: NetworkMetadata, **changes: str) -> Trial:
     """What a network is evaluated as: the settings of the record beside it, else those that it carries.
 
     Raises:
-        InputError: there are none, or they are not valid here.
+        InputError: there are none, or they are not valid here; a plugin that they name is missing.
     """
     beside = _record(path)
-    raw: Mapping[str, Any] | None = about.trial
+    raw, plugins = about.trial, about.plugins
     if beside is not None and beside.trial_id == about.trial_id:
-        raw = beside.config
+        raw, plugins = beside.config, [use.model_dump() for use in beside.plugins]
     elif raw is not None and isinstance(raw.get("dataset"), dict):
         raw = {**raw, "dataset": {key: value for key, value in raw["dataset"].items() if key not in _OF_PLACES}}
     if raw is None:
         raise InputError(
             f"{path}: says nothing of its training: load it with suite.tickets.load, and evaluate it there"
         )
+    check_there([use for use in plugins if use.get("kind") not in changes], str(path))
     trial = sweep_file.trial_from(
         {key: value for key, value in raw.items() if key not in _OF_TRAINING} | changes, str(path)
     )

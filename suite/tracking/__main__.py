@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from suite import cli, records, startup, tracking
 from suite.config import InputError, Trial
+from suite.config.registry import check_there
 from suite.config.sweep_file import Sweep, load_sweep
 from suite.records.index import Index
 from suite.records.ledger import Ledger
@@ -92,6 +93,7 @@ def parser() -> cli.CommandParser:
     what = publish.add_argument_group("what is published, and where")
     what.add_argument("--tracking-uri", metavar="URI", help=cli.TRACKING_URI)
     what.add_argument("--sweep", metavar="LABEL", help="publish this sweep only: a file in RESULTS_DIR/sweeps")
+    publish.add_plugins(what)
     publish.add_argument("--every", type=float, help=argparse.SUPPRESS)  # seconds, while a sweep runs
     return made
 
@@ -142,13 +144,17 @@ def _publish(sweep: Sweep, ledger: Ledger, uri: str | None) -> int:
 
 
 def _others(ledger: Ledger, known: set[str]) -> Iterator[tuple[str, Trial]]:
-    """Final trials that no sweep names, as far as their settings are still ones."""
+    """Final trials that no sweep names, as far as their settings are still ones and their plugins are here."""
     folders = {path.name for path in records.listed(ledger.root / "trials")} - known
     for trial_id, summary in Index(ledger.root).lookup(folders)[0].items():
+        folder = ledger.folder(trial_id)
         try:
+            check_there([use.model_dump() for use in summary.plugins], f"{folder}: left out")
             yield trial_id, Trial.model_validate(summary.config)
+        except InputError as error:
+            print(error, file=sys.stderr)
         except ValidationError:
-            print(f"{ledger.folder(trial_id)}: made with settings of another version: left out", file=sys.stderr)
+            print(f"{folder}: made with settings of another version: left out", file=sys.stderr)
 
 
 if __name__ == "__main__":

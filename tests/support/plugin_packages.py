@@ -41,6 +41,25 @@ class QuickSettings(MaskedSettings):
     name: Literal["quick"]
 '''
 
+MINE = f'''
+from torch import nn
+
+from suite.config import Count, ModelSettings
+{FILE.replace("Quick", "Mine").replace("quick", "mine")}
+
+def line(*, num_classes, image_size, in_channels, width_mult, norm_affine, depth):
+    hidden = int(64 * width_mult)
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(in_channels * image_size**2, hidden), nn.ReLU(), nn.Linear(hidden, num_classes)
+    )
+
+class LineSettings(ModelSettings):
+    """One hidden layer."""
+    IMPLEMENTATION = line
+    name: Literal["line"]
+    depth: Count = 1
+'''
+
 
 def write_package(
     site: Path, modules: Mapping[str, str], entries: Mapping[str, Mapping[str, str]], name: str, version: str = "1.0"
