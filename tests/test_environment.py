@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -65,6 +66,13 @@ def test_the_documentation_shows_the_table() -> None:
     text = (ROOT / "docs/reference/environment.md").read_text(encoding="utf-8")
     shown = text.partition("## The table\n\n")[2].partition("\n## ")[0]
     assert shown.strip() == environment.table().strip()
+
+
+def test_the_documentation_names_each_variable_of_the_suite() -> None:
+    text = (ROOT / "docs/reference/environment.md").read_text(encoding="utf-8")
+    rows = text.partition("## Read by the suite itself")[2].partition("\n## ")[0]
+    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "suite").rglob("*.py"))
+    assert set(re.findall(r"\bSUITE_[A-Z_]+\b", code)) == set(re.findall(r"`(SUITE_[A-Z_]+)`", rows))
 
 
 @pytest.mark.slow

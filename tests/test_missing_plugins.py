@@ -150,10 +150,7 @@ def test_a_network_is_evaluated_on_another_data_set_than_that_of_a_missing_plugi
     assert trial_of(Path("sent.ticket"), about, dataset="digits").dataset.name == "digits"
 
 
-def test_only_commands_that_read_no_trials_take_no_plugins() -> None:
+def test_only_commands_that_read_no_trials_or_networks_take_no_plugins() -> None:
     without = {each.prog.removeprefix("python -m ") for each in all_parsers() if "--plugin" not in each.format_help()}
-    of_files = {f"suite.data.imagenet.{name}" for name in ("scan", "pack", "stage")} | {
-        "suite.ui",
-        "suite.tickets info",
-    }
-    assert without == of_files | {"suite", "suite.tickets", "suite.tracking", "analysis.theory"}
+    of_photos = {f"suite.data.imagenet.{name}" for name in ("scan", "pack", "stage")}
+    assert without == of_photos | {"suite", "suite.ui", "suite.tickets", "suite.tracking", "analysis.theory"}

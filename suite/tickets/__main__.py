@@ -72,7 +72,7 @@ def parser() -> cli.CommandParser:
     file.add_argument("--to", type=Path, required=True, metavar="FILE", help="the file to write")
     file.add_argument("--form", choices=_FORMS, default="fp32", help="pt: torch.save of the state_dict; default: fp32")
     _add_evaluation(export)
-    for each in (verify, evaluation, export):
+    for each in (info, verify, evaluation, export):
         each.add_plugins()
     return made
 
