@@ -13,6 +13,11 @@ class _Demand:
     skipped: int = 0
     errors: list[str] = field(default_factory=list)
 
+    @property
+    def num_cases(self) -> int:
+        """Of those that apply."""
+        return self.passed + len(self.errors)
+
 
 class Report:
     """A plugin of pytest, in the place of its own output.
@@ -57,13 +62,13 @@ class Report:
                 print(f"\n{_words(file)}")
             self._print(name, demand)
         print(*self._broken, sep="\n", end="\n" if self._broken else "")
-        failed = [name for (_, name), demand in self._demands.items() if demand.errors]
-        cases = sum(demand.passed + len(demand.errors) for demand in self._demands.values())
-        print(f"\n{len(self._demands) - len(failed)} of {len(self._demands)} demands are met, in {cases} cases")
-        return 1 if failed or self._broken or not cases else 0
+        applying = [demand for demand in self._demands.values() if demand.num_cases]
+        met, cases = [not demand.errors for demand in applying], sum(demand.num_cases for demand in applying)
+        print(f"\n{sum(met)} of {len(met)} demands are met, in {cases} cases")
+        return 0 if met and all(met) and not self._broken else 1
 
     def _print(self, name: str, demand: _Demand) -> None:
-        num = demand.passed + len(demand.errors)
+        num = demand.num_cases
         if demand.errors:
             print(f"  FAIL  {_words(name)} ({len(demand.errors)} of {num} cases)")
             print(*(f"        {line}" for line in dict.fromkeys(demand.errors)), sep="\n")
