@@ -35,6 +35,7 @@ class Cell:
     epochs: int = 0
     series_without_epochs: str = ""  # the series, whatever its epochs
     data: str = ""  # equal where the images are: the results' data_id, or the planned settings before there is a result
+    num_classes: int | None = None  # of its data set, where a result of these images records it
     planned: dict[int, str] = field(default_factory=dict)  # trial_id by seed
     results: dict[int, Summary] = field(default_factory=dict)
     missing: dict[int, State] = field(default_factory=dict)
@@ -61,6 +62,11 @@ class Cell:
     def num_planned(self) -> int:
         """How many trials it is to have."""
         return len(self.results.keys() | self.missing.keys())
+
+    @property
+    def recorded_classes(self) -> int | None:
+        """The classes of its data set, as its own results record them; None where they are older, or there are none."""
+        return max((result.num_classes or 0 for result in self.results.values()), default=0) or None
 
     @property
     def name(self) -> str:
@@ -97,6 +103,9 @@ def cells(sweep: Sweep, ledger: Ledger) -> list[Cell]:
     data_ids = _data_ids(found.values())
     for cell in found.values():
         cell.data = data_ids.get(cell.data, cell.data)
+    recorded = {cell.data: cell.recorded_classes for cell in found.values() if cell.recorded_classes}
+    for cell in found.values():
+        cell.num_classes = recorded.get(cell.data)
     return list(found.values())
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from analysis.parts.cells import Cell
 
-_CLASSES = {"digits": 10, "mnist": 10, "fashion_mnist": 10, "cifar10": 10, "cifar100": 100, "imagenet": 1000}
+_IN_OLDER_RECORDS = {"digits": 10, "mnist": 10, "fashion_mnist": 10, "cifar10": 10, "cifar100": 100, "imagenet": 1000}
 SUFFIX = ", failures at chance"
 CHANCE = (
     "Failures at chance: a trial that diverged or failed counts as a network that guesses; "
@@ -20,7 +20,7 @@ def failed_seeds(cell: Cell) -> list[int]:
 
 def at_chance(cell: Cell) -> Cell | None:
     """The cell with its failures at the accuracy of chance; None where it has none, or where that is not known."""
-    failed, classes = failed_seeds(cell), _CLASSES.get(cell.dataset)
+    failed, classes = failed_seeds(cell), cell.num_classes or _IN_OLDER_RECORDS.get(cell.dataset)
     if not failed or classes is None:
         return None
     return replace(cell, series=cell.series + SUFFIX, guesses=dict.fromkeys(failed, 1 / classes))

@@ -71,6 +71,7 @@ class Outcome(BaseModel):
     num_updates: int
     params_total: int  # of the built model
     params_kept: int  # mask ones + biases + affine norms
+    num_classes: int | None = None  # of the data set; None in older records
     masked_share: float | None = None  # of the weights, those under masks; None in dense trials and in older records
     test_correct: str = ""  # which test images were right, see ``correctness``; in older records, of small test sets
     stored: list[Stored] = []  # forms of the trained network; none in records from before there were any

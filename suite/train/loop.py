@@ -251,6 +251,7 @@ def _result(
         num_updates=progress.num_updates,
         params_total=_num_params(run),
         params_kept=_num_params(run) - _num_removed(run),
+        num_classes=run.data.num_classes,
         masked_share=_masked_share(run),
         stored=stored,
         state_bytes_per_weight=state_bytes(run) / _num_params(run),

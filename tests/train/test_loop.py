@@ -127,7 +127,7 @@ def test_the_result(ran: dict[str, Any], method: str) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["metrics.jsonl", network, "result.json"]
     assert (result.status, result.trial_id) == ("done", trial.trial_id)
     assert Trial.model_validate(result.config) == trial
-    assert (result.num_epochs, result.num_updates) == (2, 40)
+    assert (result.num_epochs, result.num_updates, result.num_classes) == (2, 40, 10)
     last = read_metrics(folder)[-1]
     assert {key: result.metrics[key] for key in ("train/loss", "val/loss", "val/top1")} == {
         key: last[key] for key in ("train/loss", "val/loss", "val/top1")
