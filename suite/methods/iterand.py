@@ -5,14 +5,15 @@ Source: Chijiwa et al., "Pruning randomly initialized neural networks with itera
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
 
-from suite.config import Distribution, RankBy, ScoreInit
+from suite.config import Distribution
 from suite.methods.edge_popup import EdgePopup
+from suite.methods.options import MaskedOptions
 from suite.methods.param_groups import Rule, check_settings, theta_fan_in
 from suite.methods.update.plain import Redraw
 
@@ -30,47 +31,19 @@ class IteRand(EdgePopup):
         rerandomize_every: period of the redraws, in steps (K_per).
         rerandomize_prob: probability r of each pruned weight; 0 is edge-popup, 1 redraws all of them.
 
-    The other arguments are those of :class:`EdgePopup`; ``distribution`` may not be None in a masked group.
+    The other arguments are those of :class:`MaskedOptimizer`; ``distribution`` may not be None in a masked group.
     """
 
     def __init__(
         self,
         params: ParamsT,
         *,
-        sparsity: float | None,
-        lr: float | Tensor,
-        momentum: float = 0.9,
-        weight_decay: float = 0.0,
-        distribution: Distribution = "signed_constant",
-        rank_by: RankBy = "scores",
-        score_init: ScoreInit = "kaiming_uniform",
-        scale_fan: bool = False,
-        max_score_grad_norm: float | None = None,
-        pack_signs: bool = False,
-        plain_lr: float | None = None,
-        seed: int = 0,
-        first_parameter: int = 0,
         rerandomize_every: int = 300,
         rerandomize_prob: float = 0.1,
+        **options: Unpack[MaskedOptions],
     ) -> None:
-        defaults = dict(
-            sparsity=sparsity,
-            lr=lr,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            distribution=distribution,
-            rank_by=rank_by,
-            score_init=score_init,
-            scale_fan=scale_fan,
-            max_score_grad_norm=max_score_grad_norm,
-            pack_signs=pack_signs,
-            plain_lr=plain_lr,
-            seed=seed,
-            first_parameter=first_parameter,
-            rerandomize_every=rerandomize_every,
-            rerandomize_prob=rerandomize_prob,
-        )
-        Optimizer.__init__(self, params, defaults)  # EdgePopup.__init__ only names its own defaults
+        self._own = dict(rerandomize_every=rerandomize_every, rerandomize_prob=rerandomize_prob)
+        super().__init__(params, **options)
 
     def _check_group(self, group: dict[str, Any]) -> None:
         super()._check_group(group)

@@ -17,7 +17,7 @@ from suite.methods.update.plain import Thresholds
 from suite.methods.weight_matrices import Weight
 
 Owner = tuple[nn.Module, str]
-Held = dict[str, Any] | None  # sparsity and rank_by of a mask
+Held = dict[str, Any] | None  # the group as it was when a mask was written
 _KEPT_AS = "_known_groups"
 AnyWatch = TypeVar("AnyWatch", bound="SettingsWatch")
 
@@ -74,7 +74,7 @@ class Watch(SettingsWatch):
     def remember(self, written: Sequence[Tensor] | None = None) -> None:
         """Take the present values for those that the optimizer wrote: of ``written`` with the present settings."""
         self._versions = [param._version for param in self._masked]
-        now = {key: self.group[key] for key in ("sparsity", "rank_by")}
+        now = dict(self.group)
         if written is None or len(written) == len(self._masked):
             self._held = [now] * len(self._masked)
             return
@@ -82,10 +82,9 @@ class Watch(SettingsWatch):
         held = zip(self._masked, self._held, strict=True)
         self._held = [now if id(param) in ids else was for param, was in held]
 
-    def write(self, effective: Callable[[Tensor, dict[str, Any]], None]) -> None:
+    def write(self, effective: Callable[[Sequence[Tensor], dict[str, Any]], None]) -> None:
         """Write the masks of the present settings."""
-        for param in self._masked:
-            effective(param, self.group)
+        effective(self._masked, self.group)
         self.remember()
 
     def foreign(self, holds: Callable[[Tensor, Held], bool]) -> list[tuple[int, Tensor]]:

@@ -39,7 +39,7 @@ MUTANTS = {
     "no momentum": Mutant(
         (
             (
-                "edge_popup.py",
+                "masked_step.py",
                 '"momentum": group["momentum"],\n        "weight_decay"',
                 '"momentum": 0.0,\n        "weight_decay"',
             ),
@@ -48,7 +48,7 @@ MUTANTS = {
         gate=True,
     ),
     "survivors redrawn": Mutant(
-        (("update/plain.py", "redraw_(drawn, ~keep_mask(", "redraw_(drawn, keep_mask("),),
+        (("update/plain.py", "redraw_(drawn, ~mask", "redraw_(drawn, mask"),),
         "test_iterand.py::test_redraw_touches_its_share_of_the_pruned_weights_only",
         gate=True,
     ),

@@ -5,7 +5,7 @@ update of scores; Chijiwa et al., "Pruning randomly initialized neural networks 
 randomization" (NeurIPS 2021), for the redraw. Faster forms must equal this one bit for bit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -123,16 +123,26 @@ def score_grad_scale(
 
 def write_effective_(param: Tensor, theta: Theta, mask: Tensor) -> None:
     """``param = theta`` where the mask keeps, else +0.0: a select, since a product would leave -0 and NaN."""
-    param.copy_(torch.where(mask, unpacked(theta), 0.0))
+    param.copy_(effective(theta, mask))
+
+
+def effective(theta: Theta, mask: Tensor) -> Tensor:
+    """theta where the mask keeps, else +0.0."""
+    return torch.where(mask, unpacked(theta), 0.0)
 
 
 def redraw_all_(
     thetas: Sequence[Theta], scores: Sequence[Tensor], sparsity: float, rank_by: RankBy, redraw: Redraw
 ) -> None:
     """Draw pruned weights of each layer again, by the masks of the scores as they stand, in place."""
-    for i, (theta, score) in enumerate(zip(thetas, scores, strict=True)):
+    redraw_pruned_(thetas, (keep_mask(score, sparsity, rank_by) for score in scores), redraw)
+
+
+def redraw_pruned_(thetas: Sequence[Theta], masks: Iterable[Tensor], redraw: Redraw) -> None:
+    """Draw weights of each layer that its mask prunes again, in place."""
+    for i, (theta, mask) in enumerate(zip(thetas, masks, strict=True)):
         drawn = unpacked(theta)
-        redraw_(drawn, ~keep_mask(score, sparsity, rank_by), redraw, i)
+        redraw_(drawn, ~mask, redraw, i)
         if isinstance(theta, Signs):
             theta.pack_(drawn)
 

@@ -1,0 +1,125 @@
+"""One step of a masked method, by its rules: in a fast form where one computes them, else by torch's operations."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.sgd import sgd
+
+from suite.methods.rules import Rules
+from suite.methods.saved_state import STATE
+from suite.methods.update import general, select_backend
+from suite.methods.update.plain import Thresholds, redraw_pruned_
+from suite.methods.update.signs import unpacked
+
+_Group = dict[str, Any]
+
+
+class StepByRules(Rules):
+    """The order of a step: redraw, update of the scores, ``_after_update``, new masks and effective weights."""
+
+    def _masked_step(
+        self,
+        group: _Group,
+        positions: Sequence[int],
+        params: Sequence[Tensor],
+        grads: Sequence[Tensor],
+        hints: Thresholds,
+    ) -> Sequence[Tensor]:
+        """Step number ``group["num_updates"]`` of a masked group; the parameters that were written."""
+        if self._is_fast(group):
+            self._fast_step(group, positions, params, grads, hints)
+            if changed := self._after_update(group, positions, params):
+                self._write(changed, group)
+            return params
+        self._update_scores(group, positions, params, grads)
+        self._after_update(group, positions, params)
+        written = self._rewritten(params, group)
+        self._write(written, group)
+        return written
+
+    def _fast_step(
+        self,
+        group: _Group,
+        positions: Sequence[int],
+        params: Sequence[Tensor],
+        grads: Sequence[Tensor],
+        hints: Thresholds,
+    ) -> None:
+        settings = settings_of(group)
+        thetas, scores, momenta = self._states(params)
+        masked_sgd_ = select_backend(scores, thetas, **settings)
+        masked_sgd_(
+            params,
+            grads,
+            thetas,
+            scores,
+            momenta,
+            hints,
+            sparsity=self._sparsity(group),
+            lr=group["lr"],
+            redraw=self._redraw(group, positions, params),
+            **settings,
+        )
+
+    def _update_scores(
+        self, group: _Group, positions: Sequence[int], params: Sequence[Tensor], grads: Sequence[Tensor]
+    ) -> None:
+        """Redraw, and update the scores; the effective weights are still to be written."""
+        thetas, scores, momenta = self._states(params)
+        redraw = self._redraw(group, positions, params)
+        if redraw is not None:
+            redraw_pruned_(thetas, self._masks(params, group), redraw)
+        layers = zip(grads, thetas, scores, strict=True)
+        steps = [self._score_grad(grad, unpacked(theta), score, group) for grad, theta, score in layers]
+        general.clip_(steps, group["max_score_grad_norm"])
+        settings = {key: group[key] for key in ("momentum", "weight_decay")}
+        general.sgd_(scores, steps, momenta, lr=float(group["lr"]), **settings)
+
+    @torch.no_grad()
+    def _write(self, params: Sequence[Tensor], group: _Group) -> None:
+        """Write the effective weights of masked parameters, by their scores as they are; of others nothing."""
+        if group["sparsity"] is None:
+            return
+        for param, mask in zip(params, self._masks(params, group), strict=True):
+            param.copy_(self._effective_of(param, mask, group))
+
+    def _effective_of(self, param: Tensor, mask: Tensor, group: _Group) -> Tensor:
+        state = self.state[param]
+        return self._effective(param, unpacked(state["theta"]), state["scores"], mask, group)
+
+    def _members(self, group: _Group) -> list[Tensor]:
+        """The parameters of a group that it trains."""
+        return [param for param in group["params"] if self.state.get(param)]
+
+    def _states(self, params: Sequence[Tensor]) -> Iterator[list[Any]]:
+        """The thetas, scores and momenta of parameters, a list each."""
+        states = [self.state[param] for param in params]
+        return ([state[key] for state in states] for key in STATE)
+
+
+def settings_of(group: _Group) -> dict[str, Any]:
+    """Those of a step that decide which fast form it takes."""
+    return {
+        "momentum": group["momentum"],
+        "weight_decay": group["weight_decay"],
+        "rank_by": group["rank_by"],
+        "max_norm": group["max_score_grad_norm"],
+    }
+
+
+def dense_step_(group: _Group, params: list[Tensor], grads: list[Tensor], states: Sequence[dict[str, Tensor]]) -> None:
+    """One step of SGD on parameters without masks, in place."""
+    sgd(
+        params,
+        grads,
+        [state["momentum_buffer"] for state in states],
+        foreach=False,
+        weight_decay=group["weight_decay"],
+        momentum=group["momentum"],
+        lr=float(group["lr"]),
+        dampening=0.0,
+        nesterov=False,
+        maximize=False,
+    )
