@@ -17,6 +17,7 @@ from suite.config.method_settings import (
     MaskedSettings,
     MethodSettings,
     RankBy,
+    Scope,
     ScoreInit,
     WeightsSettings,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "Schedule",
     "Scheduler",
     "SchedulerSettings",
+    "Scope",
     "ScoreInit",
     "Settings",
     "Share",

@@ -9,6 +9,7 @@ from suite.config.settings import Count, NamedSettings, NonNegative, Positive
 Distribution = Literal["kaiming_uniform", "kaiming_normal", "signed_constant"]
 RankBy = Literal["scores", "abs_scores"]
 ScoreInit = Literal["kaiming_uniform", "fan_in_uniform"]
+Scope = Literal["layer", "global"]
 
 
 class MethodSettings(NamedSettings):
@@ -41,6 +42,9 @@ class MaskedSettings(MethodSettings):
 
     sparsity: Annotated[float, Field(ge=0, lt=1)]
     """Share of the weights of each layer that is removed; 0.5 keeps half of them."""
+
+    scope: Scope = "layer"
+    """What the share is of: each layer, or ``global``: all masked weights, ranked together by one threshold."""
 
     distribution: Distribution = "signed_constant"
     """Distribution of the fixed random weights. ``signed_constant``: one magnitude for each layer, random signs."""

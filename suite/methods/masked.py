@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from suite.config import Distribution, RankBy, ScoreInit
+from suite.config import Distribution, RankBy, Scope, ScoreInit
 from suite.methods.masked_step import StepByRules, dense_step_, settings_of
 from suite.methods.options import whole_signature
 from suite.methods.param_groups import fan_in_of, once, start_group, theta_fan_in
@@ -33,6 +33,8 @@ class MaskedOptimizer(StepByRules, Optimizer):
         lr: learning rate of SGD on the scores (on the weights where ``sparsity`` is None).
         momentum: of the same SGD.
         weight_decay: of the same SGD.
+        scope: "layer", or "global": the fraction is removed of all masked weights of a group together, by one
+            threshold; a layer that would be emptied keeps its best weight in addition.
         distribution: what theta is drawn from; None keeps the present values as theta.
         rank_by: "scores" (IteRand's), or "abs_scores" (edge-popup's own, with its gradient).
         score_init: "kaiming_uniform" (IteRand's) or "fan_in_uniform" (edge-popup's own).
@@ -67,6 +69,7 @@ class MaskedOptimizer(StepByRules, Optimizer):
         lr: float | Tensor,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
+        scope: Scope = "layer",
         distribution: Distribution | None = "signed_constant",
         rank_by: RankBy = "scores",
         score_init: ScoreInit = "kaiming_uniform",
@@ -82,6 +85,7 @@ class MaskedOptimizer(StepByRules, Optimizer):
             lr=lr,
             momentum=momentum,
             weight_decay=weight_decay,
+            scope=scope,
             distribution=distribution,
             rank_by=rank_by,
             score_init=score_init,
@@ -122,6 +126,11 @@ class MaskedOptimizer(StepByRules, Optimizer):
             ValueError: the parameter is not in a masked group.
         """
         return self._masks([param], self._group_of(param))[0]
+
+    def masks(self) -> list[tuple[Tensor, Tensor]]:
+        """Each masked parameter with its present mask, faster than one by one where a threshold is that of many."""
+        groups = [(group, self._members(group)) for group in self.param_groups if group["sparsity"] is not None]
+        return [pair for group, params in groups for pair in zip(params, self._masks(params, group), strict=True)]
 
     def theta(self, param: Tensor) -> Tensor:
         """The present random weights of a masked parameter, in its shape: those kept, where they are not packed.

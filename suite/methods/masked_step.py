@@ -89,10 +89,6 @@ class StepByRules(Rules):
         state = self.state[param]
         return self._effective(param, unpacked(state["theta"]), state["scores"], mask, group)
 
-    def _members(self, group: _Group) -> list[Tensor]:
-        """The parameters of a group that it trains."""
-        return [param for param in group["params"] if self.state.get(param)]
-
     def _states(self, params: Sequence[Tensor]) -> Iterator[list[Any]]:
         """The thetas, scores and momenta of parameters, a list each."""
         states = [self.state[param] for param in params]

@@ -5,7 +5,7 @@ from typing import Required, TypedDict
 
 from torch import Tensor
 
-from suite.config import Distribution, RankBy, ScoreInit
+from suite.config import Distribution, RankBy, Scope, ScoreInit
 
 
 class MaskedOptions(TypedDict, total=False):
@@ -15,6 +15,7 @@ class MaskedOptions(TypedDict, total=False):
     lr: Required[float | Tensor]
     momentum: float
     weight_decay: float
+    scope: Scope
     distribution: Distribution | None
     rank_by: RankBy
     score_init: ScoreInit

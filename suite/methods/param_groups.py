@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Callable, Container, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor, nn
 
+from suite.config import Scope
 from suite.methods.random import DISTRIBUTIONS, SCORE_INITS, scaled_fan_in
 from suite.methods.refusals import check_whole
 from suite.methods.update.plain import RANKINGS
 from suite.methods.weight_matrices import Weight
 
 Rule = tuple[Callable[[Any], bool], str]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 SGD_RULES: dict[str, Rule] = {
     "lr": (lambda v: 0 <= float(v) < math.inf, "must be at least 0 and finite"),
@@ -29,6 +31,7 @@ RULES: dict[str, Rule] = {
     **SGD_RULES,
     "sparsity": (lambda v: v is None or 0 <= v < 1, "must be in [0, 1), or None for plain SGD"),
     "rank_by": (lambda v: v in RANKINGS, f"must be one of {', '.join(RANKINGS)}"),
+    "scope": (lambda v: v in SCOPES, f"must be one of {', '.join(SCOPES)}"),
     "score_init": (lambda v: v in SCORE_INITS, f"must be one of {', '.join(SCORE_INITS)}"),
     "scale_fan": (lambda v: isinstance(v, bool), "must be True or False"),
     "max_score_grad_norm": (lambda v: v is None or 0 < v < math.inf, "must be above 0 and finite, or None: no bound"),

@@ -19,6 +19,7 @@ from torch import Tensor
 from suite.config import Distribution
 from suite.methods.param_groups import check_masked_group
 from suite.methods.update.plain import Redraw, effective, keep_mask, score_grad
+from suite.methods.update.scope import global_masks
 
 _COMPUTED = ("_masks", "_effective", "_score_grad")  # by the fast forms of a step themselves
 
@@ -40,6 +41,11 @@ class Rules:
         """
         sparsity = self._sparsity(group)
         assert sparsity is not None  # only masked groups come here
+        if group["scope"] == "global":
+            members = self._members(group)
+            masks = global_masks([self.state[param]["scores"] for param in members], sparsity, group["rank_by"])
+            by_id = dict(zip(map(id, members), masks, strict=True))
+            return [by_id[id(param)] for param in params]
         return [keep_mask(self.state[param]["scores"], sparsity, group["rank_by"]) for param in params]
 
     def _effective(self, param: Tensor, theta: Tensor, score: Tensor, mask: Tensor, group: dict[str, Any]) -> Tensor:
@@ -69,7 +75,11 @@ class Rules:
 
     def _rewritten(self, params: Sequence[Tensor], group: dict[str, Any]) -> Sequence[Tensor]:
         """The parameters of a group whose masks may change when the scores of ``params`` do."""
-        return params
+        return params if group["scope"] == "layer" else self._members(group)
+
+    def _members(self, group: dict[str, Any]) -> list[Tensor]:
+        """The parameters of a group that are trained."""
+        return [param for param in group["params"] if self.state.get(param)]
 
     def _check_group(self, group: dict[str, Any]) -> None:
         """Raise ValueError for a setting out of range, or for a parameter that cannot be masked."""
@@ -77,6 +87,6 @@ class Rules:
 
     def _is_fast(self, group: dict[str, Any]) -> bool:
         """Whether the fast forms of a step compute the rules of a group: those of edge-popup alone."""
-        return group["sparsity"] is not None and all(
-            getattr(type(self), rule) is getattr(Rules, rule) for rule in _COMPUTED
-        )
+        if group["sparsity"] is None or group["scope"] != "layer":
+            return False
+        return all(getattr(type(self), rule) is getattr(Rules, rule) for rule in _COMPUTED)

@@ -40,7 +40,7 @@ IMAGENET = {
     "schedule": {"warmup_epochs": 5, "constant_epochs": 5, "constant_lr": 1e-5},
 }
 MASKED = {"rank_by": "scores", "score_init": "kaiming_uniform", "scale_fan": False}
-MASKED |= {"max_score_grad_norm": None, "pack_signs": False, "plain_lr": None}
+MASKED |= {"max_score_grad_norm": None, "pack_signs": False, "plain_lr": None, "scope": "layer"}
 
 
 @cache

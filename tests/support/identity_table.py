@@ -39,6 +39,7 @@ CHANGES: dict[str, Change] = {  # numbers, or what a record says of them
     "WeightsSettings.name": Change("method", ITERAND["method"]),
     "WeightsSettings.distribution": Change("method.distribution", "kaiming_normal"),
     "MaskedSettings.sparsity": Change("method.sparsity", 0.25, ITERAND),
+    "MaskedSettings.scope": Change("method.scope", "global", ITERAND),
     "MaskedSettings.distribution": Change("method.distribution", "kaiming_normal", ITERAND),
     "MaskedSettings.rank_by": Change("method.rank_by", "abs_scores", ITERAND),
     "MaskedSettings.score_init": Change("method.score_init", "fan_in_uniform", ITERAND),
