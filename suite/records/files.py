@@ -47,6 +47,16 @@ class Stored(BaseModel):
     metrics: dict[str, float | None] = {}  # evaluated in this form
 
 
+class LayerMask(BaseModel):
+    """How many of a masked layer's weights are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    weights: int
+    kept: int
+
+
 class Attempt(BaseModel):
     """From which step on a trial ran on which devices: consecutive attempts on the same ones are one."""
 
@@ -73,6 +83,8 @@ class Outcome(BaseModel):
     params_kept: int  # mask ones + biases + affine norms
     num_classes: int | None = None  # of the data set; None in older records
     masked_share: float | None = None  # of the weights, those under masks; None in dense trials and in older records
+    layers: list[LayerMask] = []  # the masked layers, where they differ in the share that is kept
+    kept_in_addition: int = 0  # weights beyond the share of ``scope: global``, one of each layer that would be empty
     test_correct: str = ""  # which test images were right, see ``correctness``; in older records, of small test sets
     stored: list[Stored] = []  # forms of the trained network; none in records from before there were any
     state_bytes_per_weight: float

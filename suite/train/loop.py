@@ -25,7 +25,7 @@ from suite.records import (
     provenance,
     source_code,
 )
-from suite.train import distributed, network_files
+from suite.train import distributed, mask_counts, network_files
 from suite.train.checkpoint_manager import CheckpointManager, Progress
 from suite.train.evaluate import Evaluation, evaluate
 from suite.train.setup import Run, build, configure_torch
@@ -215,7 +215,7 @@ def _masked_share(run: Run) -> float | None:
 
 def _num_removed(run: Run) -> int:
     """Weights that the masks remove now, counted."""
-    return sum(int((~run.optimizer.mask(param)).sum()) for param in _masked(run))
+    return sum(int((~mask).sum()) for _, mask in mask_counts.masks_of(run))
 
 
 def state_bytes(run: Run) -> int:
@@ -253,6 +253,8 @@ def _result(
         params_kept=_num_params(run) - _num_removed(run),
         num_classes=run.data.num_classes,
         masked_share=_masked_share(run),
+        layers=mask_counts.uneven_layers(run),
+        kept_in_addition=mask_counts.num_kept_in_addition(run),
         stored=stored,
         state_bytes_per_weight=state_bytes(run) / _num_params(run),
         peak_memory_mb=provenance.peak_memory_mb(run.device),

@@ -1,0 +1,39 @@
+"""What the masks of a trial remove, layer by layer."""
+
+from torch import Tensor
+
+from suite.methods.update.plain import num_pruned
+from suite.records import LayerMask
+from suite.train.setup import Run
+
+
+def masks_of(run: Run) -> list[tuple[Tensor, Tensor]]:
+    """The masked parameters, each with its present mask; none of a method without masks."""
+    if not run.optimizer.masked:
+        return []
+    if all_at_once := getattr(run.optimizer, "masks", None):  # a plugin may have none
+        return list(all_at_once())
+    groups = [group for group in run.optimizer.param_groups if group["sparsity"] is not None]
+    return [(param, run.optimizer.mask(param)) for group in groups for param in group["params"]]
+
+
+def uneven_layers(run: Run) -> list[LayerMask]:
+    """The masked layers, in the optimizer's order, where their shares differ by more than the rounding of counts."""
+    names = {id(param): name for name, param in run.model.named_parameters()}
+    found = [
+        LayerMask(name=names[id(param)], weights=mask.numel(), kept=int(mask.sum())) for param, mask in masks_of(run)
+    ]
+    share = sum(layer.kept for layer in found) / max(sum(layer.weights for layer in found), 1)
+    return found if any(abs(layer.kept - share * layer.weights) > 1 for layer in found) else []
+
+
+def num_kept_in_addition(run: Run) -> int:
+    """Weights that are kept so that no layer is empty, beyond the share that a threshold over all layers keeps."""
+    found, groups = masks_of(run), run.optimizer.param_groups
+    kept = 0
+    for group in (group for group in groups if group.get("scope") == "global" and group["sparsity"] is not None):
+        own = {id(param) for param in group["params"]}
+        masks = [mask for param, mask in found if id(param) in own]
+        total = sum(mask.numel() for mask in masks)
+        kept += num_pruned(total, group["sparsity"]) - sum(int((~mask).sum()) for mask in masks)
+    return kept
