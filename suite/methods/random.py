@@ -32,6 +32,7 @@ class Stream(IntEnum):
     REDRAW = 2
     BATCH_ORDER = 3
     AUGMENTATION = 4
+    FROZEN = 5
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
@@ -136,6 +137,19 @@ def redraw_mask(num: int, prob: float, *, seed: int, draw: int, parameter: int, 
     word = random_words(num, seed=seed, stream=Stream.REDRAW, draw=draw, parameter=parameter, device=device)
     choice: Tensor = word < math.ceil(prob * 2**32)  # the integers below prob * 2^32
     return choice
+
+
+def frozen_pattern(num: int, removed: int, kept: int, *, seed: int, parameter: int) -> Tensor:
+    """Which of ``num`` weights are frozen: int8, (num,); -1 is removed for ever, 1 kept for ever, 0 free.
+
+    By their words of stream 5, ties by index, the first ``removed`` are removed, the last ``kept`` are kept.
+    """
+    words = random_words(num, seed=seed, stream=Stream.FROZEN, draw=0, parameter=parameter)
+    order = torch.sort(words, stable=True).indices
+    pattern = torch.zeros(num, dtype=torch.int8)
+    pattern[order[:removed]] = -1
+    pattern[order[num - kept :]] = 1
+    return pattern
 
 
 def _at_least_float32(out: Tensor) -> torch.dtype:

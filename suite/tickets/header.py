@@ -12,8 +12,8 @@ from suite.tickets.entropy_coding import Coding, CorruptData, inflated
 Dtype = Literal["float32", "float64", "float16", "bfloat16"]
 ThetaDtype = Literal["float32", "float64"]
 StoredDtype = Literal[Dtype, "int64", "int32", "int16", "int8", "uint8", "bool"]
-# Of the survivors' weights: as the seed has them, with some signs turned, of later draws, or as they are.
-Theta = Literal["seed", "signs", "draws", "values"]
+# Of the survivors' weights: as the seed has them, with some signs turned, of later draws, some changed, or as they are.
+Theta = Literal["seed", "signs", "draws", "changed", "values"]
 STORED_DTYPES: tuple[StoredDtype, ...] = get_args(StoredDtype)
 MAGIC = b"\x89TKT\r\n\x1a\n"  # as PNG's: tells at once that line ends were changed
 VERSION = 1
@@ -68,7 +68,9 @@ class Layer(_Part):
     """A masked parameter: ``kept`` of its weights survive; ``turned`` of these have another sign than the seed's.
 
     ``position`` is that in the optimizer, which names the random stream; ``source`` a place in the header's list.
-    ``theta_dtype`` is that of the random weights; unset, ``dtype``, float32 at least.
+    ``theta_dtype`` is that of the random weights; unset, ``dtype``, float32 at least. Of weights of the kind
+    ``changed``, ``turned`` have another value than the seed's. ``frozen`` counts the weights that are removed and kept
+    for ever. With a ``magnitude`` the survivors are that number, with the signs of their random weights.
     """
 
     name: str
@@ -81,6 +83,8 @@ class Layer(_Part):
     theta: tuple[Theta, Coding, Whole]
     turned: Whole = 0
     theta_dtype: ThetaDtype | None = None
+    frozen: tuple[Whole, Whole] = (0, 0)
+    magnitude: Annotated[float, Field(ge=0)] | None = None
 
     @property
     def drawn_dtype(self) -> ThetaDtype:
@@ -92,10 +96,22 @@ class Layer(_Part):
         """Weights."""
         return math.prod(self.shape)
 
+    @property
+    def mask_counts(self) -> tuple[int, int]:
+        """The bits of the mask section: of the weights that are not frozen, how many are removed and how many kept."""
+        removed, locked = self.frozen
+        return self.num - self.kept - removed, self.kept - locked
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if not self.turned <= self.kept <= self.num:
             raise ValueError(f"{self.name}: of {self.num} weights {self.kept} are kept, {self.turned} of them turned")
+        if min(self.mask_counts) < 0:
+            removed, locked = self.frozen
+            raise ValueError(
+                f"{self.name}: of {self.num} weights {self.kept} are kept, with {removed} removed and {locked} kept "
+                "for ever"
+            )
         return self
 
 

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from suite import methods
 from suite.methods.param_groups import fan_in_by_shape, fan_in_of, theta_fan_in
-from suite.methods.random import scaled_fan_in
+from suite.methods.random import frozen_pattern, scaled_fan_in
 from suite.records import Stored
 from suite.tickets import entropy_coding, networks, theta
 from suite.tickets.entropy_coding import CorruptData
@@ -115,7 +115,7 @@ def entropy_bytes(ticket: TicketFile) -> float:
     with _garbled():
         check_lengths(ticket.header)
         for layer, _, weights in ticket.sections():
-            found += entropy_coding.entropy_bytes((layer.num - layer.kept, layer.kept))
+            found += entropy_coding.entropy_bytes(layer.mask_counts)
             found += theta.entropy_bytes(layer, ticket.header.sources[layer.source], weights)
     return found
 
@@ -124,7 +124,7 @@ def check_lengths(header: Header) -> None:
     """Raise CorruptData where the sections cannot be so long: before any memory is taken for what they say."""
     for layer in header.layers:
         try:
-            entropy_coding.check_length(*layer.mask, (layer.num - layer.kept, layer.kept))
+            entropy_coding.check_length(*layer.mask, layer.mask_counts)
             theta.check_length(layer, header.sources[layer.source])
         except CorruptData as error:
             raise CorruptData(f"{layer.name}: {error}") from None
@@ -148,10 +148,13 @@ def _layer(
     number, number_of_source, position = place
     mask, values = optimizer.mask(param).reshape(-1), optimizer.theta(param).reshape(-1)
     kept = mask.nonzero().squeeze(1)
-    if not networks.same_bits(torch.where(mask, values, 0.0).to(param.dtype), param.detach().reshape(-1)):
+    magnitude, frozen = _magnitude(optimizer, param), _frozen(optimizer, param)
+    effective = torch.where(mask, _mapped(values, magnitude), 0.0)
+    if not networks.same_bits(effective.to(param.dtype), param.detach().reshape(-1)):
         raise ValueError(f"{name}: does not hold theta * mask: it was changed since the optimizer's last step")
-    symbols = mask.cpu().numpy().astype(np.int32)
-    form, bits = entropy_coding.encode(symbols, (mask.numel() - len(kept), len(kept)))
+    symbols = mask[frozen == 0].cpu().numpy().astype(np.int32)
+    num = int(symbols.sum())
+    form, bits = entropy_coding.encode(symbols, (len(symbols) - num, num))
     draw = ValueSampler(source, theta_fan_in(param, optimizer.param_groups[number]), position, values.dtype)
     said = theta.encode_theta(kept, values[kept], draw)
     layer = Layer(
@@ -165,8 +168,27 @@ def _layer(
         theta=(said.kind, said.coding, len(said.data)),
         turned=said.turned,
         theta_dtype=_theta_dtype(name, values, param),
+        frozen=(int((frozen < 0).sum()), int((frozen > 0).sum())),
+        magnitude=magnitude,
     )
     return layer, [bits, said.data]
+
+
+def _magnitude(optimizer: Any, param: Tensor) -> float | None:
+    """The number that all survivors of a layer are, but for their signs; None where they keep their own."""
+    magnitude = getattr(optimizer, "magnitude", None)  # of methods that have one
+    return None if magnitude is None else float(magnitude(param))
+
+
+def _frozen(optimizer: Any, param: Tensor) -> Tensor:
+    """Which weights of a layer are removed for ever (-1), kept for ever (1), and free (0): (num,)."""
+    frozen = getattr(optimizer, "frozen", None)
+    return torch.zeros(param.numel(), device=param.device) if frozen is None else frozen(param).reshape(-1)
+
+
+def _mapped(values: Tensor, magnitude: float | None) -> Tensor:
+    """What survivors with these random weights are in the network, before they are rounded to its dtype."""
+    return values if magnitude is None else values.sign() * magnitude
 
 
 def _theta_dtype(name: str, values: Tensor, param: Tensor) -> ThetaDtype | None:
@@ -195,13 +217,25 @@ def _effective(layer: Layer, source: Source, mask: bytes, section: bytes) -> Ten
     drawn_with = scaled_fan_in(fan_in, source.sparsity) if source.scale_fan else fan_in
     draw = ValueSampler(source, drawn_with, layer.position, getattr(torch, layer.drawn_dtype))
     survivors, flat, start = theta.ThetaDecoder(layer, section, draw), torch.zeros(layer.num, dtype=dtype), 0
-    for chunk in entropy_coding.decode(layer.mask[0], mask, (layer.num - layer.kept, layer.kept)):
+    for chunk in _mask_chunks(layer, source, mask):
         index = torch.from_numpy(np.flatnonzero(chunk) + start)
         if survivors.taken + len(index) > layer.kept:
             raise CorruptData(f"{layer.name}: its mask keeps more weights than it says")
-        flat[index] = survivors.take(index).to(dtype)
+        flat[index] = _mapped(survivors.take(index), layer.magnitude).to(dtype)
         start += len(chunk)
     return flat.view(layer.shape)
+
+
+def _mask_chunks(layer: Layer, source: Source, section: bytes) -> Iterator[entropy_coding.Symbols]:
+    """The mask of a layer in chunks: what its section says of the free weights, and what is frozen."""
+    said = entropy_coding.decode(layer.mask[0], section, layer.mask_counts)
+    if layer.frozen == (0, 0):
+        yield from said
+        return
+    pattern = frozen_pattern(layer.num, *layer.frozen, seed=source.seed, parameter=layer.position).numpy()
+    mask = (pattern > 0).astype(np.int32)
+    mask[pattern == 0] = np.concatenate([*said, np.empty(0, np.int32)])
+    yield mask
 
 
 @contextmanager

@@ -90,7 +90,12 @@ def read_layer(
     shape, dtype, kept = layer["shape"], layer["dtype"], layer["kept"]
     theta_dtype = layer.get("theta_dtype", "float64" if dtype == "float64" else "float32")
     n = math.prod(shape)
-    is_survivor = read_symbols(mask_coding, mask, n, [n - kept, kept])
+    removed, locked = layer.get("frozen", [0, 0])
+    is_survivor = frozen_of(n, removed, locked, source["seed"], layer["position"])
+    free = [i for i in range(n) if is_survivor[i] is None]
+    said = read_symbols(mask_coding, mask, len(free), [n - kept - removed, kept - locked])
+    for i, symbol in zip(free, said, strict=True):
+        is_survivor[i] = symbol
     survivors = [i for i in range(n) if is_survivor[i]]
     assert len(survivors) == kept
 
@@ -98,9 +103,9 @@ def read_layer(
     if kind == "values":
         assert coding == "raw"
         weights[survivors] = np.frombuffer(theta, weights.dtype.newbyteorder("<"))
-        return rounded_to(weights, dtype).reshape(shape)
+        return rounded_to(mapped(weights, layer), dtype).reshape(shape)
 
-    draws, signs = [0] * kept, [1] * kept
+    draws, signs, changed, values = [0] * kept, [1] * kept, [0] * kept, iter(())
     if kind == "signs":
         turned = layer.get("turned", 0)
         signs = [1 - 2 * s for s in read_symbols(coding, theta, kept, [kept - turned, turned])]
@@ -109,6 +114,11 @@ def read_layer(
         counts = [c for (c,) in struct.iter_unpack("<I", zlib.decompress(theta[4 : 4 + length]))]
         assert sum(counts) == kept
         draws = read_symbols(coding, theta[4 + length :], kept, counts)
+    elif kind == "changed":
+        turned = layer.get("turned", 0)
+        end = len(theta) - turned * weights.itemsize
+        changed = read_symbols(coding, theta[:end], kept, [kept - turned, turned])
+        values = iter(np.frombuffer(theta[end:], weights.dtype.newbyteorder("<")))
     else:
         assert (kind, theta) == ("seed", b"")
     fan_in = source.get("fan_in")
@@ -116,10 +126,26 @@ def read_layer(
         fan_in = math.prod(shape[1:])
     if source.get("scale_fan", False):
         fan_in = fan_in * (1 - source["sparsity"])
-    for i, draw, sign in zip(survivors, draws, signs, strict=True):
+    for i, draw, sign, is_changed in zip(survivors, draws, signs, changed, strict=True):
         word = word_of(source["seed"], layer["position"], draw, i)
-        weights[i] = sign * value_of(word, source["distribution"], fan_in, weights.dtype.type)
-    return rounded_to(weights, dtype).reshape(shape)
+        value = sign * value_of(word, source["distribution"], fan_in, weights.dtype.type)
+        weights[i] = next(values) if is_changed else value
+    return rounded_to(mapped(weights, layer), dtype).reshape(shape)
+
+
+def mapped(weights: NDArray[Any], layer: dict[str, Any]) -> NDArray[Any]:
+    magnitude = layer.get("magnitude")
+    return weights if magnitude is None else np.sign(weights) * weights.dtype.type(magnitude)
+
+
+def frozen_of(n: int, removed: int, locked: int, seed: int, position: int) -> list[int | None]:
+    """0 for a weight that is removed for ever, 1 for one that is kept for ever, None for a free one."""
+    found: list[int | None] = [None] * n
+    if removed + locked:
+        order = sorted(range(n), key=lambda i: (word_of(seed, position, 0, i, stream=5), i))
+        for place, i in enumerate(order):
+            found[i] = 0 if place < removed else 1 if place >= n - locked else None
+    return found
 
 
 # --- Sequences of symbols ---
@@ -171,9 +197,9 @@ def read_range(section: bytes, n: int, counts: list[int]) -> list[int]:
 # --- Weights from the seed ---
 
 
-def word_of(seed: int, position: int, draw: int, i: int) -> int:
+def word_of(seed: int, position: int, draw: int, i: int, stream: int = 0) -> int:
     block = i // 4
-    return philox((block % 2**32, block // 2**32, draw, position), (seed, 0))[i % 4]
+    return philox((block % 2**32, block // 2**32, draw, position), (seed, stream))[i % 4]
 
 
 @lru_cache(maxsize=100_000)
