@@ -19,6 +19,7 @@ LOOKS = {
     "weights": Look("dense (SGD)", "#444444", "s", "--"),
     "edge_popup": Look("edge-popup", "#0072b2", "o", ":"),
     "iterand": Look("IteRand", "#d55e00", "^", "-"),
+    "recycle": Look("recycling", "#009e73", "D", "-."),
 }
 _OTHERS = tuple(zip(("#009e73", "#cc79a7", "#e69f00", "#56b4e9"), "DvPX", strict=True))  # of other methods, in turn
 

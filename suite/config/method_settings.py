@@ -97,3 +97,18 @@ class IteRandSettings(MaskedSettings):
 
     rerandomize_prob: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Probability that a redraw replaces a pruned weight, the paper's r."""
+
+
+class RecycleSettings(MaskedSettings):
+    """Weight recycling: edge-popup which copies its most important weights over the least important ones."""
+
+    IMPLEMENTATION = "suite.methods.recycle:Recycle"
+
+    name: Literal["recycle"]
+    """Iterative weight recycling (Gorbett and Whitley 2023)."""
+
+    recycle_every: Count = 300
+    """Optimizer steps between two recyclings; the last one is at least as many steps before the end."""
+
+    recycle_share: Annotated[float, Field(ge=0, le=0.5)] = 0.2
+    """Share of the weights of a layer, those with the lowest absolute scores, that take others' values."""

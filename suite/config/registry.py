@@ -21,7 +21,13 @@ from suite.config.dataset_settings import (
     ImageNetSettings,
 )
 from suite.config.errors import InputError
-from suite.config.method_settings import EdgePopupSettings, IteRandSettings, MethodSettings, WeightsSettings
+from suite.config.method_settings import (
+    EdgePopupSettings,
+    IteRandSettings,
+    MethodSettings,
+    RecycleSettings,
+    WeightsSettings,
+)
 from suite.config.model_settings import ConvSettings, ModelSettings, ResNetSettings, TimmSettings, VitSettings
 from suite.config.plugins import KINDS, Entry, Kind
 from suite.config.settings import NamedSettings, named, names_of
@@ -30,7 +36,7 @@ S = TypeVar("S", bound=NamedSettings)
 _OWN: dict[Kind, Sequence[type[NamedSettings]]] = {
     "dataset": (DigitsSettings, GreyImageSettings, CifarSettings, ImageNetSettings),
     "model": (ConvSettings, ResNetSettings, VitSettings, TimmSettings),
-    "method": (WeightsSettings, EdgePopupSettings, IteRandSettings),
+    "method": (WeightsSettings, EdgePopupSettings, IteRandSettings, RecycleSettings),
 }
 
 

@@ -41,10 +41,11 @@ from suite.methods.weight_matrices import prunable, trainable
 if TYPE_CHECKING:
     from suite.methods.edge_popup import EdgePopup
     from suite.methods.iterand import IteRand
+    from suite.methods.recycle import Recycle
     from suite.methods.weights import Weights
 
-__all__ = ["EdgePopup", "IteRand", "Weights", "get", "names", "prunable", "trainable"]
-_DEFINED_IN = {"EdgePopup": "edge_popup", "IteRand": "iterand", "Weights": "weights"}
+__all__ = ["EdgePopup", "IteRand", "Recycle", "Weights", "get", "names", "prunable", "trainable"]
+_DEFINED_IN = {"EdgePopup": "edge_popup", "IteRand": "iterand", "Recycle": "recycle", "Weights": "weights"}
 
 
 def __getattr__(name: str) -> Any:

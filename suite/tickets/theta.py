@@ -2,8 +2,8 @@
 
 A layer's weights are those of draw 0 (``seed``); or of draw 0 with some signs turned (``signs``: a redraw of
 ``signed_constant`` changes nothing else); or each is of the last draw that touched it (``draws``). Where none of these
-gives the very numbers that the optimizer holds, those that draw 0 does not give are stored (``changed``), or all of them
-(``values``), whichever is shorter.
+gives the very numbers that the optimizer holds, those that draw 0 does not give are stored (``changed``), or all of
+them (``values``), whichever is shorter.
 """
 
 from collections.abc import Iterable

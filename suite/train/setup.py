@@ -1,6 +1,7 @@
 """What a trial trains, drawn from its seed; nothing is inherited from the process."""
 
 import inspect
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -128,7 +129,8 @@ def build(trial: Trial, images: Data, device: torch.device, group: Group = SINGL
     for name, param in model.named_parameters():
         param.requires_grad_(name in trained)  # what stays as it is needs no gradient
     groups = _groups(trial, model, trained) if cls.masked else _all_weights(model)
-    optimizer = cls(groups, seed=trial.seed, **trial.method.model_dump(exclude={"name"}))
+    asked = {"num_steps": num_steps(trial, images)} if "num_steps" in inspect.signature(cls).parameters else {}
+    optimizer = cls(groups, seed=trial.seed, **asked | trial.method.model_dump(exclude={"name"}))
     if prepare := getattr(optimizer, "prepare", None):
         prepare()  # before the clock of the first epoch runs
     run = Run(trial, images, model, model, model, optimizer, device, group)
@@ -207,6 +209,11 @@ def _check_smallest_part(run: Run) -> None:
         ) from None
     for buffer, value in zip(run.model.buffers(), before, strict=True):
         buffer.copy_(value)
+
+
+def num_steps(trial: Trial, data: Data) -> int:
+    """The updates of a whole trial."""
+    return trial.epochs * math.ceil(data.num_epoch_images(trial.global_batch_size) / trial.global_batch_size)
 
 
 def num_micro_batches(trial: Trial, count: int) -> int:

@@ -116,6 +116,7 @@ def assert_same_training(
     num_steps: int,
     dtype: torch.dtype,
     before_forward: Callable[[int, list[SlowLayer]], None] = lambda step, layers: None,
+    after_update: Callable[[int, list[SlowLayer]], None] = lambda step, layers: None,
     **sgd: float,
 ) -> None:
     """Train both; losses, theta, scores, momenta and masks must be equal bit for bit after each step."""
@@ -125,6 +126,7 @@ def assert_same_training(
     for step in range(1, num_steps + 1):
         before_forward(step, layers)
         losses = train_step(fast, optimizer, step, dtype), train_step(slow, slow_optimizer, step, dtype)
+        after_update(step, layers)
         assert equal_bits(*losses), f"step {step}: losses {losses}"
         for layer, param in zip(layers, params, strict=True):
             state = optimizer.state[param]

@@ -143,7 +143,7 @@ def test_packed_signs_make_the_same_ticket(tmp_path: Path) -> None:
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("name", ["edge_popup", "iterand"])
 def test_weights_changed_by_hand_are_stored(name: str, distribution: str, number: float, tmp_path: Path) -> None:
-    """Even one number that no draw has: it is stored alone, or all of its layer where draws gave most; no other layer."""
+    """Even one number that no draw has: it is stored, or all of its layer where later draws gave most."""
     model = Bag([(30, 20), (10, 10)])
     optimizer = trained(name, [*model.weights], distribution=distribution)
     row, column = optimizer.mask(model.weights[0]).nonzero()[0]
