@@ -14,10 +14,10 @@ class ModelSettings(NamedSettings):
     """Factor of the width of each layer but the last, rounded down; the stem of ResNets is not scaled."""
 
     norm_affine: bool | None = None
-    """Train the scale and shift of normalization layers; unset: in dense methods only."""
+    """Train the scale and shift of normalization layers; unset: where the method trains weights."""
 
     train_biases: bool | None = None
-    """Train biases; unset: in dense methods only. Biases that are not trained stay 0."""
+    """Train biases; unset: where the method trains weights. Biases that are not trained stay 0."""
 
 
 class ConvSettings(ModelSettings):

@@ -2,18 +2,21 @@
 
 The contract, which ``tests/methods/test_contract_*.py`` holds every registered method to:
 
-1. A subclass of ``torch.optim.Optimizer``; the model knows nothing of masks. ``cls.masked`` says which
-   kind it is; what is said of masks below holds where it is true.
+1. A subclass of ``torch.optim.Optimizer``; the model knows nothing of masks. ``cls.masked`` says whether it has masks;
+   what is said of masks below holds where it is true. ``cls.trains_weights`` says whether it trains the weights
+   themselves; a class without it does where it is not masked. Trials train norms and biases by default where it does.
 2. After construction, after every ``step()`` and after ``load_state_dict()`` a masked parameter holds its
    effective weight ``theta * mask`` (pruned positions are +0.0, by a select), so ``model(x)``,
-   ``model.state_dict()`` and evaluation need no special case. In a masked group every parameter has
-   ``ndim >= 2``; another one is an error that names it and both cures: ``prunable(model)``, or a group with
-   ``sparsity=None``, which plain SGD trains in the same step. What is not passed, or requires no gradient, is
-   not touched; what is passed twice is stepped once. ``fan_in`` may be set per group, and comes with the pairs
-   of ``prunable``.
+   ``model.state_dict()`` and evaluation need no special case. Where weights are trained, the parameter is theta: the
+   state of the model restores it, as with ``torch.optim.SGD``, and the optimizer restores the mask.
+   In a masked group every parameter has ``ndim >= 2``; another one is an error that names it and both cures:
+   ``prunable(model)``, or a group with ``sparsity=None``, which plain SGD trains in the same step. What is not passed,
+   or requires no gradient, is not touched; what is passed twice is stepped once. ``fan_in`` may be set per group, and
+   comes with the pairs of ``prunable``.
 3. ``state[p]["theta" | "scores" | "momentum_buffer"]`` have the logical shape of ``p``, float32 at least.
    They are saved and restored in exactly their dtypes. Counters live in ``param_groups[i]["num_updates"]``.
-   The mask is recomputed from the scores; no state of a random generator exists.
+   The mask is recomputed from the scores; no state of a random generator exists. Where weights are trained,
+   ``state[p]["mask" | "momentum_buffer"]`` take their place: bool, and in the dtype of ``p``.
 4. Random draws are a pure function of (seed, stream, draw number, parameter position, logical index).
    Positions begin at ``first_parameter``.
 5. ``load_state_dict(state_dict())``, then n steps, equals n steps bit for bit. A state loads any number of
@@ -23,7 +26,8 @@ The contract, which ``tests/methods/test_contract_*.py`` holds every registered 
 7. The learning rate is read from ``param_groups`` at each step, as in any torch optimizer; closures work.
    A setting that is out of range then is an error before anything changes.
 8. A masked parameter that somebody else changed, replaced or parametrized since the last step is an error that
-   names it and the cure. Lazy, sharded (DTensor) and complex weights are refused by name.
+   names it and the cure; where weights are trained, a change of pruned positions is. Lazy, sharded (DTensor) and
+   complex weights are refused by name.
 
 A method is such a class and a settings class, with the same keys and defaults as the constructor, whose
 ``IMPLEMENTATION`` names it. Those of the suite are listed in ``suite.config.registry``; a package of your own names its
@@ -44,8 +48,23 @@ if TYPE_CHECKING:
     from suite.methods.recycle import Recycle
     from suite.methods.weights import Weights
 
-__all__ = ["EdgePopup", "IteRand", "Recycle", "Weights", "get", "names", "prunable", "trainable"]
-_DEFINED_IN = {"EdgePopup": "edge_popup", "IteRand": "iterand", "Recycle": "recycle", "Weights": "weights"}
+__all__ = [
+    "EdgePopup",
+    "IteRand",
+    "Recycle",
+    "Weights",
+    "get",
+    "names",
+    "prunable",
+    "trainable",
+    "trains_weights",
+]
+_DEFINED_IN = {
+    "EdgePopup": "edge_popup",
+    "IteRand": "iterand",
+    "Recycle": "recycle",
+    "Weights": "weights",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -78,3 +97,8 @@ def get(name: str) -> Any:
             "class attribute masked is True or False"
         )
     return cls
+
+
+def trains_weights(method: type[Optimizer] | Optimizer) -> bool:
+    """Whether a method trains the weights of a network, rather than masks over random ones."""
+    return bool(getattr(method, "trains_weights", not getattr(method, "masked", False)))

@@ -119,7 +119,7 @@ def build(trial: Trial, images: Data, device: torch.device, group: Group = SINGL
     """The model and optimizer of a trial, drawn from its seed: equal on all ranks."""
     cls = methods.get(trial.method.name)
     affine = trial.model.norm_affine
-    model = _network(trial, images, norm_affine=not cls.masked if affine is None else affine)
+    model = _network(trial, images, norm_affine=methods.trains_weights(cls) if affine is None else affine)
     if trial.sync_batch_norm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     model.to(device, DTYPES[trial.precision])
@@ -162,9 +162,9 @@ def _network(trial: Trial, images: Data, norm_affine: bool) -> nn.Module:
 
 def _trained(trial: Trial, model: nn.Module) -> set[str]:
     """Names of the parameters that a trial trains: all, but biases and norms where it does not want them."""
-    masked, settings = methods.get(trial.method.name).masked, trial.model
+    trains_all, settings = methods.trains_weights(methods.get(trial.method.name)), trial.model
     fixed = set()
-    if settings.train_biases is False or (masked and settings.train_biases is None):
+    if not (trains_all if settings.train_biases is None else settings.train_biases):
         fixed = {f"{name.removesuffix('weight')}bias" for name, _ in methods.prunable(model)}
     return {name for name, _ in model.named_parameters()} - fixed
 

@@ -17,7 +17,7 @@ NAMES = subject.names("method")
 OF_THE_PAPER = ("weights", "edge_popup", "iterand")
 MASKED = [name for name in NAMES if methods.get(name).masked]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
-STATE = {"theta", "scores", "momentum_buffer"}
+STATES = {False: ("theta", "scores", "momentum_buffer"), True: ("mask", "momentum_buffer")}  # by trains_weights
 REQUIRED = {"lr": 0.1, "sparsity": 0.5}  # values for settings without a default
 BY_SUFFIX = {"_every": 2, "_prob": 0.5}  # so that periodic work happens within few steps
 INTERRUPTIONS = [0, 1, 2, 3, 5]
@@ -41,6 +41,11 @@ def settings_of(name: str) -> dict[str, Any]:
             out[key] = subject.value_of(field) if key not in REQUIRED else REQUIRED[key]
         out.update((key, value) for suffix, value in BY_SUFFIX.items() if key.endswith(suffix))
     return {**out, **subject.settings(name)}
+
+
+def state_of(name: str) -> tuple[str, ...]:
+    """What a masked method keeps of each masked parameter, at least."""
+    return STATES[methods.trains_weights(methods.get(name))]
 
 
 def has_setting(name: str, key: str) -> bool:
@@ -128,15 +133,17 @@ def tensor_state(optimizer: Optimizer) -> Any:
 
 
 def check_effective(optimizer: Any) -> None:
-    """Contract 2: theta where the mask keeps, +0.0 elsewhere; how many it keeps is the method's to say."""
+    """Contract 2: theta where the mask keeps, +0.0 elsewhere; how many it keeps is the method's to say.
+
+    Where weights are trained, the parameter holds them.
+    """
     assert masked_params(optimizer)
     for param, _ in masked_params(optimizer):
         keep = optimizer.mask(param)
         assert keep.dtype == torch.bool
         assert keep.shape == param.shape
-        assert fingerprint(param) == fingerprint(
-            torch.where(keep, optimizer.state[param]["theta"], 0.0).to(param.dtype)
-        )
+        theta = optimizer.state[param].get("theta", param.detach())
+        assert fingerprint(param) == fingerprint(torch.where(keep, theta, 0.0).to(param.dtype))
         assert not param[~keep].signbit().any()
 
 
@@ -145,6 +152,11 @@ def check_counts(optimizer: Any) -> None:
     check_effective(optimizer)
     for param, group in masked_params(optimizer):
         assert (~optimizer.mask(param)).sum() == round(group["sparsity"] * (param.numel() - 1))
+
+
+def restored_by_state(optimizer: Any) -> list[nn.Parameter]:
+    """The parameters that a loaded state writes: all masked ones, but where their weights are trained."""
+    return [] if methods.trains_weights(optimizer) else [param for param, _ in masked_params(optimizer)]
 
 
 def through_file(state: dict[str, Any]) -> Any:
@@ -157,11 +169,12 @@ def through_file(state: dict[str, Any]) -> Any:
 def restore(name: str, optimizer: Any, state: dict[str, Any]) -> Any:
     """A new model and optimizer of another seed, which takes ``state`` over.
 
-    Parameters that are not masked are the model's to restore; masked ones come from the state alone.
+    Parameters that are not masked are the model's to restore, as weights that are trained are; masked ones of random
+    weights come from the state alone.
     """
     model = net(seed=1)
     other = build(name, groups(name, model), seed=77)
-    masked = {id(param) for param, _ in masked_params(other)}
+    masked = {id(param) for param in restored_by_state(other)}
     with torch.no_grad():
         for param, saved in zip(params_of(other), params_of(optimizer), strict=True):
             param.copy_(float("nan") if id(param) in masked else saved)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from suite import methods, prunable, trainable
 from suite.testing.method.cases import (
@@ -38,14 +38,19 @@ def set_sparsity(optimizer: Any, value: float | None) -> None:
     optimizer.param_groups[0]["sparsity"] = value
 
 
+def values(optimizer: Any, weight: nn.Parameter) -> Tensor:
+    """The random weights of a layer, or those that are trained."""
+    return weight.detach() if methods.trains_weights(optimizer) else optimizer.theta(weight)
+
+
 @each_masked
 def test_adopting_after_a_schedule_of_sparsity_takes_no_zeros_for_random_weights(name: str) -> None:
     _, optimizer = start(name)
-    before = [optimizer.theta(weight).clone() for weight in optimizer.param_groups[0]["params"]]
+    before = [values(optimizer, weight).clone() for weight in optimizer.param_groups[0]["params"]]
     set_sparsity(optimizer, 0.2)
     optimizer.adopt()
     for weight, theta in zip(optimizer.param_groups[0]["params"], before, strict=True):
-        assert torch.equal(optimizer.theta(weight), theta)
+        assert torch.equal(values(optimizer, weight), theta)
     check_effective(optimizer)
 
 
@@ -96,10 +101,10 @@ def test_parameters_that_are_replaced_in_a_group_are_trained(name: str) -> None:
     new = nn.Parameter(old.detach().clone())
     optimizer.param_groups[0]["params"][0] = new
     optimizer.state[new] = optimizer.state.pop(old)
-    scores = optimizer.state[new]["scores"].clone()
+    before = optimizer.state[new]["momentum_buffer"].clone()
     give_grads([new], 1)
     optimizer.step()
-    assert not torch.equal(optimizer.state[new]["scores"], scores)
+    assert not torch.equal(optimizer.state[new]["momentum_buffer"], before)
     check_effective(optimizer)
 
 
