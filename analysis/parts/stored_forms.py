@@ -71,11 +71,11 @@ def _mean_loss(results: list[Summary], form: str, metric: str) -> float | None:
 
 
 def _loss(result: Summary, form: str, metric: str) -> float | None:
-    """The ticket is the network itself."""
+    """The ticket is the network itself, and so is a mask with its weights."""
     one, exact = _of(result, form), _of(result, "fp32")
     if one is None or exact is None:
         return None
-    if form in ("ticket", "fp32"):
+    if form in ("ticket", "fp32", "sparse-fp32"):
         return 0.0
     before, after = exact.metrics.get(metric), one.metrics.get(metric)
     return None if before is None or after is None else before - after

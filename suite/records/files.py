@@ -3,7 +3,7 @@
 ``result.json`` (with config and provenance, written last), ``metrics.jsonl`` (a line an epoch),
 ``failure.json`` (in place of a result, where the trial raised), ``stopped.json`` (where a scheduler stopped it),
 ``log.txt`` (where there was something to say), and the trained network: ``network.ticket`` of a masked one,
-``network.safetensors`` of a dense one.
+``network.safetensors`` of one whose weights were trained.
 While it runs, and where it was left unfinished, an ``attempt-N`` folder holds what it has so far. A finished one is
 ``published`` for a moment, while its files move up.
 """
@@ -32,7 +32,9 @@ TICKET, DENSE = "network.ticket", "network.safetensors"
 RESULT, METRICS, FAILURE, STOPPED, LOG = "result.json", "metrics.jsonl", "failure.json", "stopped.json", "log.txt"
 SMALL_TEST = 5000  # images: where intervals count images as a sample, too
 _ATTEMPT = re.compile(r"attempt-(\d+)")
-StoredForm = Literal["ticket", "fp32", "bf16", "int8", "int8-coded", "int4"]
+StoredForm = Literal[
+    "ticket", "fp32", "bf16", "int8", "int8-coded", "int4", "sparse-fp32", "sparse-bf16", "sparse-int8"
+]
 _SAVED = re.compile(r"(?:attempt-|\.over-)(\d+)")  # also of one that another has followed
 
 

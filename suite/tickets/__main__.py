@@ -11,7 +11,7 @@ from pathlib import Path
 from suite import cli, startup
 
 TOLERANCE = 0.001  # of an accuracy: another device or torch rounds otherwise
-_FORMS = ("ticket", "fp32", "bf16", "int8", "int8-coded", "int4", "pt")
+_FORMS = ("ticket", "fp32", "bf16", "int8", "int8-coded", "int4", "sparse-fp32", "sparse-bf16", "sparse-int8", "pt")
 _STATUSES = {
     1: "a network is not what its record says, or a file cannot be read or written",
 }

@@ -10,7 +10,7 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
-from suite import tickets
+from suite import methods, tickets
 from suite.config import InputError, identity
 from suite.records import DENSE, TICKET, kept_plans, listed
 from suite.tickets import Info, NetworkMetadata, dense, networks
@@ -114,10 +114,9 @@ def _export_unfinished(args: argparse.Namespace, folder: Path) -> int:
     about = NetworkMetadata(trial_id=trial.trial_id, trial=identity(trial), data_id=run.data.data_id)
     if args.form != "ticket":
         return _write(args, folder, run.model, trial.method.name, networks.with_build_arguments(run.model, about))
-    if not run.optimizer.masked:
-        raise InputError(
-            f"{folder}: --form ticket: {trial.method.name} has no mask: must be one of {', '.join(dense.FORMS)}, pt"
-        )
+    if methods.trains_weights(run.optimizer):
+        others = ", ".join((*dense.FORMS, *dense.SPARSE_FORMS, "pt"))
+        raise InputError(f"{folder}: --form ticket: {trial.method.name} trains weights: must be one of {others}")
     return tickets.save(args.to, run.model, run.optimizer, about=about).bytes
 
 

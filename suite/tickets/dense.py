@@ -3,6 +3,7 @@
 ``fp32`` is the network as it was trained; ``bf16`` rounds weights to bfloat16; ``int8`` keeps a whole number from -127
 to 127 a weight and a float32 scale an output channel. ``int8-coded`` is the same numbers at their entropy, ``int4``
 numbers from -7 to 7, at their entropy where that is shorter. Biases, norms and their statistics are always float32.
+``sparse-fp32``, ``sparse-bf16`` and ``sparse-int8`` are the first three, as coded masks and what is under them.
 """
 
 import json
@@ -19,13 +20,18 @@ from torch import Tensor
 from suite.config import InputError
 from suite.records import Stored, write_bytes_atomic
 from suite.records.file_errors import TRANSIENT
-from suite.tickets import networks, quantized
+from suite.tickets import networks, quantized, sparse
 from suite.tickets.entropy_coding import Coding, CorruptData
 from suite.tickets.header import NetworkMetadata, TensorEntry, TicketError
 from suite.tickets.quantized import SCALE, SECTION
+from suite.tickets.sparse import SparseEntry
 
-Form = Literal["fp32", "bf16", "int8", "int8-coded", "int4"]
-FORMS: tuple[Form, ...] = get_args(Form)
+DenseForm = Literal["fp32", "bf16", "int8", "int8-coded", "int4"]
+SparseForm = Literal["sparse-fp32", "sparse-bf16", "sparse-int8"]
+Form = Literal[DenseForm, SparseForm]
+FORMS: tuple[DenseForm, ...] = get_args(DenseForm)
+_DENSE: dict[Form, DenseForm] = {"sparse-fp32": "fp32", "sparse-bf16": "bf16", "sparse-int8": "int8"}  # equal numbers
+SPARSE_FORMS = tuple(_DENSE)
 CODED = ("int8-coded", "int4")  # forms whose weights are in one section
 _KEY = "suite"  # of our part of the metadata
 _LARGEST: dict[Form, int] = {"int8": 127, "int8-coded": 127, "int4": 7}
@@ -41,6 +47,7 @@ class DenseMetadata(NetworkMetadata):
     digest: str
     coded: list[TensorEntry] = Field(default=[])  # weights that are in the section, in its order
     coding: Coding = "none"  # of the section
+    sparse: list[SparseEntry] = Field(default=[])  # weights that are masks and the numbers under them
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,16 @@ class DenseFile:
             raise TicketError(f"is garbled: {str(error).splitlines()[0]}") from None
         if networks.digest(stored) != self.header.digest:
             raise TicketError("is garbled: its checksum differs")
-        if self.header.form in CODED:
-            try:
-                stored = quantized.decode(stored, self.header.coded, self.header.coding, _LARGEST[self.header.form])
-            except CorruptData as error:
-                raise TicketError(f"is garbled: {error}") from None
-        return _restored(stored)
+        try:
+            return _restored(_unfolded(stored, self.header))
+        except CorruptData as error:
+            raise TicketError(f"is garbled: {error}") from None
+
+
+def forms_of(masked: bool) -> list[Form]:
+    """The forms in which trained weights are compared, those of equal numbers side by side."""
+    pairs = {dense: form for form, dense in _DENSE.items()} if masked else {}
+    return [each for form in FORMS for each in (form, pairs.get(form)) if each]
 
 
 def pack(state: Mapping[str, Tensor], form: Form, *, method: str, about: NetworkMetadata) -> bytes:
@@ -77,10 +88,9 @@ def pack(state: Mapping[str, Tensor], form: Form, *, method: str, about: Network
     Raises:
         ValueError: a tensor is of a dtype that no form holds.
     """
-    stored, entries, coding = _folded(_stored(state, form), form)
+    stored, entries = _folded(_stored(state, form), state, form)
     told = {key: getattr(about, key) for key in NetworkMetadata.model_fields}  # a ticket's header has more
-    digest = networks.digest(stored)
-    header = DenseMetadata(**told, form=form, method=method, digest=digest, coded=entries, coding=coding)
+    header = DenseMetadata(**told, form=form, method=method, digest=networks.digest(stored), **entries)
     content: bytes = import_safetensors().torch.save(stored, {_KEY: header.model_dump_json(exclude_defaults=True)})
     return content
 
@@ -103,8 +113,11 @@ def _sizes(num_bytes: int, entries: bytes, form: Form, metrics: Mapping[str, flo
     said = {name: entry for name, entry in json.loads(entries).items() if name != "__metadata__"}
     spans = {name: entry["data_offsets"][1] - entry["data_offsets"][0] for name, entry in said.items()}
     weights = {name for name in said if len(said[name]["shape"]) > 1 or name.endswith(SCALE) or name == SECTION}
+    weights |= {name for name in said if form in SPARSE_FORMS and name.endswith(sparse.VALUES)}
+    masks = {"mask": spans.pop(sparse.SECTION)} if form in SPARSE_FORMS else {}
     parts = {
         "header": 8 + len(entries),
+        **masks,
         "weights": sum(spans[name] for name in weights),
         "tensors": sum(span for name, span in spans.items() if name not in weights),
     }
@@ -139,31 +152,44 @@ def read(path: Path) -> DenseFile:
         header = DenseMetadata.model_validate_json(text)
     except (import_safetensors().SafetensorError, ValidationError, UnicodeDecodeError) as error:
         raise TicketError(f"is garbled: {str(error).splitlines()[0]}") from None
-    coded = {entry.name: entry.shape for entry in header.coded}
-    scales = {name for name in shapes if name.endswith(SCALE) and name.removesuffix(SCALE) in shapes | coded}
+    folded = {entry.name: entry.shape for entry in (*header.coded, *header.sparse)}
+    scales = {name for name in shapes if name.endswith(SCALE) and name.removesuffix(SCALE) in shapes | folded}
+    parts = {SECTION, sparse.SECTION, *(entry.name + sparse.VALUES for entry in header.sparse)} & shapes.keys()
+    own = {name: shape for name, shape in shapes.items() if name not in scales | parts}
     try:
-        _check_dtypes(shapes, dtypes, scales)
-        if header.form in CODED:
-            quantized.check(shapes, dtypes, header.coded)
-        elif coded:
-            raise CorruptData(f"{header.form} has no coded weights")
+        _check_entries(header, shapes, dtypes)
+        _check_dtypes(shapes.keys() - parts, shapes, dtypes, scales)
     except CorruptData as error:
         raise TicketError(f"is garbled: {error}") from None
-    own = {name: shape for name, shape in shapes.items() if name not in scales and name != SECTION} | coded
+    own |= folded
     return DenseFile(path, header, path.stat().st_size, own, sum(math.prod(shape) for shape in own.values()))
 
 
-def _check_dtypes(shapes: Mapping[str, list[int]], dtypes: Mapping[str, str], scales: Collection[str]) -> None:
+def _check_entries(header: DenseMetadata, shapes: Mapping[str, list[int]], dtypes: Mapping[str, str]) -> None:
+    """Raise CorruptData where the weights that are no tensors are others than the form says, or lack something."""
+    if header.form in CODED:
+        quantized.check(shapes, dtypes, header.coded)
+    elif header.coded:
+        raise CorruptData(f"{header.form} has no coded weights")
+    if header.form in SPARSE_FORMS:
+        sparse.check(shapes, dtypes, header.sparse)
+    elif header.sparse:
+        raise CorruptData(f"{header.form} has no masks")
+
+
+def _check_dtypes(
+    names: Collection[str], shapes: Mapping[str, list[int]], dtypes: Mapping[str, str], scales: Collection[str]
+) -> None:
     """Raise CorruptData for a tensor that none of the forms has."""
-    for name, shape in shapes.items():
+    for name in names:
         if dtypes[name] not in _DTYPES or (name in scales and dtypes[name] != "F32"):
             raise CorruptData(f"{name}: {dtypes[name]}: must be one of {', '.join(_DTYPES)}")
         if dtypes[name] == "I8":
-            quantized.check_scale(name, shape, shapes, dtypes)
+            quantized.check_scale(name, shapes[name], shapes, dtypes)
 
 
 def _stored(state: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:
-    stored: dict[str, Tensor] = {}
+    stored, form = dict[str, Tensor](), _DENSE.get(form, form)
     for name, given in state.items():
         tensor = given.detach().cpu().contiguous()
         if tensor.is_floating_point():
@@ -179,9 +205,24 @@ def _stored(state: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:
     return stored
 
 
-def _folded(stored: dict[str, Tensor], form: Form) -> tuple[dict[str, Tensor], list[TensorEntry], Coding]:
-    """What a file of that form holds: the tensors, and which of them its section has in which coding."""
-    return quantized.encode(stored, _LARGEST[form]) if form in CODED else (stored, [], "none")
+def _folded(
+    stored: dict[str, Tensor], state: Mapping[str, Tensor], form: Form
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What a file of that form holds: the tensors, and what its header says of the weights that are none."""
+    if form in CODED:
+        tensors, coded, coding = quantized.encode(stored, _LARGEST[form])
+        return tensors, {"coded": coded, "coding": coding}
+    if form in SPARSE_FORMS:
+        tensors, entries = sparse.encode(stored, sparse.masks_of(state))
+        return tensors, {"sparse": entries}
+    return stored, {}
+
+
+def _unfolded(stored: dict[str, Tensor], header: DenseMetadata) -> dict[str, Tensor]:
+    """What ``_folded`` was given."""
+    if header.form in CODED:
+        return quantized.decode(stored, header.coded, header.coding, _LARGEST[header.form])
+    return sparse.decode(stored, header.sparse) if header.form in SPARSE_FORMS else stored
 
 
 def _restored(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -267,6 +267,11 @@ def _masked(optimizer: Optimizer) -> dict[int, ParamPosition]:
     """Where each masked parameter stands, by its id."""
     if not getattr(optimizer, "masked", False):
         raise ValueError(f"optimizer: {type(optimizer).__name__} has no masks: a ticket is of a masked network")
+    if methods.trains_weights(optimizer):
+        raise ValueError(
+            f"optimizer: {type(optimizer).__name__} trains weights: a ticket is of random ones; "
+            "suite.tickets.dense.pack(model.state_dict(), 'sparse-fp32', ...) makes a small file of these"
+        )
     found: dict[int, ParamPosition] = {}
     for number, group in enumerate(optimizer.param_groups):
         for position, param in enumerate(group["params"], start=group["first_parameter"]):

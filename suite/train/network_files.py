@@ -1,4 +1,4 @@
-"""The trained network, kept in a file beside its record; and for a dense one what it is worth in smaller forms."""
+"""The trained network, kept in a file beside its record; trained weights are tried in smaller forms, too."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from suite import tickets
+from suite import methods, tickets
 from suite.config import identity
 from suite.data.interface import SplitName
 from suite.records import DENSE, TICKET, Stored, non_finite_to_none, plugin_source
@@ -30,8 +30,9 @@ def check(run: Run) -> None:
 def save_network(run: Run, folder: Path, metrics: Metrics, evaluate: Evaluate) -> list[Stored]:
     """Write the network into ``folder``, and say in which forms it can be stored; called on all ranks alike.
 
-    A masked network becomes a ticket. A dense one becomes safetensors in float32, and is evaluated in the smaller
-    forms too (equal numbers once): the smallest of about the same accuracy is what tickets are compared with.
+    A masked network of random weights becomes a ticket. One whose weights were trained becomes safetensors in float32,
+    under its masks where it has some, and is evaluated in the smaller forms too (equal numbers once): the smallest of
+    about the same accuracy is what tickets are compared with.
 
     Raises:
         OSError: the disk is full, say.
@@ -46,7 +47,9 @@ def save_network(run: Run, folder: Path, metrics: Metrics, evaluate: Evaluate) -
         plugins=[use.model_dump() for use in plugin_source.used_by(run.trial)],
     )
     about = networks.with_build_arguments(run.model, about)
-    return _keep_ticket(run, folder, about) if run.optimizer.masked else _keep_dense(run, folder, about, evaluate)
+    if methods.trains_weights(run.optimizer):
+        return _keep_weights(run, folder, about, evaluate)
+    return _keep_ticket(run, folder, about)
 
 
 def _keep_ticket(run: Run, folder: Path, about: NetworkMetadata) -> list[Stored]:
@@ -58,10 +61,10 @@ def _keep_ticket(run: Run, folder: Path, about: NetworkMetadata) -> list[Stored]
     return [ticket, dense.sizes(plain, "fp32", about.metrics if run.trial.precision != "fp64" else {})]
 
 
-def _keep_dense(run: Run, folder: Path, about: NetworkMetadata, evaluate: Evaluate) -> list[Stored]:
+def _keep_weights(run: Run, folder: Path, about: NetworkMetadata, evaluate: Evaluate) -> list[Stored]:
     state, stored = run.model.state_dict(), []
     last, metrics = state, about.metrics
-    for form in dense.FORMS:
+    for form in dense.forms_of(run.optimizer.masked):
         rounded = dense.rounded(state, form)
         if not _equal(rounded, last):
             metrics = _evaluated(_with(run, rounded), about.metrics, evaluate)
@@ -70,7 +73,7 @@ def _keep_dense(run: Run, folder: Path, about: NetworkMetadata, evaluate: Evalua
             of_form = about.model_copy(update={"metrics": metrics})
             content = dense.pack(state, form, method=run.trial.method.name, about=of_form)
             stored.append(dense.sizes(content, form, metrics))
-            if form == "fp32":
+            if form == ("sparse-fp32" if run.optimizer.masked else "fp32"):
                 _write_dense(folder / DENSE, content)
     return stored
 

@@ -68,7 +68,10 @@ def real_tickets(folder: Path) -> list[tuple[bytes, bool]]:
 def real_dense() -> list[tuple[bytes, bool]]:
     torch.manual_seed(0)
     about = networks.with_build_arguments(small(), NetworkMetadata(metrics={"test_accuracy": 0.5}))
-    return [(dense.pack(small().state_dict(), form, method="weights", about=about), False) for form in dense.FORMS]
+    return [
+        (dense.pack(small().state_dict(), form, method="weights", about=about), False)
+        for form in (*dense.FORMS, *dense.SPARSE_FORMS)
+    ]
 
 
 def append_sha256(content: bytes) -> bytes:
