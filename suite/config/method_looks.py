@@ -20,6 +20,7 @@ LOOKS = {
     "edge_popup": Look("edge-popup", "#0072b2", "o", ":"),
     "iterand": Look("IteRand", "#d55e00", "^", "-"),
     "recycle": Look("recycling", "#009e73", "D", "-."),
+    "random_mask": Look("random mask", "#999999", "X", "--"),
 }
 _OTHERS = tuple(zip(("#009e73", "#cc79a7", "#e69f00", "#56b4e9"), "DvPX", strict=True))  # of other methods, in turn
 

@@ -10,6 +10,7 @@ Distribution = Literal["kaiming_uniform", "kaiming_normal", "signed_constant"]
 RankBy = Literal["scores", "abs_scores"]
 ScoreInit = Literal["kaiming_uniform", "fan_in_uniform"]
 Scope = Literal["layer", "global"]
+Layout = Literal["uniform", "erk"]
 
 
 class MethodSettings(NamedSettings):
@@ -112,3 +113,25 @@ class RecycleSettings(MaskedSettings):
 
     recycle_share: Annotated[float, Field(ge=0, le=0.5)] = 0.2
     """Share of the weights of a layer, those with the lowest absolute scores, that take others' values."""
+
+
+class SparseSettings(MethodSettings):
+    """What the methods share that train weights under a mask."""
+
+    sparsity: Annotated[float, Field(ge=0, lt=1)]
+    """Share of the weights that is removed; 0.5 keeps half of them."""
+
+    distribution: Distribution = "kaiming_uniform"
+    """Distribution of the initial weights."""
+
+
+class RandomMaskSettings(SparseSettings):
+    """A random mask that never changes, with the weights trained."""
+
+    IMPLEMENTATION = "suite.methods.random_mask:RandomMask"
+
+    name: Literal["random_mask"]
+    """Training under a random mask."""
+
+    layout: Layout = "uniform"
+    """Shares of the layers: ``uniform``, or ``erk`` (Evci et al. 2020): small layers lose less, all as much."""

@@ -25,6 +25,7 @@ from suite.config.method_settings import (
     EdgePopupSettings,
     IteRandSettings,
     MethodSettings,
+    RandomMaskSettings,
     RecycleSettings,
     WeightsSettings,
 )
@@ -36,7 +37,7 @@ S = TypeVar("S", bound=NamedSettings)
 _OWN: dict[Kind, Sequence[type[NamedSettings]]] = {
     "dataset": (DigitsSettings, GreyImageSettings, CifarSettings, ImageNetSettings),
     "model": (ConvSettings, ResNetSettings, VitSettings, TimmSettings),
-    "method": (WeightsSettings, EdgePopupSettings, IteRandSettings, RecycleSettings),
+    "method": (WeightsSettings, EdgePopupSettings, IteRandSettings, RecycleSettings, RandomMaskSettings),
 }
 
 

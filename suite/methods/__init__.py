@@ -45,12 +45,14 @@ from suite.methods.weight_matrices import prunable, trainable
 if TYPE_CHECKING:
     from suite.methods.edge_popup import EdgePopup
     from suite.methods.iterand import IteRand
+    from suite.methods.random_mask import RandomMask
     from suite.methods.recycle import Recycle
     from suite.methods.weights import Weights
 
 __all__ = [
     "EdgePopup",
     "IteRand",
+    "RandomMask",
     "Recycle",
     "Weights",
     "get",
@@ -62,6 +64,7 @@ __all__ = [
 _DEFINED_IN = {
     "EdgePopup": "edge_popup",
     "IteRand": "iterand",
+    "RandomMask": "random_mask",
     "Recycle": "recycle",
     "Weights": "weights",
 }

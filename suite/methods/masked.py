@@ -12,7 +12,7 @@ from suite.methods.masked_step import StepByRules, dense_step_, settings_of
 from suite.methods.options import whole_signature
 from suite.methods.param_groups import fan_in_of, once, start_group, theta_fan_in
 from suite.methods.random import draw_scores_, draw_values_
-from suite.methods.saved_state import STATE, check_state, complete, like, packed, theta_like, unpack
+from suite.methods.saved_state import ADDED, STATE, check_state, complete, like, packed, theta_like, unpack
 from suite.methods.step_hooks import has_hooks
 from suite.methods.update import prepare
 from suite.methods.update.signs import unpacked
@@ -55,6 +55,8 @@ class MaskedOptimizer(StepByRules, Optimizer):
     """
 
     masked: ClassVar[bool] = True
+    _STATE: ClassVar[tuple[str, ...]] = STATE  # of a masked parameter; the last one is the momentum
+    _ADDED: ClassVar[dict[str, Any]] = ADDED
     _own: dict[str, Any]
 
     def __init_subclass__(cls, **given: Any) -> None:
@@ -105,7 +107,7 @@ class MaskedOptimizer(StepByRules, Optimizer):
         super().add_param_group(group)
         group.setdefault("num_updates", 0)
         start_group(group, self.param_groups[:-1], given)
-        if group["sparsity"] is None and "lr" not in given and group["plain_lr"] is not None:
+        if group["sparsity"] is None and "lr" not in given and group.get("plain_lr") is not None:
             group["lr"] = group["plain_lr"]
         try:
             self._check_group(group)
@@ -195,7 +197,7 @@ class MaskedOptimizer(StepByRules, Optimizer):
         saved: dict[str, Any] = {}
 
         def note_state(_: Optimizer, given: dict[str, Any]) -> None:
-            check_state(given, self.param_groups, set(self.defaults))
+            check_state(given, self.param_groups, set(self.defaults), self._STATE)
             saved.update(given)
 
         # Hooks of our own, innermost: torch would cast the state to the parameters' dtype.
@@ -229,7 +231,7 @@ class MaskedOptimizer(StepByRules, Optimizer):
         watches = self._watches()
         members = [(*found, watch.group) for watch in watches for found in watch.foreign(self._holds)]
         for _, param, group in members:
-            if group["sparsity"] is not None and group["pack_signs"]:
+            if group["sparsity"] is not None and group.get("pack_signs"):
                 packed(theta_like(param), param, group)
         for position, param, group in members:
             self._draw(param, group | {"distribution": None}, position, self.state.get(param))
@@ -242,7 +244,7 @@ class MaskedOptimizer(StepByRules, Optimizer):
         super().__setstate__(state)
         for key in self.defaults.keys() - given:  # torch's own, which no state needs to have
             del self.defaults[key]
-        complete(self.param_groups)
+        complete(self.param_groups, self._ADDED)
 
     def _watches(self) -> list[Watch]:
         return watches_of(self, self._new_watch)
@@ -290,5 +292,5 @@ class MaskedOptimizer(StepByRules, Optimizer):
             self.state.pop(param, None)
             return
         state = self.state[param] = {key: like(param, unpacked(value)) for key, value in saved.items()}
-        if group["sparsity"] is not None and group["pack_signs"]:
+        if group["sparsity"] is not None and group.get("pack_signs"):
             state["theta"] = packed(state["theta"], param, group)

@@ -27,6 +27,18 @@ class MaskedOptions(TypedDict, total=False):
     first_parameter: int
 
 
+class SparseOptions(TypedDict, total=False):
+    """Those of ``SparseSgd``, likewise."""
+
+    sparsity: Required[float | None]
+    lr: Required[float | Tensor]
+    momentum: float
+    weight_decay: float
+    distribution: Distribution | None
+    seed: int
+    first_parameter: int
+
+
 def whole_signature(cls: type) -> inspect.Signature:
     """The signature of a class with every argument by name: ``**options`` stands for those of its base."""
     found: dict[str, inspect.Parameter] = {}

@@ -61,7 +61,12 @@ def check_masked_group(group: dict[str, Any]) -> None:
         raise ValueError(f"pack_signs: True: distribution must be signed_constant, it is {group['distribution']!r}")
     if group["scale_fan"] and group["distribution"] is None:
         raise ValueError(f"scale_fan: True: distribution must be one of {', '.join(DISTRIBUTIONS)}, it is None")
-    for name, param in named(group):
+    check_maskable(group)
+
+
+def check_maskable(group: dict[str, Any]) -> None:
+    """Raise ValueError for a parameter of a masked group that cannot be masked."""
+    for name, param in named(group) if group["sparsity"] is not None else ():
         if param.ndim < 2 or not param.is_floating_point():
             raise ValueError(
                 f"parameter {name}: shape {tuple(param.shape)}, {param.dtype}: a masked parameter is floating point "

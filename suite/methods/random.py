@@ -33,6 +33,7 @@ class Stream(IntEnum):
     BATCH_ORDER = 3
     AUGMENTATION = 4
     FROZEN = 5
+    MASK = 6
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:

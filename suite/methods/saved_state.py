@@ -16,16 +16,19 @@ ADDED = {"scale_fan": False, "plain_lr": None, "scope": "layer"}  # settings tha
 _Groups = Sequence[dict[str, Any]]
 
 
-def complete(groups: _Groups) -> None:
+def complete(groups: _Groups, added: dict[str, Any] = ADDED) -> None:
     """Give the groups of an earlier release the settings that they lack, with what was true then."""
     first = 0
     for group in groups:
-        group.update(ADDED | {"first_parameter": first} | group)
+        group.update(added | {"first_parameter": first} | group)
         first = group["first_parameter"] + len(group["params"])
 
 
-def check_state(given: dict[str, Any], groups: _Groups, settings: set[str]) -> None:
-    """Raise ValueError for a state that is not of these groups' parameters and of a method with these settings."""
+def check_state(given: dict[str, Any], groups: _Groups, settings: set[str], keys: Sequence[str] = STATE) -> None:
+    """Raise ValueError for a state that is not of these groups' parameters and of a method with these settings.
+
+    ``keys`` are those of a masked parameter's state, of which the last one is the momentum.
+    """
     members = [(param, group) for group in groups for param in group["params"]]
     numbers = [(number, group) for group in given["param_groups"] for number in group["params"]]
     for group in given["param_groups"]:
@@ -35,12 +38,12 @@ def check_state(given: dict[str, Any], groups: _Groups, settings: set[str]) -> N
         state = given["state"].get(number) or {}
         if not state and not param.requires_grad:
             continue
-        for key in STATE if group["sparsity"] is not None else STATE[2:]:
+        for key in keys if group["sparsity"] is not None else keys[-1:]:
             shape = getattr(state.get(key), "shape", None)
             if shape != param.shape:
                 found = "is missing" if shape is None else f"has shape {tuple(shape)}"
                 raise ValueError(f"saved state of parameter {number}: {key} {found}: must be {tuple(param.shape)}")
-        if saved["pack_signs"] and group["sparsity"] is not None:
+        if saved.get("pack_signs") and group["sparsity"] is not None:
             packed(state["theta"], param, ADDED | saved | {"params": group["params"]})
 
 

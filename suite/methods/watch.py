@@ -52,6 +52,8 @@ class SettingsWatch:
 class Watch(SettingsWatch):
     """That of a masked optimizer, which also sees whether its parameters are those it left."""
 
+    _CHANGED = CHANGED
+
     def __init__(
         self,
         group: dict[str, Any],
@@ -131,7 +133,7 @@ class Watch(SettingsWatch):
         versions = self._versions or [-1] * len(self._masked)
         for param, version, held in zip(self._masked, versions, self._held, strict=True):
             if param._version != version and not holds(param, held):
-                raise RuntimeError(f"parameter {self._name_of(param)}: {CHANGED}")
+                raise RuntimeError(f"parameter {self._name_of(param)}: {self._CHANGED}")
         self.remember([])
 
     def _name_of(self, param: Tensor) -> str:
