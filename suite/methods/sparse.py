@@ -148,8 +148,9 @@ class SparseSgd(MaskedOptimizer):
 
 class _SparseWatch(Watch):
     _CHANGED = (
-        "has pruned weights that are not 0: it was changed since the optimizer's last step. Load a checkpoint of the "
-        "same moment into the model and into the optimizer; optimizer.adopt() applies the masks to the present values"
+        "was changed since the optimizer's last step: pruned weights are not 0. Load a checkpoint into the model "
+        "before the optimizer is made, with distribution=None to keep its values, or with the optimizer's "
+        "own state; optimizer.adopt() applies the masks to the present values"
     )
 
 

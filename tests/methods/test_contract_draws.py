@@ -9,19 +9,21 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from suite import config, methods
+from suite import config
 from suite.methods.random import draw_scores_, draw_values_
 from suite.testing.method.cases import (
     DTYPES,
+    SELECTING,
     build,
     check_effective,
-    each_masked,
     each_method,
+    each_selecting,
     fingerprint,
     model_and_optimizer,
     net,
     params_of,
     tensor_state,
+    with_settings,
 )
 from suite.testing.method.test_draws import *
 
@@ -39,16 +41,17 @@ def test_draws_depend_on_seed_and_position_alone(name: str, dtype: torch.dtype, 
         where = {"fan_in": param[0].numel(), "seed": 3, "parameter": position}
         values = draw_values_(torch.empty(param.shape, dtype=wide), distribution, draw=0, **where)
         state = optimizer.state[param]
-        if methods.get(name).masked:
+        if name in SELECTING:
             assert fingerprint(state["theta"]) == fingerprint(values)
             assert fingerprint(state["scores"]) == fingerprint(draw_scores_(values, "kaiming_uniform", **where))
             assert not state["momentum_buffer"].any()
         else:
-            assert fingerprint(param) == fingerprint(values.to(dtype))
+            drawn = torch.where(state.get("mask", torch.tensor(True)), values, 0.0)
+            assert fingerprint(param) == fingerprint(drawn.to(dtype))
     assert torch.equal(model[0].bias, net(dtype)[0].bias)  # parameters with one dimension stay
 
 
-@each_masked
+@each_selecting
 def test_score_init_fan_in_uniform(name: str) -> None:
     weight = nn.Parameter(torch.zeros(50, 7, 3))
     optimizer = build(name, [weight], score_init="fan_in_uniform", seed=2)
@@ -60,8 +63,8 @@ def test_score_init_fan_in_uniform(name: str) -> None:
 def test_fan_in_may_be_set_per_group(name: str) -> None:
     weights = [nn.Parameter(torch.zeros(4, 6)) for _ in range(2)]
     given = [{"params": weights[:1], "fan_in": 50}, {"params": weights[1:]}]
-    optimizer = build(name, given, distribution="signed_constant")
-    thetas = [optimizer.state[w]["theta"] if methods.get(name).masked else w.detach() for w in weights]
+    optimizer = build(name, given, distribution="signed_constant", **with_settings(name, sparsity=0.0))
+    thetas = [optimizer.state[w].get("theta", w.detach()) for w in weights]
     for theta, fan_in in zip(thetas, (50, 6), strict=True):
         torch.testing.assert_close(theta.abs(), torch.full((4, 6), (2 / fan_in) ** 0.5))
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from suite.testing.method.cases import build, each_masked, full_state
+from suite.testing.method.cases import build, each_selecting, full_state
 from suite.testing.method.test_guests import *
 
 
-@each_masked
+@each_selecting
 def test_signs_cannot_adopt_other_numbers(name: str) -> None:
     weight = nn.Parameter(torch.zeros(5, 5))
     optimizer = build(name, [weight], pack_signs=True)

@@ -4,11 +4,18 @@ from types import SimpleNamespace
 
 import torch
 
-from suite.testing.method.cases import advance, check_counts, each_masked, masked_params, model_and_optimizer
+from suite.testing.method.cases import (
+    advance,
+    check_counts,
+    each_masked,
+    each_selecting,
+    masked_params,
+    model_and_optimizer,
+)
 from suite.testing.method.test_state import *
 
 
-@each_masked
+@each_selecting
 def test_the_mask_follows_the_scores(name: str, slow: SimpleNamespace) -> None:
     _, optimizer = model_and_optimizer(name)
     for step in range(4):

@@ -19,7 +19,7 @@ from suite.testing.method.cases import (
     advance,
     build,
     check_effective,
-    each_masked,
+    each_selecting,
     fingerprint,
     full_state,
     masked_params,
@@ -50,7 +50,7 @@ def assert_close(theta: Tensor, expected: NDArray[np.float64]) -> None:
     torch.testing.assert_close(theta.double(), torch.from_numpy(expected), rtol=3e-7, atol=0)
 
 
-@each_masked
+@each_selecting
 @pytest.mark.parametrize("sparsity", SPARSITIES)
 @pytest.mark.parametrize("distribution", get_args(config.Distribution))
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -64,7 +64,7 @@ def test_weights_are_those_of_the_formula(name: str, dtype: torch.dtype, distrib
     check_effective(optimizer)
 
 
-@each_masked
+@each_selecting
 @pytest.mark.parametrize("init", get_args(config.ScoreInit))
 def test_scores_keep_their_range(name: str, init: str) -> None:
     _, optimizer = model_and_optimizer(name, score_init=init, scale_fan=True, seed=3)
@@ -88,7 +88,7 @@ def test_what_is_redrawn_has_the_scaled_range(distribution: str, packed: bool) -
     assert not torch.equal(optimizer.theta(weight), before)
 
 
-@each_masked
+@each_selecting
 def test_a_groups_fan_in_is_scaled_by_its_own_share(name: str) -> None:
     weights = [nn.Parameter(torch.zeros(4, 6)) for _ in range(3)]
     given = [
@@ -101,7 +101,7 @@ def test_a_groups_fan_in_is_scaled_by_its_own_share(name: str) -> None:
         torch.testing.assert_close(optimizer.theta(weight).abs(), torch.full((4, 6), math.sqrt(2 / fan_in)))
 
 
-@each_masked
+@each_selecting
 def test_nothing_pruned_or_plain_sgd_is_not_scaled(name: str) -> None:
     for sparsity in (0.0, None):
         settings = {"sparsity": sparsity, "seed": 3}
@@ -109,7 +109,7 @@ def test_nothing_pruned_or_plain_sgd_is_not_scaled(name: str) -> None:
         assert tensor_state(scaled) == tensor_state(plain)
 
 
-@each_masked
+@each_selecting
 def test_packed_signs_change_nothing(name: str) -> None:
     packed, dense = (model_and_optimizer(name, scale_fan=True, pack_signs=pack)[1] for pack in (True, False))
     for step in range(NUM_STEPS):
@@ -118,7 +118,7 @@ def test_packed_signs_change_nothing(name: str) -> None:
         assert tensor_state(packed) == tensor_state(dense)
 
 
-@each_masked
+@each_selecting
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_resumed_run_stays_scaled(name: str, packed: bool) -> None:
     """Into an optimizer that was built without it: the saved setting counts, as any other."""
@@ -131,7 +131,7 @@ def test_a_resumed_run_stays_scaled(name: str, packed: bool) -> None:
     assert other.param_groups[0]["scale_fan"] is True
 
 
-@each_masked
+@each_selecting
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_state_from_before_there_was_such_a_setting_is_not_scaled(name: str, packed: bool) -> None:
     _, optimizer = model_and_optimizer(name, pack_signs=packed)
@@ -151,7 +151,7 @@ def test_weights_of_ones_own_are_an_error() -> None:
         build("edge_popup", [nn.Parameter(torch.ones(3, 4))], distribution=None, scale_fan=True)
 
 
-@each_masked
+@each_selecting
 def test_a_trial_of_the_default_keeps_its_id(name: str) -> None:
     plain = {"name": name, "lr": 0.1, "sparsity": 0.5}
     settings = config.METHODS[name]

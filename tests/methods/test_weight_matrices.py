@@ -13,7 +13,7 @@ from torch.nn.utils import parametrizations, prune
 
 from suite import methods
 from suite.methods.param_groups import fan_in_of
-from suite.testing.method.cases import MASKED, NAMES, build, each_masked, each_method
+from suite.testing.method.cases import MASKED, NAMES, build, each_masked, each_method, each_selecting
 
 
 class Conv1D(nn.Module):
@@ -162,7 +162,7 @@ def test_groups_of_all_that_trains() -> None:
     assert vectors["weight_decay"] == 0.0 and "weight_decay" not in matrices
 
 
-@each_masked
+@each_selecting
 def test_what_has_no_mask_trains_at_a_rate_of_its_own(name: str) -> None:
     model = nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6))
     before = model[1].weight.detach().clone()

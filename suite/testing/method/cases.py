@@ -16,6 +16,7 @@ from suite.testing import subject
 NAMES = subject.names("method")
 OF_THE_PAPER = ("weights", "edge_popup", "iterand")
 MASKED = [name for name in NAMES if methods.get(name).masked]
+SELECTING = [name for name in MASKED if not methods.trains_weights(methods.get(name))]  # weights stay random
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 STATES = {False: ("theta", "scores", "momentum_buffer"), True: ("mask", "momentum_buffer")}  # by trains_weights
 REQUIRED = {"lr": 0.1, "sparsity": 0.5}  # values for settings without a default
@@ -31,6 +32,7 @@ def _cases(names: Iterable[str]) -> list[Any]:
 
 each_method = pytest.mark.parametrize("name", _cases(NAMES))
 each_masked = pytest.mark.parametrize("name", _cases(MASKED))
+each_selecting = pytest.mark.parametrize("name", _cases(SELECTING))
 
 
 def settings_of(name: str) -> dict[str, Any]:

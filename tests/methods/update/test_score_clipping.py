@@ -11,7 +11,7 @@ from support.paired_layers import normal, raw
 from torch import Tensor, nn
 
 from suite.methods.update.plain import RANKINGS
-from suite.testing.method.cases import build, each_masked, full_state, groups, net
+from suite.testing.method.cases import build, each_selecting, full_state, groups, net
 
 SHAPES = [(7, 5), (4, 3, 3, 3), (30, 40)]
 SGD = {"lr": 0.3, "momentum": 0.9, "weight_decay": 1e-2}
@@ -58,7 +58,7 @@ def give(params: Sequence[Tensor], step: int, factor: float = 1.0) -> list[Tenso
     return [param.grad for param in params if param.grad is not None]
 
 
-@each_masked
+@each_selecting
 @each_ranking
 @pytest.mark.parametrize("bound", [0.01, 12.0, 25.0])
 def test_equals_clipping_by_torch(name: str, bound: float, rank_by: str) -> None:
@@ -74,7 +74,7 @@ def test_equals_clipping_by_torch(name: str, bound: float, rank_by: str) -> None
     assert bound == 0.01 or min(norms) < bound < max(norms)  # both happen
 
 
-@each_masked
+@each_selecting
 @each_ranking
 def test_a_bound_that_is_not_reached_changes_no_bit(name: str, rank_by: str) -> None:
     results = []
@@ -134,7 +134,7 @@ def test_gradients_are_left_as_they_were() -> None:
     assert [raw(param.grad) for param in params if param.grad is not None] == before
 
 
-@each_masked
+@each_selecting
 def test_steps_that_the_gradient_scaler_skips_do_not_count(name: str) -> None:
     """And those that it does not skip are bounded after the scale is taken out."""
     model, twin = net(), net()
@@ -160,7 +160,7 @@ def test_steps_that_the_gradient_scaler_skips_do_not_count(name: str) -> None:
     assert full_state(optimizer)[1] != full_state(free)[1]  # the bound did something
 
 
-@each_masked
+@each_selecting
 def test_accumulated_gradients_are_bounded_once(name: str) -> None:
     model = net()
     twin = copy.deepcopy(model)
