@@ -21,6 +21,8 @@ LOOKS = {
     "iterand": Look("IteRand", "#d55e00", "^", "-"),
     "recycle": Look("recycling", "#009e73", "D", "-."),
     "random_mask": Look("random mask", "#999999", "X", "--"),
+    "magnitude": Look("magnitude pruning", "#56b4e9", "P", "--"),
+    "imp": Look("IMP", "#882255", "*", "--"),
 }
 _OTHERS = tuple(zip(("#009e73", "#cc79a7", "#e69f00", "#56b4e9"), "DvPX", strict=True))  # of other methods, in turn
 

@@ -4,13 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from suite.config.settings import Count, NamedSettings, NonNegative, Positive
+from suite.config.settings import Count, NamedSettings, Natural, NonNegative, Positive
 
 Distribution = Literal["kaiming_uniform", "kaiming_normal", "signed_constant"]
 RankBy = Literal["scores", "abs_scores"]
 ScoreInit = Literal["kaiming_uniform", "fan_in_uniform"]
 Scope = Literal["layer", "global"]
 Layout = Literal["uniform", "erk"]
+Scope = Literal["layer", "global"]
 
 
 class MethodSettings(NamedSettings):
@@ -24,6 +25,14 @@ class MethodSettings(NamedSettings):
 
     weight_decay: NonNegative = 0.0
     """Weight decay (L2 penalty) of what SGD trains: weights, or the scores of a masked method."""
+
+    def schedule_epochs(self, epochs: int) -> int:
+        """After how many of a trial's epochs the schedule of the learning rate begins again.
+
+        Raises:
+            ValueError: a trial of this method cannot have so many epochs.
+        """
+        return epochs
 
 
 class WeightsSettings(MethodSettings):
@@ -135,3 +144,72 @@ class RandomMaskSettings(SparseSettings):
 
     layout: Layout = "uniform"
     """Shares of the layers: ``uniform``, or ``erk`` (Evci et al. 2020): small layers lose less, all as much."""
+
+
+class MagnitudeSettings(SparseSettings):
+    """Gradual magnitude pruning: SGD on the weights, of which the smallest are removed by a cubic ramp."""
+
+    IMPLEMENTATION = "suite.methods.magnitude:Magnitude"
+
+    name: Literal["magnitude"]
+    """Gradual magnitude pruning (Zhu and Gupta 2017)."""
+
+    scope: Scope = "layer"
+    """What loses the share: each layer, or ``global``: all layers together."""
+
+    begin_epoch: Natural = 0
+    """Epochs before the ramp."""
+
+    end_epoch: Count
+    """Epochs before the mask stays as it is: the end of the ramp."""
+
+    prune_every: Count = 100
+    """Optimizer steps between two prunings; the last one is at the end of the ramp."""
+
+    @field_validator("end_epoch")
+    @classmethod
+    def _ramp_rises(cls, value: int, info: ValidationInfo) -> int:
+        if value < (begin := info.data.get("begin_epoch", 0)):
+            raise ValueError(f"must be at least begin_epoch ({begin})")
+        return value
+
+    def schedule_epochs(self, epochs: int) -> int:
+        """All of them.
+
+        Raises:
+            ValueError: the ramp is longer.
+        """
+        if self.end_epoch > epochs:
+            raise ValueError(f"must be at least method.end_epoch ({self.end_epoch})")
+        return epochs
+
+
+class ImpSettings(SparseSettings):
+    """Iterative magnitude pruning with rewinding: SGD on the weights in rounds, which each have fewer of them."""
+
+    IMPLEMENTATION = "suite.methods.imp:Imp"
+
+    name: Literal["imp"]
+    """Iterative magnitude pruning with rewinding (Frankle and Carbin 2019; Frankle et al. 2020)."""
+
+    rounds: Annotated[int, Field(ge=2)]
+    """How often the network is trained; ``epochs`` is of all rounds together, and a multiple of their number."""
+
+    scope: Scope = "layer"
+    """What loses the share: each layer, or ``global``: all layers together."""
+
+    rewind_epoch: Natural = 0
+    """Epochs of the first round after which the weights are kept to go back to; 0: the initial weights."""
+
+    def schedule_epochs(self, epochs: int) -> int:
+        """Those of a round.
+
+        Raises:
+            ValueError: rounds do not have equally many, or end before the weights are kept.
+        """
+        if epochs % self.rounds:
+            raise ValueError(f"must be a multiple of method.rounds ({self.rounds})")
+        if self.rewind_epoch >= epochs // self.rounds:
+            least = self.rounds * self.rewind_epoch
+            raise ValueError(f"must be more than method.rounds * method.rewind_epoch ({least})")
+        return epochs // self.rounds

@@ -23,7 +23,9 @@ from suite.config.dataset_settings import (
 from suite.config.errors import InputError
 from suite.config.method_settings import (
     EdgePopupSettings,
+    ImpSettings,
     IteRandSettings,
+    MagnitudeSettings,
     MethodSettings,
     RandomMaskSettings,
     RecycleSettings,
@@ -38,6 +40,9 @@ _OWN: dict[Kind, Sequence[type[NamedSettings]]] = {
     "dataset": (DigitsSettings, GreyImageSettings, CifarSettings, ImageNetSettings),
     "model": (ConvSettings, ResNetSettings, VitSettings, TimmSettings),
     "method": (WeightsSettings, EdgePopupSettings, IteRandSettings, RecycleSettings, RandomMaskSettings),
+        *(WeightsSettings, EdgePopupSettings, IteRandSettings, RecycleSettings),
+        *(RandomMaskSettings, MagnitudeSettings, ImpSettings),
+    ),
 }
 
 

@@ -143,9 +143,21 @@ class Trial(Settings):
     @field_validator("schedule")
     @classmethod
     def _schedule_fits(cls, schedule: Schedule, info: ValidationInfo) -> Schedule:
-        if (epochs := info.data.get("epochs")) and schedule.warmup_epochs + schedule.constant_epochs > epochs:
-            raise ValueError(f"warmup_epochs + constant_epochs must be at most epochs ({epochs})")
+        epochs, method = info.data.get("epochs"), info.data.get("method")
+        if epochs is None or method is None:
+            return schedule
+        most = method.schedule_epochs(epochs)
+        if schedule.warmup_epochs + schedule.constant_epochs > most:
+            what = "epochs" if most == epochs else "the epochs of a round"
+            raise ValueError(f"warmup_epochs + constant_epochs must be at most {what} ({most})")
         return schedule
+
+    @field_validator("epochs")
+    @classmethod
+    def _epochs_suit_method(cls, epochs: int, info: ValidationInfo) -> int:
+        if (method := info.data.get("method")) is not None:
+            method.schedule_epochs(epochs)
+        return epochs
 
     @field_validator("global_batch_size")
     @classmethod

@@ -29,6 +29,11 @@ The contract, which ``tests/methods/test_contract_*.py`` holds every registered 
    names it and the cure; where weights are trained, a change of pruned positions is. Lazy, sharded (DTensor) and
    complex weights are refused by name.
 
+9. What a trial alone knows are arguments of the constructor that are no settings: ``steps_per_epoch``, and
+   ``num_steps`` of the whole training. A method that does something between epochs has
+   ``start_epoch(epoch, num_epochs)``, which a training loop calls before the first step of each; a second call with the
+   same state changes nothing.
+
 A method is such a class and a settings class, with the same keys and defaults as the constructor, whose
 ``IMPLEMENTATION`` names it. Those of the suite are listed in ``suite.config.registry``; a package of your own names its
 settings class in the entry points ``suite.methods`` (docs/how-to/own_method.md).
@@ -44,14 +49,18 @@ from suite.methods.weight_matrices import prunable, trainable
 
 if TYPE_CHECKING:
     from suite.methods.edge_popup import EdgePopup
+    from suite.methods.imp import Imp
     from suite.methods.iterand import IteRand
+    from suite.methods.magnitude import Magnitude
     from suite.methods.random_mask import RandomMask
     from suite.methods.recycle import Recycle
     from suite.methods.weights import Weights
 
 __all__ = [
     "EdgePopup",
+    "Imp",
     "IteRand",
+    "Magnitude",
     "RandomMask",
     "Recycle",
     "Weights",
@@ -63,7 +72,9 @@ __all__ = [
 ]
 _DEFINED_IN = {
     "EdgePopup": "edge_popup",
+    "Imp": "imp",
     "IteRand": "iterand",
+    "Magnitude": "magnitude",
     "RandomMask": "random_mask",
     "Recycle": "recycle",
     "Weights": "weights",

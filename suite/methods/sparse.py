@@ -4,11 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from suite.config import Distribution
+from suite.config import Distribution, Scope
 from suite.methods.dense_sgd import DTYPES, sgd_
 from suite.methods.masked import MaskedOptimizer
 from suite.methods.masked_step import dense_step_
@@ -42,7 +43,7 @@ class SparseSgd(MaskedOptimizer):
     """
 
     trains_weights: ClassVar[bool] = True
-    _STATE = ("mask", "momentum_buffer")
+    _STATE: ClassVar[tuple[str, ...]] = ("mask", "momentum_buffer")
     _ADDED: ClassVar[dict[str, Any]] = {}
 
     def __init__(
@@ -192,3 +193,28 @@ def _erk(sizes: Sequence[int], sums: Sequence[int], total: int) -> list[float]:
         if not over:
             return [sizes[i] if i in dense else share * sums[i] for i in range(len(sizes))]
         dense |= over
+
+
+def keep_largest(params: Sequence[Tensor], masks: Sequence[Tensor], sparsity: float, scope: Scope) -> list[Tensor]:
+    """Masks that keep the weights of the highest absolute values, of those that ``masks`` keep.
+
+    Each layer loses ``round(sparsity * (n - 1))`` of its n weights in all, or all layers together; ties by parameter,
+    then by logical index, NaN above all. A layer that would be emptied keeps its largest weight in addition.
+    """
+    ranks = [torch.where(mask, param.abs(), -1.0) for param, mask in zip(params, masks, strict=True)]
+    kept = _keep_in_layers(ranks, sparsity) if scope == "layer" else _keep_in_all(ranks, sparsity)
+    return [mask & largest for mask, largest in zip(masks, kept, strict=True)]
+
+
+def _keep_in_layers(ranks: Sequence[Tensor], sparsity: float) -> list[Tensor]:
+    return [keep_all_but(rank, num_pruned(rank.numel(), sparsity)) for rank in ranks]
+
+
+def _keep_in_all(ranks: Sequence[Tensor], sparsity: float) -> list[Tensor]:
+    flat = torch.cat([rank.reshape(-1) for rank in ranks])
+    parts = torch.tensor_split(
+        keep_all_but(flat, num_pruned(flat.numel(), sparsity)),
+        np.cumsum([rank.numel() for rank in ranks])[:-1].tolist(),
+    )
+    pairs = [(part.view(rank.shape), rank) for part, rank in zip(parts, ranks, strict=True)]
+    return [mask if mask.any() else keep_all_but(rank, max(rank.numel() - 1, 0)) for mask, rank in pairs]

@@ -110,13 +110,15 @@ def _train(
 
 
 def lr_at(trial: Trial, epoch: int) -> float:
-    """The learning rate of an epoch (from 0): linear warm-up, cosine to 0, then the constant phase."""
+    """The learning rate of an epoch (from 0): linear warm-up, cosine to 0, then the constant phase; in each round."""
     schedule, lr = trial.schedule, trial.method.lr
+    epochs = trial.method.schedule_epochs(trial.epochs)
+    epoch %= epochs
     if epoch < schedule.warmup_epochs:
         return lr * (epoch + 1) / schedule.warmup_epochs
-    if epoch >= trial.epochs - schedule.constant_epochs:
+    if epoch >= epochs - schedule.constant_epochs:
         return schedule.constant_lr
-    length = trial.epochs - schedule.warmup_epochs - schedule.constant_epochs
+    length = epochs - schedule.warmup_epochs - schedule.constant_epochs
     return lr / 2 * (1 + math.cos(math.pi * (epoch - schedule.warmup_epochs) / length))
 
 
@@ -132,6 +134,8 @@ def _train_epoch(run: Run, progress: Progress, checkpoints: CheckpointManager) -
     num = run.data.num_epoch_images(size)
     for group in run.optimizer.param_groups:
         group["lr"] = lr_at(run.trial, epoch) * _relative_lr(run.trial, group)
+    if progress.batch == 0 and (start_epoch := getattr(run.optimizer, "start_epoch", None)):
+        start_epoch(epoch, run.trial.epochs)
     run.ddp_model.train()
     clock = time.perf_counter()
     ranks = {"rank": run.group.rank, "world_size": run.group.world_size}
@@ -169,6 +173,7 @@ def _end_epoch(run: Run, progress: Progress, checkpoints: CheckpointManager) -> 
         "train/loss": float(run.group.all_reduce_sum(progress.loss_sum)) / num_images,
         "val/loss": val.loss,
         "val/top1": val.top1,
+        **({"round": rounds[0]} if (rounds := _rounds(run)) else {}),
         "sparsity": _num_removed(run) / max(sum(param.numel() for param in _masked(run)), 1),
         "images_per_second": num_images / progress.train_seconds,
         "wait_share": progress.wait_seconds / progress.train_seconds,
@@ -177,6 +182,11 @@ def _end_epoch(run: Run, progress: Progress, checkpoints: CheckpointManager) -> 
     progress.batch, progress.train_seconds, progress.wait_seconds = 0, 0.0, 0.0
     progress.loss_sum = torch.zeros_like(progress.loss_sum)
     return line
+
+
+def _rounds(run: Run) -> list[int]:
+    """The round of training that each group of the optimizer is in, from 0, where a method has rounds."""
+    return [group["round"] for group in run.optimizer.param_groups if "round" in group]
 
 
 def _evaluate(run: Run, split: SplitName, progress: Progress, checkpoints: CheckpointManager) -> Evaluation:

@@ -129,7 +129,8 @@ def build(trial: Trial, images: Data, device: torch.device, group: Group = SINGL
     for name, param in model.named_parameters():
         param.requires_grad_(name in trained)  # what stays as it is needs no gradient
     groups = _groups(trial, model, trained) if cls.masked else _all_weights(model)
-    asked = {"num_steps": num_steps(trial, images)} if "num_steps" in inspect.signature(cls).parameters else {}
+    known = {"num_steps": num_steps(trial, images), "steps_per_epoch": num_steps(trial, images) // trial.epochs}
+    asked = {key: value for key, value in known.items() if key in inspect.signature(cls).parameters}
     optimizer = cls(groups, seed=trial.seed, **asked | trial.method.model_dump(exclude={"name"}))
     if prepare := getattr(optimizer, "prepare", None):
         prepare()  # before the clock of the first epoch runs

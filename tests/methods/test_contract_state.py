@@ -7,7 +7,7 @@ import torch
 from suite.testing.method.cases import (
     advance,
     check_counts,
-    each_masked,
+    each_constant,
     each_selecting,
     masked_params,
     model_and_optimizer,
@@ -25,7 +25,7 @@ def test_the_mask_follows_the_scores(name: str, slow: SimpleNamespace) -> None:
             assert torch.equal(optimizer.mask(param), expected)
 
 
-@each_masked
+@each_constant
 def test_each_layer_loses_exactly_its_share(name: str) -> None:
     """Of the suite's own methods: the contract leaves the count to the method."""
     _, optimizer = model_and_optimizer(name)

@@ -10,6 +10,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.profiler import ProfilerActivity, profile
 
 from suite import methods
+from suite.testing.method.cases import settings_of
 
 MASKED = [name for name in methods.names() if methods.get(name).masked]
 each_method = pytest.mark.parametrize("name", methods.names())
@@ -17,8 +18,7 @@ each_masked_method = pytest.mark.parametrize("name", MASKED)
 
 
 def optimizer_of(name: str, model: nn.Module) -> Any:
-    settings = {"sparsity": 0.5} if name in MASKED else {}
-    return methods.get(name)(methods.prunable(model), lr=0.01, **settings)
+    return methods.get(name)(methods.prunable(model), **{**settings_of(name), "lr": 0.01, "weight_decay": 0.0})
 
 
 def trained(name: str) -> tuple[nn.Module, Any]:

@@ -17,12 +17,16 @@ NAMES = subject.names("method")
 OF_THE_PAPER = ("weights", "edge_popup", "iterand")
 MASKED = [name for name in NAMES if methods.get(name).masked]
 SELECTING = [name for name in MASKED if not methods.trains_weights(methods.get(name))]  # weights stay random
+CONSTANT = [  # those whose masks always remove ``sparsity``
+    name for name in MASKED if not {"end_epoch", "rounds"} & set(config.METHODS[name].model_fields)
+]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 STATES = {False: ("theta", "scores", "momentum_buffer"), True: ("mask", "momentum_buffer")}  # by trains_weights
 REQUIRED = {"lr": 0.1, "sparsity": 0.5}  # values for settings without a default
 BY_SUFFIX = {"_every": 2, "_prob": 0.5}  # so that periodic work happens within few steps
 INTERRUPTIONS = [0, 1, 2, 3, 5]
 NUM_STEPS = 7
+NUM_EPOCHS = 3  # of methods with ``start_epoch``: each step is one
 
 
 def _cases(names: Iterable[str]) -> list[Any]:
@@ -32,6 +36,7 @@ def _cases(names: Iterable[str]) -> list[Any]:
 
 each_method = pytest.mark.parametrize("name", _cases(NAMES))
 each_masked = pytest.mark.parametrize("name", _cases(MASKED))
+each_constant = pytest.mark.parametrize("name", _cases(CONSTANT))
 each_selecting = pytest.mark.parametrize("name", _cases(SELECTING))
 
 
@@ -104,6 +109,8 @@ def give_grads(params: Iterable[nn.Parameter], step: int) -> None:
 
 def advance(optimizer: Optimizer, steps: Iterable[int]) -> None:
     for step in steps:
+        if start_epoch := getattr(optimizer, "start_epoch", None):
+            start_epoch(step, NUM_EPOCHS)
         give_grads(params_of(optimizer), step)
         optimizer.step()
 

@@ -23,6 +23,7 @@ def test_settings_are_the_constructors_keys_and_defaults(name: str) -> None:
     assert parameters.pop("seed").default == 0
     assert parameters.pop("first_parameter").default == 0  # of an optimizer, not of a trial
     assert "num_steps" not in parameters or parameters.pop("num_steps").default is None  # which a trial knows itself
+    assert "steps_per_epoch" not in parameters or parameters.pop("steps_per_epoch").default == 1
     del parameters["params"]
     fields = {key: field for key, field in config.METHODS[name].model_fields.items() if key != "name"}
     assert set(parameters) == set(fields)
