@@ -20,7 +20,7 @@ Keys = tuple[str, ...]
 
 def settings(**blocks: dict[str, Any]) -> dict[str, Any]:
     """A trial with every setting written out."""
-    method = {"name": "iterand", "lr": 0.3, "sparsity": 0.5, **blocks.get("method", {})}
+    method = {"name": "iterand", "lr": 0.3, "sparsity": 0.5, "end_epoch": 2, "rounds": 2, **blocks.get("method", {})}
     method = {key: value for key, value in method.items() if key in METHODS[method["name"]].model_fields}
     model = {"name": "conv2", **blocks.get("model", {})}
     fields = MODELS[model["name"]].model_fields
