@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from suite.config.settings import Count, NamedSettings, Natural, NonNegative, Positive
+from suite.config.settings import Count, NamedSettings, Natural, NonNegative, Positive, Settings, Share
 
 Distribution = Literal["kaiming_uniform", "kaiming_normal", "signed_constant"]
 RankBy = Literal["scores", "abs_scores"]
@@ -12,6 +12,7 @@ ScoreInit = Literal["kaiming_uniform", "fan_in_uniform"]
 Scope = Literal["layer", "global"]
 Layout = Literal["uniform", "erk"]
 Scope = Literal["layer", "global"]
+ScheduleShape = Literal["constant", "linear", "cubic", "geometric"]
 
 
 class MethodSettings(NamedSettings):
@@ -47,6 +48,31 @@ class WeightsSettings(MethodSettings):
     """Distribution of the initial weights."""
 
 
+class SparsitySchedule(Settings):
+    """The share of weights removed over the epochs, from ``start`` to the method's ``sparsity``."""
+
+    shape: ScheduleShape
+    """How the share changes: not at all, or in equal steps (``linear``), or fast and then slowly (``cubic``: what is
+    still to be removed is (1 - f)^3 of it after the part f of the time), or so that the share kept falls by equal
+    factors (``geometric``)."""
+
+    start: Share = 0.0
+    """Share removed until ``begin_epoch``."""
+
+    begin_epoch: Natural = 0
+    """Epochs after which the share begins to change; it then changes at each update."""
+
+    end_epoch: Count | None = None
+    """Epochs after which the share is ``sparsity``: above ``begin_epoch``; unset: the trial's ``epochs``."""
+
+    @field_validator("end_epoch")
+    @classmethod
+    def _ends_later(cls, end: int | None, info: ValidationInfo) -> int | None:
+        if end is not None and end <= (begin := info.data.get("begin_epoch", 0)):
+            raise ValueError(f"must be above begin_epoch ({begin})")
+        return end
+
+
 class MaskedSettings(MethodSettings):
     """What the masked methods share."""
 
@@ -55,6 +81,9 @@ class MaskedSettings(MethodSettings):
 
     scope: Scope = "layer"
     """What the share is of: each layer, or ``global``: all masked weights, ranked together by one threshold."""
+
+    sparsity_schedule: SparsitySchedule | None = None
+    """Sparsity over the epochs, with ``sparsity`` as its end; unset: constant."""
 
     distribution: Distribution = "signed_constant"
     """Distribution of the fixed random weights. ``signed_constant``: one magnitude for each layer, random signs."""
@@ -76,6 +105,11 @@ class MaskedSettings(MethodSettings):
 
     plain_lr: Positive | None = None
     """Learning rate of parameters without a mask, which then have no weight decay; unset: as the scores, with decay."""
+
+    @field_validator("sparsity_schedule")
+    @classmethod
+    def _constant_is_none(cls, value: SparsitySchedule | None) -> SparsitySchedule | None:
+        return None if value is not None and value.shape == "constant" else value  # one trial, one id
 
     @field_validator("pack_signs")
     @classmethod

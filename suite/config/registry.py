@@ -39,9 +39,14 @@ S = TypeVar("S", bound=NamedSettings)
 _OWN: dict[Kind, Sequence[type[NamedSettings]]] = {
     "dataset": (DigitsSettings, GreyImageSettings, CifarSettings, ImageNetSettings),
     "model": (ConvSettings, ResNetSettings, VitSettings, TimmSettings),
-    "method": (WeightsSettings, EdgePopupSettings, IteRandSettings, RecycleSettings, RandomMaskSettings),
-        *(WeightsSettings, EdgePopupSettings, IteRandSettings, RecycleSettings),
-        *(RandomMaskSettings, MagnitudeSettings, ImpSettings),
+    "method": (
+        WeightsSettings,
+        EdgePopupSettings,
+        IteRandSettings,
+        RecycleSettings,
+        RandomMaskSettings,
+        MagnitudeSettings,
+        ImpSettings,
     ),
 }
 

@@ -140,6 +140,15 @@ class Trial(Settings):
     checkpoint: Annotated[CheckpointSettings, Field(json_schema_extra=NOT_IDENTITY)] = CheckpointSettings()
     """When the trial saves itself."""
 
+    @field_validator("epochs")
+    @classmethod
+    def _sparsity_schedule_fits(cls, epochs: int, info: ValidationInfo) -> int:
+        if schedule := getattr(info.data.get("method"), "sparsity_schedule", None):
+            for key, least in (("begin_epoch", schedule.begin_epoch + 1), ("end_epoch", schedule.end_epoch or 0)):
+                if epochs < least:
+                    raise ValueError(f"must be at least {least}, by method.sparsity_schedule.{key}")
+        return epochs
+
     @field_validator("schedule")
     @classmethod
     def _schedule_fits(cls, schedule: Schedule, info: ValidationInfo) -> Schedule:

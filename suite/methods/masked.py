@@ -13,6 +13,7 @@ from suite.methods.options import whole_signature
 from suite.methods.param_groups import fan_in_of, once, start_group, theta_fan_in
 from suite.methods.random import draw_scores_, draw_values_
 from suite.methods.saved_state import ADDED, STATE, check_state, complete, like, packed, theta_like, unpack
+from suite.methods.sparsity_schedule import SparsitySchedule
 from suite.methods.step_hooks import has_hooks
 from suite.methods.update import prepare
 from suite.methods.update.signs import unpacked
@@ -35,6 +36,7 @@ class MaskedOptimizer(StepByRules, Optimizer):
         weight_decay: of the same SGD.
         scope: "layer", or "global": the fraction is removed of all masked weights of a group together, by one
             threshold; a layer that would be emptied keeps its best weight in addition.
+        sparsity_schedule: how the fraction comes to be ``sparsity``, by the number of updates; None for a constant one.
         distribution: what theta is drawn from; None keeps the present values as theta.
         rank_by: "scores" (IteRand's), or "abs_scores" (edge-popup's own, with its gradient).
         score_init: "kaiming_uniform" (IteRand's) or "fan_in_uniform" (edge-popup's own).
@@ -72,6 +74,7 @@ class MaskedOptimizer(StepByRules, Optimizer):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         scope: Scope = "layer",
+        sparsity_schedule: SparsitySchedule | None = None,
         distribution: Distribution | None = "signed_constant",
         rank_by: RankBy = "scores",
         score_init: ScoreInit = "kaiming_uniform",
@@ -88,6 +91,7 @@ class MaskedOptimizer(StepByRules, Optimizer):
             momentum=momentum,
             weight_decay=weight_decay,
             scope=scope,
+            sparsity_schedule=sparsity_schedule,
             distribution=distribution,
             rank_by=rank_by,
             score_init=score_init,
@@ -175,6 +179,9 @@ class MaskedOptimizer(StepByRules, Optimizer):
                 dense_step_(watch.group, params, grads, [self.state[param] for param in params])
             elif params:
                 written = self._masked_step(watch.group, positions, params, grads, watch.hints[positions[0]])
+                watch.remember(written)
+            elif written := self._rewritten([], watch.group):
+                self._write(written, watch.group)
                 watch.remember(written)
         return loss
 

@@ -1,6 +1,7 @@
 """One step of a masked method, by its rules: in a fast form where one computes them, else by torch's operations."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,9 +31,12 @@ class StepByRules(Rules):
         """Step number ``group["num_updates"]`` of a masked group; the parameters that were written."""
         if self._is_fast(group):
             self._fast_step(group, positions, params, grads, hints)
-            if changed := self._after_update(group, positions, params):
-                self._write(changed, group)
-            return params
+            changed = self._after_update(group, positions, params)
+            written = self._rewritten(params, group)
+            if changed or len(written) > len(params):
+                done = set(map(id, params)) - set(map(id, changed))
+                self._write([param for param in written if id(param) not in done], group)
+            return written
         self._update_scores(group, positions, params, grads)
         self._after_update(group, positions, params)
         written = self._rewritten(params, group)
@@ -48,6 +52,9 @@ class StepByRules(Rules):
         hints: Thresholds,
     ) -> None:
         settings = settings_of(group)
+        redraw = self._redraw(group, positions, params)
+        if redraw is not None and group["sparsity_schedule"] is not None:
+            redraw = replace(redraw, sparsity=self._sparsity(_before(group)))
         thetas, scores, momenta = self._states(params)
         masked_sgd_ = select_backend(scores, thetas, **settings)
         masked_sgd_(
@@ -59,7 +66,7 @@ class StepByRules(Rules):
             hints,
             sparsity=self._sparsity(group),
             lr=group["lr"],
-            redraw=self._redraw(group, positions, params),
+            redraw=redraw,
             **settings,
         )
 
@@ -70,7 +77,7 @@ class StepByRules(Rules):
         thetas, scores, momenta = self._states(params)
         redraw = self._redraw(group, positions, params)
         if redraw is not None:
-            redraw_pruned_(thetas, self._masks(params, group), redraw)
+            redraw_pruned_(thetas, self._masks(params, _before(group)), redraw)
         layers = zip(grads, thetas, scores, strict=True)
         steps = [self._score_grad(grad, unpacked(theta), score, group) for grad, theta, score in layers]
         general.clip_(steps, group["max_score_grad_norm"])
@@ -93,6 +100,11 @@ class StepByRules(Rules):
         """The thetas, scores and momenta of parameters, a list each."""
         states = [self.state[param] for param in params]
         return ([state[key] for state in states] for key in STATE)
+
+
+def _before(group: _Group) -> _Group:
+    """The group as it was after the last step, whose masks are in force."""
+    return group | {"num_updates": group["num_updates"] - 1}
 
 
 def settings_of(group: _Group) -> dict[str, Any]:

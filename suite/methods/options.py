@@ -6,6 +6,7 @@ from typing import Required, TypedDict
 from torch import Tensor
 
 from suite.config import Distribution, RankBy, Scope, ScoreInit
+from suite.methods.sparsity_schedule import SparsitySchedule
 
 
 class MaskedOptions(TypedDict, total=False):
@@ -16,6 +17,7 @@ class MaskedOptions(TypedDict, total=False):
     momentum: float
     weight_decay: float
     scope: Scope
+    sparsity_schedule: SparsitySchedule | None
     distribution: Distribution | None
     rank_by: RankBy
     score_init: ScoreInit

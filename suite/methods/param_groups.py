@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from suite.config import Scope
 from suite.methods.random import DISTRIBUTIONS, SCORE_INITS, scaled_fan_in
 from suite.methods.refusals import check_whole
+from suite.methods.sparsity_schedule import RULE, is_schedule
 from suite.methods.update.plain import RANKINGS
 from suite.methods.weight_matrices import Weight
 
@@ -32,6 +33,7 @@ RULES: dict[str, Rule] = {
     "sparsity": (lambda v: v is None or 0 <= v < 1, "must be in [0, 1), or None for plain SGD"),
     "rank_by": (lambda v: v in RANKINGS, f"must be one of {', '.join(RANKINGS)}"),
     "scope": (lambda v: v in SCOPES, f"must be one of {', '.join(SCOPES)}"),
+    "sparsity_schedule": (is_schedule, RULE),
     "score_init": (lambda v: v in SCORE_INITS, f"must be one of {', '.join(SCORE_INITS)}"),
     "scale_fan": (lambda v: isinstance(v, bool), "must be True or False"),
     "max_score_grad_norm": (lambda v: v is None or 0 < v < math.inf, "must be above 0 and finite, or None: no bound"),

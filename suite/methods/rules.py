@@ -3,7 +3,7 @@
 A method fixes seven things:
 
 - mask rule and scope: ``_masks``, by the rank of the scores in each layer;
-- schedule: ``_sparsity``, constant;
+- schedule: ``_sparsity``, constant unless the group has a ``sparsity_schedule``;
 - value map: ``_effective``, a select of theta;
 - redraw rule: ``_redraw`` before an update, and ``_after_update`` after it: nothing;
 - gradient map: ``_score_grad``, ``grad * theta``, times sign(score) where absolute scores rank;
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from suite.config import Distribution
 from suite.methods.param_groups import check_masked_group
+from suite.methods.sparsity_schedule import sparsity_at
 from suite.methods.update.plain import Redraw, effective, keep_mask, score_grad
 from suite.methods.update.scope import global_masks
 
@@ -31,8 +32,9 @@ class Rules:
 
     def _sparsity(self, group: dict[str, Any]) -> float | None:
         """The share that the masks of a group remove after ``group["num_updates"]`` updates; None for no masks."""
-        sparsity: float | None = group["sparsity"]
-        return sparsity
+        if group["sparsity"] is None:
+            return None
+        return sparsity_at(group["num_updates"], group["sparsity_schedule"], group["sparsity"])
 
     def _masks(self, params: Sequence[Tensor], group: dict[str, Any]) -> list[Tensor]:
         """The masks of some parameters of a group, by their scores as they are: bool, True keeps.
@@ -74,8 +76,9 @@ class Rules:
         return ()
 
     def _rewritten(self, params: Sequence[Tensor], group: dict[str, Any]) -> Sequence[Tensor]:
-        """The parameters of a group whose masks may change when the scores of ``params`` do."""
-        return params if group["scope"] == "layer" else self._members(group)
+        """The parameters of a group whose masks may change in a step that updates the scores of ``params``."""
+        alone = group["scope"] == "layer" and group["sparsity_schedule"] is None
+        return params if alone else self._members(group)
 
     def _members(self, group: dict[str, Any]) -> list[Tensor]:
         """The parameters of a group that are trained."""

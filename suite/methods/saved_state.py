@@ -12,7 +12,12 @@ from suite.methods.param_groups import theta_fan_in
 from suite.methods.update.signs import Signs, unpacked
 
 STATE = ("theta", "scores", "momentum_buffer")
-ADDED = {"scale_fan": False, "plain_lr": None, "scope": "layer"}  # settings that states of earlier releases do not have
+ADDED = {  # settings that states of earlier releases do not have, and what was true then
+    "scale_fan": False,
+    "plain_lr": None,
+    "scope": "layer",
+    "sparsity_schedule": None,
+}
 _Groups = Sequence[dict[str, Any]]
 
 

@@ -129,9 +129,7 @@ def build(trial: Trial, images: Data, device: torch.device, group: Group = SINGL
     for name, param in model.named_parameters():
         param.requires_grad_(name in trained)  # what stays as it is needs no gradient
     groups = _groups(trial, model, trained) if cls.masked else _all_weights(model)
-    known = {"num_steps": num_steps(trial, images), "steps_per_epoch": num_steps(trial, images) // trial.epochs}
-    asked = {key: value for key, value in known.items() if key in inspect.signature(cls).parameters}
-    optimizer = cls(groups, seed=trial.seed, **asked | trial.method.model_dump(exclude={"name"}))
+    optimizer = cls(groups, seed=trial.seed, **_settings(trial, images, cls))
     if prepare := getattr(optimizer, "prepare", None):
         prepare()  # before the clock of the first epoch runs
     run = Run(trial, images, model, model, model, optimizer, device, group)
@@ -159,6 +157,17 @@ def _network(trial: Trial, images: Data, norm_affine: bool) -> nn.Module:
         )
     except ValueError as error:  # it does not fit the images: no trial of it can run
         raise InputError(f"model {settings.name}, dataset {trial.dataset.name}: {error}") from None
+
+
+def _settings(trial: Trial, images: Data, cls: type[Optimizer]) -> dict[str, Any]:
+    """Those of the optimizer: epochs become updates, and it learns how many there are where it asks."""
+    settings, total = trial.method.model_dump(exclude={"name"}), num_steps(trial, images)
+    per_epoch = total // trial.epochs
+    if schedule := settings.get("sparsity_schedule"):
+        begin, end = schedule.pop("begin_epoch"), schedule.pop("end_epoch") or trial.epochs
+        settings["sparsity_schedule"] = schedule | {"begin_update": per_epoch * begin, "end_update": per_epoch * end}
+    known = {"num_steps": total, "steps_per_epoch": per_epoch}
+    return settings | {key: value for key, value in known.items() if key in inspect.signature(cls).parameters}
 
 
 def _trained(trial: Trial, model: nn.Module) -> set[str]:

@@ -41,6 +41,7 @@ IMAGENET = {
 }
 MASKED = {"rank_by": "scores", "score_init": "kaiming_uniform", "scale_fan": False}
 MASKED |= {"max_score_grad_norm": None, "pack_signs": False, "plain_lr": None, "scope": "layer"}
+MASKED |= {"sparsity_schedule": None}
 
 
 @cache

@@ -15,6 +15,7 @@ MNIST = {"dataset": {"name": "mnist"}}
 CIFAR = {"dataset": {"name": "cifar10"}}
 WEIGHTS = {"method": {"name": "weights", "lr": 0.1}}
 ITERAND = {"method": {"name": "iterand", "lr": 0.1, "sparsity": 0.5}}
+RAMP = {"method": {**ITERAND["method"], "sparsity_schedule": {"shape": "cubic"}}}
 PHOTOS = {"dataset": {"name": "imagenet"}}
 SHARDS = {"dataset": {"name": "imagenet", "storage": "tar"}}
 NOISE = {"dataset": {"name": "imagenet", "loader": "synthetic"}}
@@ -40,6 +41,11 @@ CHANGES: dict[str, Change] = {  # numbers, or what a record says of them
     "WeightsSettings.distribution": Change("method.distribution", "kaiming_normal"),
     "MaskedSettings.sparsity": Change("method.sparsity", 0.25, ITERAND),
     "MaskedSettings.scope": Change("method.scope", "global", ITERAND),
+    "MaskedSettings.sparsity_schedule": Change("method.sparsity_schedule", {"shape": "linear"}, ITERAND),
+    "SparsitySchedule.shape": Change("method.sparsity_schedule.shape", "linear", RAMP),
+    "SparsitySchedule.start": Change("method.sparsity_schedule.start", 0.25, RAMP),
+    "SparsitySchedule.begin_epoch": Change("method.sparsity_schedule.begin_epoch", 1, RAMP),
+    "SparsitySchedule.end_epoch": Change("method.sparsity_schedule.end_epoch", 2, RAMP),
     "MaskedSettings.distribution": Change("method.distribution", "kaiming_normal", ITERAND),
     "MaskedSettings.rank_by": Change("method.rank_by", "abs_scores", ITERAND),
     "MaskedSettings.score_init": Change("method.score_init", "fan_in_uniform", ITERAND),

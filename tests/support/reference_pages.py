@@ -14,7 +14,7 @@ from support.terminal_captures import terminal_page
 
 from suite import cli
 from suite.__main__ import COMMANDS
-from suite.config import DATASETS, METHODS, MODELS, DecoderSettings, Settings, Trial
+from suite.config import DATASETS, METHODS, MODELS, DecoderSettings, Settings, SparsitySchedule, Trial
 from suite.config.descriptions import descriptions
 from suite.config.search import SearchSettings
 from suite.config.sweep_settings import SweepFile
@@ -30,6 +30,7 @@ SECTIONS: dict[str, list[tuple[str, list[type[Settings]]]]] = {
         ("dataset.decoder", [DecoderSettings]),
         ("model", list(dict.fromkeys(MODELS.values()))),
         ("method", list(dict.fromkeys(METHODS.values()))),
+        ("method.sparsity_schedule", [SparsitySchedule]),
         ("schedule", [Schedule]),
         ("resources", [Resources]),
         ("checkpoint", [CheckpointSettings]),

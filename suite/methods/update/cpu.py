@@ -78,11 +78,12 @@ def _by_loops(
     rank_by: RankBy,
     max_norm: float | None = None,
 ) -> None:
-    plan.set_sparsity(sparsity)
     if redraw is not None and redraw_loop is not None:
+        plan.set_sparsity(redraw.sparsity_in_force(sparsity))
         plan.redraw(redraw_loop, layers, redraw, rank_by)
     elif redraw is not None:
-        redraw_all_(layers.thetas, layers.scores, sparsity, rank_by, redraw)
+        redraw_all_(layers.thetas, layers.scores, redraw.sparsity_in_force(sparsity), rank_by, redraw)
+    plan.set_sparsity(sparsity)
     scale = None
     if max_norm is not None:
         scale = float(score_grad_scale(grads, layers.thetas, layers.scores, rank_by, max_norm))
@@ -142,8 +143,8 @@ def _redraw_equals_plain(kind: Kind, rank_by: RankBy, distribution: Distribution
         params, _, thetas, scores, momenta, thresholds = lists
         layers = Layers(params, thetas, scores, momenta)
         plan = _plan_of(layers, thresholds)
-        plan.set_sparsity(sparsity)
         if redraw is not None:
+            plan.set_sparsity(redraw.sparsity_in_force(sparsity))
             plan.redraw(redraw_loop, layers, redraw, rank_by)
         plain.masked_sgd_(*lists, sparsity=sparsity, **settings)
 

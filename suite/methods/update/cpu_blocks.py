@@ -103,7 +103,7 @@ def masked_sgd_(
 ) -> None:
     """One step in place, as ``plain.masked_sgd_``; ``thresholds`` keeps (middle, half width) of a band by parameter."""
     if redraw is not None:
-        redraw_all_(thetas, scores, sparsity, rank_by, redraw)
+        redraw_all_(thetas, scores, redraw.sparsity_in_force(sparsity), rank_by, redraw)
     scale = None if max_norm is None else score_grad_scale(grads, thetas, scores, rank_by, max_norm)
     settings: dict[str, Any] = dict(lr=float(lr), momentum=momentum, weight_decay=weight_decay)
     sgd = SgdSettings(**settings, absolute=rank_by == "abs_scores", scale=None if scale is None else float(scale))

@@ -18,6 +18,7 @@ from suite.methods.update.loops import table as t
 from suite.methods.update.plain import Redraw, Theta, keep_mask, num_pruned, redraw_all_, write_effective_
 from suite.methods.update.signs import Signs, storage_of
 
+_NEAR = 1 / 256  # a change of sparsity, as a schedule makes it in a step, after which a threshold is near its last one
 LOOPED = ("signed_constant", "kaiming_uniform")
 _RANGES = {"signed_constant": (2, 1.0), "kaiming_uniform": (6, 2.0**-23)}  # sqrt(first / fan_in) * second
 
@@ -97,13 +98,15 @@ class Plan:
         return self._found.equals(_Found.of(layers))
 
     def set_sparsity(self, sparsity: float) -> None:
-        """How many weights each layer prunes from now on; the bands of another sparsity are forgotten."""
+        """How many weights each layer prunes from now on; the bands of quite another sparsity are forgotten."""
         if sparsity == self._sparsity:
             return
+        is_near = abs(sparsity - self._sparsity) < _NEAR
         self._sparsity = sparsity
         self._table[t.NUM_PRUNED] = [num_pruned(int(size), sparsity) for size in self._table[t.SIZE]]
-        self._numbers[t.MIDDLE] = math.nan
-        self._numbers[t.HALF] = 0.0
+        if not is_near:  # also the first one: it was NaN
+            self._numbers[t.MIDDLE] = math.nan
+            self._numbers[t.HALF] = 0.0
 
     @property
     def bands(self) -> Any:

@@ -34,6 +34,11 @@ class Redraw:
     distribution: Distribution
     fan_ins: Sequence[float]
     parameters: Sequence[int]  # positions in Optimizer.state_dict()
+    sparsity: float | None = None  # of the masks in force, where it differs from that of the step
+
+    def sparsity_in_force(self, of_step: float) -> float:
+        """That of the masks which say what is pruned."""
+        return of_step if self.sparsity is None else self.sparsity
 
 
 def masked_sgd_(
@@ -59,7 +64,7 @@ def masked_sgd_(
     ``torch.optim.SGD(foreach=False)`` on the scores. Here ``thresholds`` is not used.
     """
     if redraw is not None:
-        redraw_all_(thetas, scores, sparsity, rank_by, redraw)
+        redraw_all_(thetas, scores, redraw.sparsity_in_force(sparsity), rank_by, redraw)
     scale = None if max_norm is None else score_grad_scale(grads, thetas, scores, rank_by, max_norm)
     for layer in zip(params, grads, thetas, scores, momenta, strict=True):
         update_layer_(

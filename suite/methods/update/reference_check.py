@@ -54,7 +54,7 @@ def _after(
     thetas = [Signs.packed(tensor, constant) for tensor in dense] if packed else dense
     params, momenta = [[torch.zeros_like(score) for score in scores] for _ in range(2)]
     distribution = settings.pop("distribution", "signed_constant" if packed else "kaiming_uniform")
-    redraw = Redraw(1, 0.3, 5, distribution, [_FAN_IN] * len(shapes), list(range(len(shapes))))
+    redraw = Redraw(1, 0.3, 5, distribution, [_FAN_IN] * len(shapes), list(range(len(shapes))), sparsity=0.55)
     thresholds: Thresholds = {}
     for step, some in enumerate(grads):
         again = redraw if redraws and step == 2 else None

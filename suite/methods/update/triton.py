@@ -49,8 +49,9 @@ def masked_sgd_(
         return
     with _on(device):
         if redraw is not None:
+            pruned = redraw.sparsity_in_force(sparsity)
             for i, (theta, score) in enumerate(zip(thetas, scores, strict=True)):
-                _redraw(theta, score, ~keep_mask(score, sparsity, rank_by), redraw, i)
+                _redraw(theta, score, ~keep_mask(score, pruned, rank_by), redraw, i)
         scale = None if max_norm is None else score_grad_scale(grads, thetas, scores, rank_by, max_norm)
         grads = [match_strides(score, grad) for grad, score in zip(grads, scores, strict=True)]
         _launch(plan, table_of(plan, addresses, grads), isinstance(thetas[0], Signs), lr, scale, **settings)

@@ -48,7 +48,8 @@ def bad_values(name: str) -> Iterable[Any]:
             continue
         annotation, metadata = field.annotation, list(field.metadata)
         if get_origin(annotation) in (Union, UnionType):  # a value or None
-            annotation, *metadata = get_args(get_args(annotation)[0])
+            inner = get_args(annotation)[0]
+            annotation, *metadata = get_args(inner) or (inner,)
             metadata = [part for info in metadata for part in getattr(info, "metadata", [info])]
         limits = {type(limit).__name__: limit for limit in metadata}
         bad: list[Any] = [limits["Ge"].ge - 1] if "Ge" in limits else []
