@@ -23,6 +23,8 @@ LOOKS = {
     "random_mask": Look("random mask", "#999999", "X", "--"),
     "magnitude": Look("magnitude pruning", "#56b4e9", "P", "--"),
     "imp": Look("IMP", "#882255", "*", "--"),
+    "biprop": Look("biprop", "#cc79a7", "v", "-."),
+    "frozen": Look("partially frozen", "#e69f00", "P", "-."),
 }
 _OTHERS = tuple(zip(("#009e73", "#cc79a7", "#e69f00", "#56b4e9"), "DvPX", strict=True))  # of other methods, in turn
 

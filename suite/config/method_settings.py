@@ -1,8 +1,8 @@
 """Settings of the suite's methods; ``registry`` lists them. Loads no torch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from suite.config.settings import Count, NamedSettings, Natural, NonNegative, Positive, Settings, Share
 
@@ -247,3 +247,39 @@ class ImpSettings(SparseSettings):
             least = self.rounds * self.rewind_epoch
             raise ValueError(f"must be more than method.rounds * method.rewind_epoch ({least})")
         return epochs // self.rounds
+
+
+class BiPropSettings(MaskedSettings):
+    """Biprop: edge-popup whose weights are signs, times one magnitude for each layer."""
+
+    IMPLEMENTATION = "suite.methods.biprop:BiProp"
+    name: Literal["biprop"]
+    """Biprop (Diffenderfer and Kailkhura 2021)."""
+    distribution: Distribution = "kaiming_normal"
+    """Distribution of the random weights behind the signs. With ``signed_constant`` the method is edge-popup."""
+    rank_by: RankBy = "abs_scores"
+    """What ranks weights: the absolute values of the scores, or the scores."""
+
+
+class FrozenSettings(MaskedSettings):
+    """Partially frozen networks: edge-popup, or IteRand, over the weights that the seed has not decided about."""
+
+    IMPLEMENTATION = "suite.methods.frozen:Frozen"
+    name: Literal["frozen"]
+    """Partially frozen networks (Otsuka et al. 2024)."""
+    frozen_removed: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of each layer's weights that is removed for ever, at most ``sparsity``; unset: half of it."""
+    frozen_kept: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of each layer's weights that is kept for ever, at most 1 - ``sparsity``; unset: half of it."""
+    rerandomize_every: Count = 300
+    """Optimizer steps between two redraws."""
+    rerandomize_prob: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability that a redraw replaces a pruned free weight; 0: no redraws."""
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        for key, most in (("frozen_removed", self.sparsity), ("frozen_kept", 1 - self.sparsity)):
+            share = getattr(self, key)
+            if share is not None and share > most + 1e-9:
+                raise ValueError(f"{key} must be at most {most:g}, it is {share:g}: sparsity is {self.sparsity:g}")
+        return self

@@ -22,7 +22,9 @@ from suite.config.dataset_settings import (
 )
 from suite.config.errors import InputError
 from suite.config.method_settings import (
+    BiPropSettings,
     EdgePopupSettings,
+    FrozenSettings,
     ImpSettings,
     IteRandSettings,
     MagnitudeSettings,
@@ -44,6 +46,8 @@ _OWN: dict[Kind, Sequence[type[NamedSettings]]] = {
         EdgePopupSettings,
         IteRandSettings,
         RecycleSettings,
+        BiPropSettings,
+        FrozenSettings,
         RandomMaskSettings,
         MagnitudeSettings,
         ImpSettings,

@@ -48,7 +48,9 @@ from suite import config
 from suite.methods.weight_matrices import prunable, trainable
 
 if TYPE_CHECKING:
+    from suite.methods.biprop import BiProp
     from suite.methods.edge_popup import EdgePopup
+    from suite.methods.frozen import Frozen
     from suite.methods.imp import Imp
     from suite.methods.iterand import IteRand
     from suite.methods.magnitude import Magnitude
@@ -57,7 +59,9 @@ if TYPE_CHECKING:
     from suite.methods.weights import Weights
 
 __all__ = [
+    "BiProp",
     "EdgePopup",
+    "Frozen",
     "Imp",
     "IteRand",
     "Magnitude",
@@ -71,7 +75,9 @@ __all__ = [
     "trains_weights",
 ]
 _DEFINED_IN = {
+    "BiProp": "biprop",
     "EdgePopup": "edge_popup",
+    "Frozen": "frozen",
     "Imp": "imp",
     "IteRand": "iterand",
     "Magnitude": "magnitude",

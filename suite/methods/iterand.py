@@ -42,14 +42,15 @@ class IteRand(EdgePopup):
         rerandomize_prob: float = 0.1,
         **options: Unpack[MaskedOptions],
     ) -> None:
-        self._own = dict(rerandomize_every=rerandomize_every, rerandomize_prob=rerandomize_prob)
+        redraws = dict(rerandomize_every=rerandomize_every, rerandomize_prob=rerandomize_prob)
+        self._own = vars(self).get("_own", {}) | redraws
         super().__init__(params, **options)
 
     def _check_group(self, group: dict[str, Any]) -> None:
         super()._check_group(group)
         check_settings(group, RULES)
         if group["sparsity"] is not None and group["distribution"] is None:
-            raise ValueError("distribution: None: IteRand needs a distribution to draw from again")
+            raise ValueError(f"distribution: None: {type(self).__name__} needs a distribution to draw from")
 
     def _redrawn_from(self, group: dict[str, Any]) -> Distribution | None:
         distribution: Distribution = group["distribution"]

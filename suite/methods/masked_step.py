@@ -77,9 +77,9 @@ class StepByRules(Rules):
         thetas, scores, momenta = self._states(params)
         redraw = self._redraw(group, positions, params)
         if redraw is not None:
-            redraw_pruned_(thetas, self._masks(params, _before(group)), redraw)
-        layers = zip(grads, thetas, scores, strict=True)
-        steps = [self._score_grad(grad, unpacked(theta), score, group) for grad, theta, score in layers]
+            redraw_pruned_(thetas, self._not_redrawn(params, _before(group)), redraw)
+        layers = zip(params, grads, thetas, scores, strict=True)
+        steps = [self._score_grad(param, grad, unpacked(theta), score, group) for param, grad, theta, score in layers]
         general.clip_(steps, group["max_score_grad_norm"])
         settings = {key: group[key] for key in ("momentum", "weight_decay")}
         general.sgd_(scores, steps, momenta, lr=float(group["lr"]), **settings)

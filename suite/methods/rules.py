@@ -54,7 +54,7 @@ class Rules:
         """What a parameter is to hold: in its shape, in any floating dtype."""
         return effective(theta, mask)
 
-    def _score_grad(self, grad: Tensor, theta: Tensor, score: Tensor, group: dict[str, Any]) -> Tensor:
+    def _score_grad(self, param: Tensor, grad: Tensor, theta: Tensor, score: Tensor, group: dict[str, Any]) -> Tensor:
         """The gradient of a parameter's scores, a new tensor, from ``grad``, that of its effective weights."""
         return score_grad(grad, theta, score, group["rank_by"])
 
@@ -65,6 +65,10 @@ class Rules:
     def _redraw(self, group: dict[str, Any], positions: Sequence[int], params: Sequence[Tensor]) -> Redraw | None:
         """What this step draws again before it updates: nothing here; a variant may say otherwise."""
         return None
+
+    def _not_redrawn(self, params: Sequence[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        """Which weights a redraw leaves as they are: those kept."""
+        return self._masks(params, group)
 
     def _after_update(
         self, group: dict[str, Any], positions: Sequence[int], params: Sequence[Tensor]

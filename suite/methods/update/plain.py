@@ -179,8 +179,11 @@ def keep_mask(scores: Tensor, sparsity: float, rank_by: RankBy) -> Tensor:
 
     Order: by rank value, ties by logical index, NaN above all, -0 equal to +0; the first ones are pruned.
     """
-    rank = scores if rank_by == "scores" else scores.abs()
-    count = num_pruned(rank.numel(), sparsity)
+    return keep_highest(scores if rank_by == "scores" else scores.abs(), num_pruned(scores.numel(), sparsity))
+
+
+def keep_highest(rank: Tensor, count: int) -> Tensor:
+    """Which weights stay when ``count`` of them are pruned, in the order of ``keep_mask``: bool, shape of ``rank``."""
     if count == 0:
         return torch.ones_like(rank, dtype=torch.bool)
     flat = rank.detach().reshape(-1)
