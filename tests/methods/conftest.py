@@ -15,19 +15,23 @@ class SlowTopK(torch.autograd.Function):
     """Rank values to a mask by sorting in Python; the gradient passes straight through."""
 
     @staticmethod
-    def forward(ctx: Any, rank: Tensor, sparsity: float) -> Tensor:
-        return slow_keep(rank, sparsity).to(rank.dtype)
+    def forward(ctx: Any, rank: Tensor, sparsity: float, frozen: Tensor | None = None) -> Tensor:
+        return slow_keep(rank, sparsity, frozen).to(rank.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0], None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return grads[0], None, None
 
 
-def slow_keep(rank: Tensor, sparsity: float) -> Tensor:
-    """The definition in docs/explanation/methods.md: order by (is NaN, value, logical index), prune the first ones."""
+def slow_keep(rank: Tensor, sparsity: float, frozen: Tensor | None = None) -> Tensor:
+    """The definition in docs/explanation/methods.md: order by (is NaN, value, logical index), prune the first ones.
+
+    What is ``frozen`` (int8) comes first where it is removed for ever, -1, and last where it is kept for ever, 1.
+    """
     values = rank.detach().contiguous().flatten().tolist()
     is_nan = [math.isnan(value) for value in values]
-    order = sorted(range(len(values)), key=lambda i: (is_nan[i], 0.0 if is_nan[i] else values[i], i))
+    kind = [0] * len(values) if frozen is None else frozen.contiguous().flatten().tolist()
+    order = sorted(range(len(values)), key=lambda i: (kind[i], is_nan[i], 0.0 if is_nan[i] else values[i], i))
     keep = [True] * len(values)
     for i in order[: round(sparsity * (len(values) - 1))]:
         keep[i] = False
@@ -49,8 +53,14 @@ class SlowLayer(nn.Module):
     def mask(self) -> Tensor:
         return SlowTopK.apply(self.scores if self.rank_by == "scores" else self.scores.abs(), self.sparsity)
 
+    def not_redrawn(self) -> Tensor:
+        return self.mask()
+
+    def weight(self) -> Tensor:
+        return self.theta * self.mask()
+
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.theta * self.mask()
+        weight = self.weight()
         return F.linear(x, weight) if self.stride is None else F.conv2d(x, weight, stride=self.stride, padding=1)
 
 
@@ -69,14 +79,16 @@ def small_net(dtype: torch.dtype = torch.float32) -> nn.Sequential:
     ).to(dtype)
 
 
-def slow_net(dtype: torch.dtype, optimizer: Any, *, sparsity: float, rank_by: str) -> nn.Sequential:
+def slow_net(
+    dtype: torch.dtype, optimizer: Any, *, sparsity: float, rank_by: str, make: type[SlowLayer] = SlowLayer
+) -> nn.Sequential:
     """``small_net`` of slow layers, from the theta and scores with which ``optimizer`` starts."""
     model = small_net(dtype)
     states = iter([optimizer.state[param] for param in optimizer.param_groups[0]["params"]])
     for i, layer in enumerate(model):
         if isinstance(layer, nn.Conv2d | nn.Linear):
             state = next(states)
-            model[i] = SlowLayer(layer, state["theta"], state["scores"], sparsity, rank_by)
+            model[i] = make(layer, state["theta"], state["scores"], sparsity, rank_by)
     return model
 
 
@@ -142,6 +154,8 @@ def slow() -> SimpleNamespace:
     """The reference and its data, as one namespace."""
     return SimpleNamespace(
         keep=slow_keep,
+        Layer=SlowLayer,
+        TopK=SlowTopK,
         net=slow_net,
         layers=slow_layers,
         small_net=small_net,

@@ -11,7 +11,7 @@ from suite.testing.method.test_guests import *
 @each_selecting
 def test_signs_cannot_adopt_other_numbers(name: str) -> None:
     weight = nn.Parameter(torch.zeros(5, 5))
-    optimizer = build(name, [weight], pack_signs=True)
+    optimizer = build(name, [weight], distribution="signed_constant", pack_signs=True)
     before = full_state(optimizer)[0]
     with torch.no_grad():
         weight.fill_(0.3)

@@ -21,7 +21,9 @@ def test_the_mask_follows_the_scores(name: str, slow: SimpleNamespace) -> None:
     for step in range(4):
         advance(optimizer, [step])
         for param, group in masked_params(optimizer):
-            expected = slow.keep(optimizer.state[param]["scores"], group["sparsity"])
+            scores = optimizer.state[param]["scores"]
+            rank = scores if group["rank_by"] == "scores" else scores.abs()
+            expected = slow.keep(rank, group["sparsity"], optimizer.state[param].get("frozen"))
             assert torch.equal(optimizer.mask(param), expected)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 from scipy import stats
+from support.slow_redraw import slow_redraw
 from torch import Tensor, nn
 
 from suite.methods import prunable
 from suite.methods.edge_popup import EdgePopup
 from suite.methods.iterand import IteRand
-from suite.methods.random import Stream, random_words
 
 SGD = {"momentum": 0.9, "weight_decay": 1e-3}
 UNLIKELY = 1e-4  # each statistical bound fails by chance this often; seeds are fixed, so in fact never
@@ -35,22 +35,6 @@ def test_probability_zero_is_edge_popup(slow: SimpleNamespace, rank_by: str) -> 
     for (_, a), (_, b) in zip(prunable(nets[0]), prunable(nets[1]), strict=True):
         assert slow.equal_bits(a, b)
         assert all(slow.equal_bits(plain.state[a][key], iterand.state[b][key]) for key in plain.state[a])
-
-
-def slow_redraw(layer: Any, position: int, *, seed: int, draw: int, prob: float, distribution: str) -> None:
-    """Draw pruned weights again, one at a time, from the words that docs/explanation/methods.md names."""
-    where = {"seed": seed, "draw": draw, "parameter": position}
-    choice = random_words(layer.theta.numel(), stream=Stream.REDRAW, **where).tolist()
-    value = random_words(layer.theta.numel(), stream=Stream.VALUES, **where).tolist()
-    keep, theta = layer.mask().flatten().tolist(), layer.theta.view(-1)
-    fan_in = layer.theta[0].numel()
-    for i, kept in enumerate(keep):
-        if not kept and choice[i] < prob * 2**32:
-            if distribution == "signed_constant":
-                number = torch.tensor(math.sqrt(2 / fan_in)).copysign(torch.tensor(value[i] - 2**31 + 0.5))
-            else:
-                number = torch.tensor(float((value[i] >> 8) - 2**23)) * (math.sqrt(6 / fan_in) / 2**23)
-            theta[i] = number
 
 
 @pytest.mark.parametrize("rank_by", ["scores", "abs_scores"])

@@ -16,6 +16,9 @@ CIFAR = {"dataset": {"name": "cifar10"}}
 WEIGHTS = {"method": {"name": "weights", "lr": 0.1}}
 ITERAND = {"method": {"name": "iterand", "lr": 0.1, "sparsity": 0.5}}
 RAMP = {"method": {**ITERAND["method"], "sparsity_schedule": {"shape": "cubic"}}}
+RECYCLE = {"method": {"name": "recycle", "lr": 0.1, "sparsity": 0.5}}
+BIPROP = {"method": {"name": "biprop", "lr": 0.1, "sparsity": 0.5}}
+FROZEN = {"method": {"name": "frozen", "lr": 0.1, "sparsity": 0.5}}
 PHOTOS = {"dataset": {"name": "imagenet"}}
 SHARDS = {"dataset": {"name": "imagenet", "storage": "tar"}}
 NOISE = {"dataset": {"name": "imagenet", "loader": "synthetic"}}
@@ -57,6 +60,17 @@ CHANGES: dict[str, Change] = {  # numbers, or what a record says of them
     "IteRandSettings.name": Change("method.name", "edge_popup", ITERAND),
     "IteRandSettings.rerandomize_every": Change("method.rerandomize_every", 7, ITERAND),
     "IteRandSettings.rerandomize_prob": Change("method.rerandomize_prob", 0.5, ITERAND),
+    "RecycleSettings.name": Change("method.name", "edge_popup", RECYCLE),
+    "RecycleSettings.recycle_every": Change("method.recycle_every", 7, RECYCLE),
+    "RecycleSettings.recycle_share": Change("method.recycle_share", 0.1, RECYCLE),
+    "BiPropSettings.name": Change("method.name", "edge_popup", BIPROP),
+    "BiPropSettings.distribution": Change("method.distribution", "kaiming_uniform", BIPROP),
+    "BiPropSettings.rank_by": Change("method.rank_by", "scores", BIPROP),
+    "FrozenSettings.name": Change("method.name", "edge_popup", FROZEN),
+    "FrozenSettings.frozen_removed": Change("method.frozen_removed", 0.1, FROZEN),
+    "FrozenSettings.frozen_kept": Change("method.frozen_kept", 0.1, FROZEN),
+    "FrozenSettings.rerandomize_every": Change("method.rerandomize_every", 7, FROZEN),
+    "FrozenSettings.rerandomize_prob": Change("method.rerandomize_prob", 0.5, FROZEN),
     "ModelSettings.width_mult": Change("model.width_mult", 0.5),
     "ModelSettings.norm_affine": Change("model.norm_affine", True),
     "ModelSettings.train_biases": Change("model.train_biases", False),

@@ -141,6 +141,13 @@ def tensor_state(optimizer: Optimizer) -> Any:
     return known["state"], params
 
 
+def kept_values(optimizer: Any, param: Tensor) -> Tensor:
+    """What a masked parameter holds where its mask keeps: theta, its sign times a magnitude, or a trained weight."""
+    theta: Tensor = optimizer.state[param].get("theta", param.detach())
+    magnitude = getattr(optimizer, "magnitude", None)
+    return theta if magnitude is None else theta.sign() * magnitude(param)
+
+
 def check_effective(optimizer: Any) -> None:
     """Contract 2: theta where the mask keeps, +0.0 elsewhere; how many it keeps is the method's to say.
 
@@ -151,8 +158,7 @@ def check_effective(optimizer: Any) -> None:
         keep = optimizer.mask(param)
         assert keep.dtype == torch.bool
         assert keep.shape == param.shape
-        theta = optimizer.state[param].get("theta", param.detach())
-        assert fingerprint(param) == fingerprint(torch.where(keep, theta, 0.0).to(param.dtype))
+        assert fingerprint(param) == fingerprint(torch.where(keep, kept_values(optimizer, param), 0.0).to(param.dtype))
         assert not param[~keep].signbit().any()
 
 

@@ -187,6 +187,7 @@ def test_states_of_earlier_releases_load(name: str) -> None:
 def test_empty_layers_work_where_sgd_takes_them(name: str, shape: tuple[int, ...], packs: bool) -> None:
     empty, weight = nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.zeros(3, 3))
     more = {"pack_signs": packs, "sparsity": 0.7} if name in MASKED else {}
+    more |= {"distribution": "signed_constant"} if packs else {}
     more = {key: value for key, value in more.items() if has_setting(name, key)}
     optimizer = build(name, [empty, weight], **more)
     for each in (optimizer, SGD([nn.Parameter(torch.zeros(shape))], lr=0.1)):
