@@ -9,6 +9,7 @@ from support.sweep_files import BASE, GOOD, GRID, TWICE, Load, Problems, valid, 
 from suite.config import (
     ConvSettings,
     DigitsSettings,
+    METHODS,
     EdgePopupSettings,
     InputError,
     Resources,
@@ -68,7 +69,7 @@ NAME = "must be at most 64 of A-Z, a-z, 0-9, _, . and -, the first one a letter 
         (
             "name: weights",
             "name: weigths",
-            'grid.method.name: "weigths": not a method; did you mean weights? valid: weights, edge_popup, iterand',
+            f'grid.method.name: "weigths": not a method; did you mean weights? valid: {", ".join(METHODS)}',
         ),
         (
             "digits",
@@ -82,7 +83,7 @@ NAME = "must be at most 64 of A-Z, a-z, 0-9, _, . and -, the first one a letter 
             'grid.model.name: "cnv2": not a model; did you mean conv2? '
             "valid: conv2, conv4, conv6, resnet18, resnet34, resnet50, resnet101, vit, timm",
         ),
-        ("name: weights, ", "", "grid.method: name: is missing; valid: weights, edge_popup, iterand"),
+        ("name: weights, ", "", f"grid.method: name: is missing; valid: {', '.join(METHODS)}"),
         ("{name: weights, lr: 0.1}", "weights", 'grid.method: "weights": must be a block, as {name: ...}'),
         # Missing.
         (", epochs: 2", "", "grid: epochs: is missing and has no default"),
