@@ -267,6 +267,9 @@ class FrozenSettings(MaskedSettings):
     IMPLEMENTATION = "suite.methods.frozen:Frozen"
     name: Literal["frozen"]
     """Partially frozen networks (Otsuka et al. 2024)."""
+
+    scope: Literal["layer"] = "layer"
+    """What the share is of: each layer, where frozen weights are counted too."""
     frozen_removed: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of each layer's weights that is removed for ever, at most ``sparsity``; unset: half of it."""
     frozen_kept: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -19,6 +19,7 @@ from suite.methods.update.plain import keep_highest, num_pruned
 
 _RULE = "must be in [0, 1], or None: half of its share"
 RULES: dict[str, Rule] = {
+    "scope": (lambda v: v == "layer", "must be layer: frozen weights are counted in each one"),
     "frozen_removed": (lambda v: v is None or 0 <= v <= 1, _RULE),
     "frozen_kept": (lambda v: v is None or 0 <= v <= 1, _RULE),
 }

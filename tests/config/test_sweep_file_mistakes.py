@@ -7,9 +7,9 @@ import pytest
 from support.sweep_files import BASE, GOOD, GRID, TWICE, Load, Problems, valid, without_trials
 
 from suite.config import (
+    METHODS,
     ConvSettings,
     DigitsSettings,
-    METHODS,
     EdgePopupSettings,
     InputError,
     Resources,

@@ -109,6 +109,11 @@ def test_all_may_be_frozen_but_for_rounding(num: int, sparsity: float) -> None:
         assert not optimizer.mask(weight)[optimizer.frozen(weight) < 0].any()
 
 
+def test_a_threshold_over_all_layers_is_refused() -> None:
+    with pytest.raises(ValueError, match="^scope: 'global': must be layer: frozen weights are counted in each one$"):
+        Frozen([nn.Parameter(torch.zeros(3, 4))], sparsity=0.7, lr=0.1, scope="global")
+
+
 def test_half_of_each_share_is_frozen_unless_told_otherwise() -> None:
     weight = nn.Parameter(torch.zeros(101, 10))
     pattern = Frozen([weight], sparsity=0.6, lr=0.1).frozen(weight)

@@ -151,7 +151,7 @@ COMPARED: dict[str, tuple[Change, str]] = {  # can change numbers; a record says
     ),
 }
 
-ONE_VALUE = {"DigitsSettings.augment"}  # nothing to choose
+ONE_VALUE = {"DigitsSettings.augment", "FrozenSettings.scope"}  # nothing to choose
 OF_A_SWEEP = {"SchedulerSettings.name", "SchedulerSettings.grace_epochs", "SchedulerSettings.reduction_factor"}
 
 
