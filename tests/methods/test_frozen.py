@@ -110,7 +110,7 @@ def test_all_may_be_frozen_but_for_rounding(num: int, sparsity: float) -> None:
 
 
 def test_a_threshold_over_all_layers_is_refused() -> None:
-    with pytest.raises(ValueError, match="^scope: 'global': must be layer: frozen weights are counted in each one$"):
+    with pytest.raises(ValueError, match=r"^scope: 'global': must be layer: frozen weights are counted"):
         Frozen([nn.Parameter(torch.zeros(3, 4))], sparsity=0.7, lr=0.1, scope="global")
 
 

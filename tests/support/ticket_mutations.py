@@ -20,15 +20,29 @@ from suite.tickets.header import NetworkMetadata
 ODD: list[Any] = [
     *(0, 1, 2, 3, -1, 7, 255, 2**16, 2**16 + 1, 2**24, 2**30, 2**31 - 1, 2**31, 2**32, 2**40, 2**52, 2**53, 2**63),
     *(2**64, 10**30, -(2**63), 0.5, 1e5, -0.0, 1e-300, 1e300, float("nan"), float("inf"), None, True, False),
-    *("", "none", "raw", "range", "zlib", "seed", "signs", "draws", "values", "kaiming_uniform", "kaiming_normal"),
-    *("signed_constant", "float64", "float16", "bfloat16", "int64", "bool", "F64", "BF16", "I8", "U8", "BOOL"),
+    *("", "none", "raw", "range", "zlib", "seed", "signs", "draws", "changed", "values", "kaiming_uniform"),
+    *(
+        "kaiming_normal",
+        "signed_constant",
+        "float64",
+        "float16",
+        "bfloat16",
+        "int64",
+        "bool",
+        "F64",
+        "BF16",
+        "I8",
+        "U8",
+        "BOOL",
+    ),
     *("0.weight", "x" * 5000, "\x00", "two\nlines", "\x1b[2J", "../x", "__class__", "resnet50", "conv8", "\ud800"),
     *([], {}, [[]], [0], [2**52, 2**52], [2**20] * 8, [1] * 9, [0, 2**52], {"a": {"b": [1]}}, [None], ["range", 2**50]),
 ]
 
 
 def trained(name: str, distribution: str | None, model: nn.Module, sparsity: float) -> Any:
-    every = {"rerandomize_every": 2, "rerandomize_prob": 0.5} if name == "iterand" else {}
+    own = {"iterand": {"rerandomize_every": 2, "rerandomize_prob": 0.5}, "recycle": {"recycle_every": 3}}
+    every = own.get(name, {})
     optimizer = methods.get(name)(
         methods.prunable(model), sparsity=sparsity, lr=0.3, distribution=distribution, seed=5, **every
     )
@@ -52,7 +66,8 @@ def real_tickets(folder: Path) -> list[tuple[bytes, bool]]:
     """Tickets of each kind, and whether `load` must be given the network."""
     cases = [(small, "edge_popup", "signed_constant", 0.5), (small, "iterand", "signed_constant", 0.8)]
     cases += [(small, "iterand", "kaiming_uniform", 0.7), (normed, "iterand", "kaiming_normal", 0.0)]
-    cases += [(normed, "edge_popup", None, 0.5)]
+    cases += [(normed, "edge_popup", None, 0.5), (small, "recycle", "kaiming_uniform", 0.5)]
+    cases += [(small, "biprop", "kaiming_normal", 0.5), (small, "frozen", "signed_constant", 0.5)]
     found = []
     for make, name, distribution, sparsity in cases:
         torch.manual_seed(0)
