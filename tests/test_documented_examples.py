@@ -67,15 +67,15 @@ def test_a_method(site: Path, tmp_path: Path) -> None:
 
 def test_a_method_in_one_file(tmp_path: Path) -> None:
     write_example(tmp_path, "docs/how-to/own_method.md")
-    grid = {"method": TRIAL["method"] | {"name": "once"}}
+    grid = {"method": {"name": "signed", "lr": 1.0, "sparsity": 0.5, "sign_share": 0.5}}
     base = {key: value for key, value in TRIAL.items() if key != "method"}
-    (tmp_path / "once.yaml").write_text(json.dumps({"name": "once", "base": base, "grid": grid}))
+    (tmp_path / "signed.yaml").write_text(json.dumps({"name": "signed", "base": base, "grid": grid}))
     swept, tested = [each for each in commands(ROOT / "docs/how-to/own_method.md") if "--plugin" in each]
     empty = tmp_path / "empty"
     said = run(empty, *swept.split()[2:], folder=tmp_path)
-    assert "Plugins: method once of once.py" in said
+    assert "Plugins: method signed of signed.py" in said
     (record,) = tmp_path.glob("results/trials/*/result.json")
-    assert json.loads(record.read_text())["plugins"][0]["package"] == "once.py"
+    assert json.loads(record.read_text())["plugins"][0]["package"] == "signed.py"
     assert "ok    closure (1 case)" in run(empty, *tested.split()[2:], "-k", "closure", folder=tmp_path)
 
 

@@ -21,8 +21,8 @@ The contract, which ``tests/methods/test_contract_*.py`` holds every registered 
    Positions begin at ``first_parameter``.
 5. ``load_state_dict(state_dict())``, then n steps, equals n steps bit for bit. A state loads any number of
    times, also into copies, and every setting of every group comes back.
-6. Equal gradients and equal seeds give equal bits on every rank. A step that a gradient scaler skips does
-   not count.
+6. Equal gradients and equal seeds give equal bits on every rank and in every memory format. A step that a gradient
+   scaler skips does not count.
 7. The learning rate is read from ``param_groups`` at each step, as in any torch optimizer; closures work.
    A setting that is out of range then is an error before anything changes.
 8. A masked parameter that somebody else changed, replaced or parametrized since the last step is an error that
