@@ -62,7 +62,7 @@ def _seeds(args: argparse.Namespace, sweep: Sweep) -> list[int]:
         raise InputError(f"--seeds: {args.seeds}: must be whole numbers, as in --seeds 1,2,3") from None
     if len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
         raise InputError(f"--seeds: {args.seeds}: must be different numbers from 0 to {2**32 - 1}")
-    everything = load_sweep(args.file, overrides=args.set) if args.only else sweep
+    everything = load_sweep(args.file, overrides=args.set, contents=cli.contents(args)) if args.only else sweep
     used = sorted(set(seeds) & {trial.seed for trial in everything.trials.values()})
     if used:
         raise InputError(f"--seeds: {', '.join(map(str, used))}: tuned this search: such seeds are never reported")

@@ -11,9 +11,11 @@ from typing import Any, NoReturn
 
 from suite import environment, output, own_code, startup
 from suite.config import InputError, plugin_files, plugins
+from suite.config.data_dir import resolve_data_dir
 from suite.config.error_messages import nearest
 from suite.config.sweep_file import Sweep, load_sweep
-from suite.records import file_errors, kept_plans
+from suite.records import data_content, file_errors, kept_plans
+from suite.records.data_content import Contents
 from suite.records.ledger import Ledger
 
 STATUSES = {  # of every command
@@ -188,15 +190,19 @@ def load(args: argparse.Namespace, *, may_be_absent: bool = False) -> tuple[Swee
         InputError: mistakes in the file; a results folder that is none, or has another sweep of this name.
         NoResultsYet: there is no results folder where it is by default.
     """
-    sweep = load_sweep(args.file, only=args.only, overrides=args.set)
+    sweep = load_sweep(args.file, only=args.only, overrides=args.set, contents=contents(args))
     if not (may_be_absent and no_results_yet(args.results)):
         check_results(args.results, args.file)
     kept_plans.check(sweep, args.results)
     return sweep, Ledger(args.results, sweep.scheduler)
 
 
-def load_several(args: argparse.Namespace) -> list[Sweep]:
+def load_several(args: argparse.Namespace, found: Contents | None = None) -> list[Sweep]:
     """The sweeps that the arguments name.
+
+    Args:
+        args: what was parsed.
+        found: what finds the content of the user's own images.
 
     Raises:
         InputError: mistakes in any of the files, or two sweeps of one name, whose reports would lie in one folder.
@@ -204,9 +210,10 @@ def load_several(args: argparse.Namespace) -> list[Sweep]:
     sweeps: list[Sweep] = []
     problems: list[str] = []
     names: dict[str, Path] = {}
+    found = found or contents(args)
     for path in args.files:
         try:
-            sweeps.append(load_sweep(path, only=args.only, overrides=args.set))
+            sweeps.append(load_sweep(path, only=args.only, overrides=args.set, contents=found))
         except InputError as error:
             problems += error.problems
             continue
@@ -215,6 +222,11 @@ def load_several(args: argparse.Namespace) -> list[Sweep]:
     if problems:
         raise InputError(*problems)
     return sweeps
+
+
+def contents(args: argparse.Namespace) -> Contents:
+    """What finds the content of the user's own images: in the folder of data sets, else as the results remember it."""
+    return Contents(resolve_data_dir(getattr(args, "data_dir", None)), args.results / data_content.CACHE)
 
 
 def report_folder(sweep: Sweep, ledger: Ledger) -> Path:

@@ -55,6 +55,18 @@ def _quota_of(group: Path) -> float | None:
     return None
 
 
+def free_memory(info: Path = Path("/proc/meminfo")) -> int | None:
+    """Return how many bytes of memory programs can still get, or None where the system does not say.
+
+    Args:
+        info: the file of the kernel.
+    """
+    with suppress(OSError, ValueError, IndexError):
+        lines = info.read_text().splitlines()
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    return None
+
+
 def num_gpus() -> int | None:
     """Return the number of NVIDIA GPUs that this process may use, by the driver's files; None where they do not say."""
     if Path("/dev/dxg").exists():  # Windows shares its GPUs without such files

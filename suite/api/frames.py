@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from suite.api.sweeps import SweepSource, load_sweep
+from suite.api.sweeps import SweepSource, load
 from suite.config import InputError, Trial
+from suite.config.data_dir import resolve_data_dir
 from suite.config.grid import flatten
-from suite.records import Outcome, Summary, read_metrics
+from suite.records import Outcome, Summary, data_content, read_metrics
+from suite.records.data_content import Contents
 from suite.records.ledger import Ledger
 from suite.sweep.plan import make_plan
 
@@ -35,7 +37,7 @@ def results(sweep: SweepSource, results: str | os.PathLike[str] = "results") -> 
     Raises:
         InputError: with one line for each mistake; there is no such folder; a record cannot be used.
     """
-    found = load_sweep(sweep)
+    found = load(sweep, Contents(resolve_data_dir(None), Path(results, data_content.CACHE)))
     entries = make_plan(found, _ledger(found, results)).found
     rows = [
         {"trial_id": i, "status": entries[i].state, **_settings(trial), **_numbers(entries[i].summary)}
@@ -57,7 +59,7 @@ def epochs(sweep: SweepSource, results: str | os.PathLike[str] = "results") -> p
     Raises:
         InputError: with one line for each mistake; there is no such folder; a record is garbled.
     """
-    found = load_sweep(sweep)
+    found = load(sweep, Contents(resolve_data_dir(None), Path(results, data_content.CACHE)))
     ledger = _ledger(found, results)
     lines = [read_metrics(ledger.folder(trial_id)) for trial_id in found.trials]
     repeated = np.repeat(np.arange(len(lines)), [len(each) for each in lines])

@@ -61,7 +61,7 @@ def run(
     given = {"--results": results, "--data-dir": data_dir, "--cpus": cpus, "--launcher": launcher, "--profile": profile}
     flags = [text for flag, value in given.items() if value is not None for text in (flag, os.fspath(str(value)))]
     flags += ["--download"] * download + ["--retry-failed"] * retry_failed
-    found = load_sweep(sweep)
+    found = load_sweep(sweep, data_dir=data_dir)
     flags += [text for option in found.only for text in ("--only", option)]
     flags += [text for option in found.overrides for text in ("--set", option)]
     with _file_of(found) as file:

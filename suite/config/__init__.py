@@ -1,13 +1,16 @@
 """Settings: of a trial (``trial``, re-exported here), of a sweep file, its grids and searches. Loads no torch."""
 
 from suite.config.dataset_settings import (
+    ArrayFileSettings,
     ArraySettings,
     Augment,
     CifarSettings,
     DecoderSettings,
     DigitsSettings,
+    FolderSettings,
     GreyImageSettings,
     ImageNetSettings,
+    OwnImageSettings,
 )
 from suite.config.errors import InputError
 from suite.config.method_settings import (
@@ -58,6 +61,7 @@ __all__ = [
     "NOT_IDENTITY",
     "REGISTRY",
     "RESULTS_VERSION",
+    "ArrayFileSettings",
     "ArraySettings",
     "Augment",
     "BiPropSettings",
@@ -71,6 +75,7 @@ __all__ = [
     "DigitsSettings",
     "Distribution",
     "EdgePopupSettings",
+    "FolderSettings",
     "FrozenSettings",
     "GreyImageSettings",
     "ImageNetSettings",
@@ -85,6 +90,7 @@ __all__ = [
     "NamedSettings",
     "Natural",
     "NonNegative",
+    "OwnImageSettings",
     "Positive",
     "Precision",
     "RankBy",

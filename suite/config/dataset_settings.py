@@ -1,12 +1,14 @@
 """Settings of the suite's data sets; ``registry`` lists them. Loads no torch."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from suite.config.settings import NOT_IDENTITY, Count, NamedSettings, Natural, Settings, Share
 
 Augment = Literal["none", "protocol", "crop"]
+HeldOut = Annotated[float, Field(gt=0, lt=1)]
 
 
 class ArraySettings(NamedSettings):
@@ -56,6 +58,64 @@ class CifarSettings(ArraySettings):
     of the padded image and flips."""
 
 
+class OwnImageSettings(ArraySettings):
+    """What data sets of the user's own files have. A trial's id covers their content, not where they lie."""
+
+    PLACE: ClassVar[str]  # the key that says where they lie
+
+    content: Annotated[str | None, Field(pattern="^[0-9a-f]{16}$")] = None
+    """Identity of the files by their bytes, and by their names below ``root``: 16 hex digits. Unset, the suite fills it
+    in when it reads a sweep file. One that is written must be that of the files."""
+
+    val_share: HeldOut = 0.1
+    """Share of each class that is held out of the training images for validation, where there are no images for it."""
+
+    test_share: HeldOut = 0.2
+    """Share of each class that is held out for the test, where there are no images for it."""
+
+    augment: Augment = "none"
+    """Augmentation of training images; the values are those of ``cifar10``. Photos mostly gain from ``crop``; digits,
+    letters and X-ray images must not be mirrored, which both do."""
+
+    @property
+    def place(self) -> str:
+        """Where the files lie, as written."""
+        return str(getattr(self, self.PLACE))
+
+    def path(self, folder: Path) -> Path:
+        """Where the files lie, with relative paths below the data folder ``folder``."""
+        return folder / Path(self.place).expanduser()
+
+
+class ArrayFileSettings(OwnImageSettings):
+    """Images in an ``.npz`` file with MedMNIST's keys: ``train_images``, ``train_labels``, and so on."""
+
+    IMPLEMENTATION = "suite.data.array_file:READER"
+    PLACE = "file"
+
+    name: Literal["arrays"]
+    """Arrays of 8-bit images, all of one size, in an ``.npz`` file."""
+
+    file: Annotated[str, Field(json_schema_extra=NOT_IDENTITY)] = "images.npz"
+    """The ``.npz`` file: a path below the data folder, or an absolute one."""
+
+
+class FolderSettings(OwnImageSettings):
+    """Image files in class folders, few enough for memory. For many, use ``imagenet``."""
+
+    IMPLEMENTATION = "suite.data.image_folder:READER"
+    PLACE = "root"
+
+    name: Literal["folder"]
+    """Image files in class folders: ``ROOT/CLASS/*``, or ``ROOT/train/CLASS/*`` and so of ``val`` and ``test``."""
+
+    root: Annotated[str, Field(json_schema_extra=NOT_IDENTITY)] = "images"
+    """Folder of the images: a path below the data folder, or an absolute one."""
+
+    image_size: Annotated[int, Field(ge=8, le=224)] = 64
+    """Side of the images that the network gets, in pixels: the middle square of each image is resized to it."""
+
+
 class DecoderSettings(Settings):
     """How DALI decodes on a GPU. Unset, the sizes are those of ImageNet's largest picture, as in NVIDIA's example."""
 
@@ -76,7 +136,10 @@ class DecoderSettings(Settings):
 
 
 class ImageNetSettings(NamedSettings):
-    """Photos in class folders, ``ROOT/train/CLASS/*`` and ``ROOT/val/CLASS/*`` (the test set), as ImageNet has them."""
+    """Photos in class folders, ``ROOT/train/CLASS/*`` and ``ROOT/val/CLASS/*`` (the test set), as ImageNet has them.
+
+    For images that fit in memory, ``folder`` is simpler.
+    """
 
     IMPLEMENTATION = "suite.data.imagenet.loaders:make"
 

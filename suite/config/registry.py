@@ -14,9 +14,11 @@ from pydantic_core import CoreSchema
 
 from suite.config import plugins
 from suite.config.dataset_settings import (
+    ArrayFileSettings,
     ArraySettings,
     CifarSettings,
     DigitsSettings,
+    FolderSettings,
     GreyImageSettings,
     ImageNetSettings,
 )
@@ -39,7 +41,7 @@ from suite.config.settings import NamedSettings, named, names_of
 
 S = TypeVar("S", bound=NamedSettings)
 _OWN: dict[Kind, Sequence[type[NamedSettings]]] = {
-    "dataset": (DigitsSettings, GreyImageSettings, CifarSettings, ImageNetSettings),
+    "dataset": (DigitsSettings, GreyImageSettings, CifarSettings, ArrayFileSettings, FolderSettings, ImageNetSettings),
     "model": (ConvSettings, ResNetSettings, VitSettings, TimmSettings),
     "method": (
         WeightsSettings,

@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from suite.config import in_memory, kept_plan, shipped, yaml_text
-from suite.config.combination import FlatSettings, InvalidValue, Leaf, nest, overlay
+from suite.config import duplicates, in_memory, kept_plan, own_content, shipped, yaml_text
+from suite.config.combination import FlatSettings, InvalidValue, Leaf, nest, overlay, place_of
 from suite.config.error_messages import explain, nearest, short
 from suite.config.errors import InputError
 from suite.config.grid import expand, lists_in, num_combinations
 from suite.config.options import Option, label_of
+from suite.config.own_content import ContentOf
 from suite.config.ranges import Range
 from suite.config.registry import check_there
 from suite.config.search import RangeReader, Search, SearchSettings, draw, has_ranges, num_drawn
@@ -58,7 +59,12 @@ class Sweep:
 
 
 def load_sweep(
-    path: str | Path, only: Sequence[str] = (), overrides: Sequence[str] = (), *, is_plan: bool = False
+    path: str | Path,
+    only: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    *,
+    is_plan: bool = False,
+    contents: ContentOf | None = None,
 ) -> Sweep:
     """Read and expand a sweep file.
 
@@ -67,6 +73,7 @@ def load_sweep(
         only: ``KEY=VALUE`` filters; a trial must pass all of them.
         overrides: ``KEY=VALUE`` settings laid over every trial; an axis set so collapses.
         is_plan: it was kept by us, and may be of any size.
+        contents: finds the content of the user's own images, where the file does not say it.
 
     Raises:
         InputError: with one line for each mistake; a plan has trials of a plugin that is missing.
@@ -75,16 +82,29 @@ def load_sweep(
     text = _text(path, math.inf if is_plan else _MOST_BYTES)
     check_there(kept_plan.plugins_of(text), str(path))
     document = _document(text, path, math.inf if is_plan else yaml_text.MAX_VALUES)
-    return _expand(document, text, path, only, overrides)
+    return _expand(document, text, path, only, overrides, contents)
 
 
-def sweep_from(raw: Mapping[str, Any], only: Sequence[str] = (), overrides: Sequence[str] = ()) -> Sweep:
+def sweep_from(
+    raw: Mapping[str, Any],
+    only: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    *,
+    contents: ContentOf | None = None,
+) -> Sweep:
     """Expand what a sweep file would hold; arguments and errors as ``load_sweep``, which names no file then."""
     text = in_memory.text_of(raw)
-    return _expand(Document(json.loads(text)), text, Path(in_memory.IN_MEMORY), only, overrides)
+    return _expand(Document(json.loads(text)), text, Path(in_memory.IN_MEMORY), only, overrides, contents)
 
 
-def _expand(document: Document, text: str, path: Path, only: Sequence[str], overrides: Sequence[str]) -> Sweep:
+def _expand(
+    document: Document,
+    text: str,
+    path: Path,
+    only: Sequence[str],
+    overrides: Sequence[str],
+    contents: ContentOf | None,
+) -> Sweep:
     filters = [Option.read("--only", item) for item in only]
     settings = [Option.read("--set", item) for item in overrides]
     raw = document.value
@@ -93,13 +113,13 @@ def _expand(document: Document, text: str, path: Path, only: Sequence[str], over
     problems = _check_top(raw)
     flats = _combine(raw, settings, problems)
     admitted = [flat for flat in flats if all(f.admits(flat) for f in filters)]
-    trials, first = _validate(admitted, problems, unique=not settings)
+    trials, first = _validate(admitted, problems, contents, unique=not settings)
     if problems:
         raise InputError(*_located(problems, document, path))
     for option in filters:
         trials = option.filter_trials(trials, flats)
     top = SweepFile.model_validate(raw)
-    ranges_by_trial = {i: ranges for i in trials if (ranges := _sources(first[i]))}
+    ranges_by_trial = {i: ranges for i in trials if (ranges := duplicates.sources(first[i]))}
     searched = tuple(dict.fromkeys(key for ranges in ranges_by_trial.values() for key in ranges))
     of_options = kept_plan.source_of(text) is not None and path.stem.startswith(f"{top.name}-")
     label = label_of(path.stem if of_options else top.name, only, overrides)  # a plan of options keeps their label
@@ -120,8 +140,12 @@ def _expand(document: Document, text: str, path: Path, only: Sequence[str], over
     )
 
 
-def load_trial(path: Path) -> Trial:
+def load_trial(path: Path, contents: ContentOf | None = None) -> Trial:
     """Read the settings of one trial, from a JSON or YAML file, or from a ``result.json``.
+
+    Args:
+        path: the file.
+        contents: as for ``load_sweep``.
 
     Raises:
         InputError: with one line for each mistake.
@@ -133,17 +157,21 @@ def load_trial(path: Path) -> Trial:
     in_result = "trial_id" in raw and "config" in raw
     if in_result and isinstance(used := raw.get("plugins"), list):
         check_there([each for each in used if isinstance(each, dict)], str(path))
-    return trial_from(raw["config"], str(path)) if in_result else trial_from(raw, str(path), document)
+    if in_result:
+        return trial_from(raw["config"], str(path))
+    return trial_from(raw, str(path), document, contents)
 
 
-def trial_from(raw: dict[str, Any], where: str, document: Document | None = None) -> Trial:
+def trial_from(
+    raw: dict[str, Any], where: str, document: Document | None = None, contents: ContentOf | None = None
+) -> Trial:
     """One trial from its settings, which stand ``where``, on the lines of ``document``.
 
     Raises:
         InputError: with one line for each mistake.
     """
     problems = [f"{key}: a list: one trial has one value; lists belong into a sweep" for key in lists_in(raw, "")]
-    trials = {} if problems else _validate([_tidy(expand(raw, "", [])[0])], problems, unique=False)[0]
+    trials = {} if problems else _validate([_tidy(expand(raw, "", [])[0])], problems, contents, unique=False)[0]
     if problems:
         raise InputError(*_located([p.lstrip(".") for p in problems], document or Document(raw), where))
     return next(iter(trials.values()))
@@ -274,7 +302,7 @@ def _tidy(flat: FlatSettings) -> FlatSettings:
 
 
 def _validate(
-    flats: list[FlatSettings], problems: list[str], unique: bool
+    flats: list[FlatSettings], problems: list[str], contents: ContentOf | None, unique: bool
 ) -> tuple[dict[str, Trial], dict[str, FlatSettings]]:
     """The trials by their ids, and the first combination of each."""
     trials: dict[str, Trial] = {}
@@ -292,35 +320,16 @@ def _validate(
             if explained >= _MOST_EXPLAINED:
                 break
             continue
+        try:
+            trial = own_content.filled_in(trial, contents)
+        except InputError as error:
+            problems += (f"{place_of(('dataset',), flat)}: {problem}" for problem in error.problems)
+            continue
         trial_id = trial.trial_id  # costs more than all else here
-        if unique and trial_id in trials and not _by_chance(first[trial_id], flat):
-            places = _places(first[trial_id], flat)
-            twice.setdefault(places, f"{places}: the same trial stands twice in the grid: {_in_grid(flat)}")
+        if unique and trial_id in trials and not duplicates.by_chance(first[trial_id], flat):
+            places = duplicates.places(first[trial_id], flat)
+            twice.setdefault(places, f"{places}: the same trial stands twice in the grid: {duplicates.in_grid(flat)}")
         trials[trial_id] = trial
         first.setdefault(trial_id, flat)
     problems += twice.values()
     return trials, first
-
-
-def _sources(flat: FlatSettings) -> dict[str, Range]:
-    return {".".join(key): leaf.drawn_from for key, leaf in flat.items() if leaf.drawn_from}
-
-
-def _by_chance(one: FlatSettings, other: FlatSettings) -> bool:
-    """The same trial twice, as draws have it: from other ranges, or one combination of the file drawn again."""
-    places = [{key: leaf.place for key, leaf in flat.items()} for flat in (one, other)]
-    return (bool(_sources(one)) and places[0] == places[1]) or _sources(one) != _sources(other)
-
-
-def _places(one: FlatSettings, other: FlatSettings) -> str:
-    """Where the same trial stands twice: in one block of the grid, or in two."""
-    differing = [(one[key].place, leaf.place) for key, leaf in other.items() if key in one and one[key] != leaf]
-    first, second = differing[0] if differing else ("grid", "grid")
-    blocks = first.split(".")[0], second.split(".")[0]
-    return " and ".join((first, second) if blocks[0] == blocks[1] else blocks)
-
-
-def _in_grid(flat: FlatSettings) -> str:
-    """What the grid says of a trial."""
-    found = {key: leaf for key, leaf in flat.items() if leaf.place.startswith("grid")}
-    return ", ".join(f"{'.'.join(key)}={short(leaf.value)}" for key, leaf in found.items())

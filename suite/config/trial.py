@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from suite.config.dataset_settings import OwnImageSettings
+from suite.config.errors import InputError
 from suite.config.plugins import Entry
 from suite.config.registry import REGISTRY, Dataset, Method, Model
 from suite.config.settings import NOT_IDENTITY, Count, Natural, NonNegative, Positive, Settings, identity, named
@@ -208,7 +210,13 @@ class Trial(Settings):
 
     @property
     def trial_id(self) -> str:
-        """First 12 hex digits of SHA-256 over plugins and the settings that can change numbers, defaults removed."""
+        """First 12 hex digits of SHA-256 over plugins and the settings that can change numbers, defaults removed.
+
+        Raises:
+            InputError: the content of the user's own images is not filled in, without which two files would be one.
+        """
+        if isinstance(self.dataset, OwnImageSettings) and self.dataset.content is None:
+            raise InputError(f"dataset.content: is unset: must be that of {self.dataset.place}")
         known = {"results_version": RESULTS_VERSION} | identity(self)
         if found := self.plugins:
             known["plugins"] = {entry.kind: entry.identity for entry in found}

@@ -2,15 +2,16 @@
 
 Files are looked for in `data_dir`, else in $SUITE_DATA, else in `data`, laid out as torchvision.datasets does.
 `digits` needs none; `fashion_mnist` is also found where Debian's package dataset-fashion-mnist puts it. `imagenet` is
-a tree of class folders, or shards made of one: see `suite.data.imagenet.scan` and `suite.data.imagenet.pack`.
+a tree of class folders, or shards made of one: see `suite.data.imagenet.scan` and `suite.data.imagenet.pack`. `arrays`
+and `folder` read images of the user's own.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from suite.config import Dataset, ImageNetSettings
+from suite.config.data_dir import resolve_data_dir
 from suite.data.interface import Data, SplitName
 
 if TYPE_CHECKING:  # torch is only needed by load
@@ -88,8 +89,3 @@ def load(
     if settings.train_images is not None:
         source = sources.subsample_train(source, settings.train_images)
     return ArrayData.build(source, augment=getattr(settings, "augment", "none"), device=device)
-
-
-def resolve_data_dir(data_dir: Path | None) -> Path:
-    """Where files are looked for."""
-    return Path(data_dir or os.environ.get("SUITE_DATA") or "data").expanduser().absolute()

@@ -82,7 +82,8 @@ def _source(settings: Dataset, folder: Path) -> tuple[list[object], Callable[[],
     # The files of CIFAR, and digits, cannot be others: their checksums are in the code that reads them.
     if reader is not None:
         entry = REGISTRY.find("dataset", settings.name)
-        known = [identity(settings), str(entry.origin.package), plugin_source.source_id(entry)]
+        known = [identity(settings), str(entry.origin.package)]
+        known += [plugin_source.source_id(entry)] if entry.is_plugin else []
         return [*known, *map(_state, plugin_reader.files_of(settings, reader, folder))], find
     states = [_state(file) for file in sources.unchecked_files(settings.name, folder)]
     return [settings.name, settings.train_images, metadata.version("scikit-learn"), *states], find

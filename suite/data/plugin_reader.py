@@ -1,14 +1,15 @@
-"""Data sets of plugins: an object with ``files`` and ``read``, which their settings name as ``IMPLEMENTATION``."""
+"""Data sets of plugins and of the user's own files: objects with ``files`` and ``read``, their ``IMPLEMENTATION``."""
 
 from pathlib import Path
 from typing import Protocol
 
-from suite.config import REGISTRY, ArraySettings, InputError
+from suite.config import REGISTRY, ArraySettings, InputError, OwnImageSettings
 from suite.data.sources import RawDataset, split_mistake
+from suite.records import data_content
 
 
 class ArrayReader(Protocol):
-    """What reads a data set of a plugin."""
+    """What reads such a data set."""
 
     def files(self, settings: ArraySettings, folder: Path) -> list[Path]:
         """The files that ``read`` reads, below the data folder."""
@@ -18,13 +19,13 @@ class ArrayReader(Protocol):
 
 
 def reader_of(settings: ArraySettings) -> ArrayReader | None:
-    """The reader of a plugin's data set; None for one of the suite.
+    """The reader of a data set of a plugin, or of the user's own files; None for the others.
 
     Raises:
         InputError: it cannot be loaded, or is no reader.
     """
     entry = REGISTRY.find("dataset", settings.name)
-    if not entry.is_plugin:
+    if not (entry.is_plugin or isinstance(settings, OwnImageSettings)):
         return None
     found: ArrayReader = entry.load()
     if not (callable(getattr(found, "files", None)) and callable(getattr(found, "read", None))):
@@ -52,7 +53,9 @@ def read(settings: ArraySettings, reader: ArrayReader, folder: Path) -> RawDatas
     Raises:
         InputError: a file is missing or cannot be read, or the arrays are not what a data set is.
     """
-    files_of(settings, reader, folder)
+    files = files_of(settings, reader, folder)
+    if isinstance(settings, OwnImageSettings):
+        data_content.check(settings, files, settings.path(folder))
     try:
         found = reader.read(settings, folder)
     except (OSError, ValueError, KeyError) as error:

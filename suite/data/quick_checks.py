@@ -9,8 +9,9 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from suite.config import ArraySettings, Dataset, ImageNetSettings, InputError, Trial
-from suite.data import plugin_reader, resolve_data_dir, sources
+from suite.config import ArraySettings, Dataset, ImageNetSettings, InputError, OwnImageSettings, Trial
+from suite.data import plugin_reader, prepare, resolve_data_dir, sources
+from suite.data.plugin_reader import ArrayReader
 
 _TRAINING = {"digits": 1257, "cifar10": 45_000, "cifar100": 45_000}  # without the images for validation
 _CIFAR = {
@@ -50,11 +51,22 @@ def check(settings: Dataset, data_dir: Path | None) -> None:
             tree.check(settings, folder)
         return
     if (reader := plugin_reader.reader_of(settings)) is not None:
-        plugin_reader.files_of(settings, reader, folder)
+        _check_files(settings, reader, folder)
         return
     num = num_training_images(settings, folder)
     if settings.train_images is not None and settings.train_images > num:
         raise InputError(f"dataset.train_images: {settings.train_images}: must be at most {num}, all that are there")
+
+
+def _check_files(settings: ArraySettings, reader: ArrayReader, folder: Path) -> None:
+    """Read small files of the user's own whole; of others what is soon read."""
+    files = plugin_reader.files_of(settings, reader, folder)
+    if not isinstance(settings, OwnImageSettings):
+        return
+    if sum(file.stat().st_size for file in files) < _MOST_BYTES:
+        prepare(settings, data_dir=folder, download=False)
+    else:
+        reader.check(settings, folder)  # type: ignore[attr-defined]  # those of the suite have it
 
 
 def num_training_images(settings: ArraySettings, folder: Path) -> int:

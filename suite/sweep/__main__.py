@@ -40,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_all(args: argparse.Namespace) -> int:
     cli.check_place_for_results(args.results)
     args.data_ids = KnownIds(args.data_dir, args.results / known_ids.CACHE)
-    sweeps = [(sweep, Ledger(args.results, sweep.scheduler, args.data_ids)) for sweep in cli.load_several(args)]
+    args.contents = cli.contents(args)
+    loaded = cli.load_several(args, args.contents)
+    sweeps = [(sweep, Ledger(args.results, sweep.scheduler, args.data_ids)) for sweep in loaded]
     for sweep, ledger in sweeps:
         kept_plans.check(sweep, ledger.root)
     # All mistakes are reported before the first trial.
@@ -85,6 +87,7 @@ def _sweep(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: Prof
         if plan.to_run and driver.choose_driver(args.driver, profile, len(plan.to_run)) == "job":
             _prepare_data(plan, args)
             _keep_resolved(sweep, ledger)
+            args.contents.keep()
             console.print(driver.submit(sweep, ledger, profile, args))
             return 0
     if args.part:
@@ -110,6 +113,7 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
             plan_view.show_counts(plan, ledger)
             _show_notes(sweep, plan, args)
             _keep_resolved(sweep, ledger)
+            args.contents.keep()
             estimated, start = _estimate(plan, ledger, args, profile), time.monotonic()
             try:
                 if plan.to_run:

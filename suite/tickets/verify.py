@@ -18,7 +18,7 @@ from suite.train import restore
 
 SPLITS: tuple[SplitName, ...] = ("val", "test")
 _OF_TRAINING = ("processes", "accumulation_steps", "sync_batch_norm", "resources", "compile")  # nothing to evaluation
-_OF_PLACES = ("root", "manifest", "stage")  # of a file from elsewhere: never followed
+_OF_PLACES = ("root", "file", "manifest", "stage")  # of a file from elsewhere: never followed
 
 
 class Check(NamedTuple):

@@ -14,6 +14,7 @@ from suite.launch import inline
 from suite.launch.attempts import remove_attempts
 from suite.launch.lease import TakenOver, is_running
 from suite.records import FAILURE, EpochMetrics, Result, file_errors, kept_plans, line_text, read_result
+from suite.records.data_content import Contents
 from suite.records.ledger import Ledger, other_images, other_plugins, same_settings
 from suite.stopping import EXIT_TAKEN_OVER, EXIT_UNFINISHED, Stopped
 from suite.train import distributed
@@ -86,7 +87,7 @@ def _finished(folder: Path, trial: Trial, data_ids: KnownIds) -> Result | None:
 
 def _trial(args: argparse.Namespace) -> Trial:
     if Path(args.trial).exists() or args.trial.endswith(".json"):
-        return sweep_file.load_trial(Path(args.trial))
+        return sweep_file.load_trial(Path(args.trial), Contents(args.data_dir))
     return kept_plans.find_trial(args.trial, args.results)
 
 

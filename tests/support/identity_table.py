@@ -19,6 +19,8 @@ RAMP = {"method": {**ITERAND["method"], "sparsity_schedule": {"shape": "cubic"}}
 RECYCLE = {"method": {"name": "recycle", "lr": 0.1, "sparsity": 0.5}}
 BIPROP = {"method": {"name": "biprop", "lr": 0.1, "sparsity": 0.5}}
 FROZEN = {"method": {"name": "frozen", "lr": 0.1, "sparsity": 0.5}}
+ARRAYS = {"dataset": {"name": "arrays", "content": "0123456789abcdef"}}
+FOLDER = {"dataset": {"name": "folder", "content": "0123456789abcdef"}}
 PHOTOS = {"dataset": {"name": "imagenet"}}
 SHARDS = {"dataset": {"name": "imagenet", "storage": "tar"}}
 NOISE = {"dataset": {"name": "imagenet", "loader": "synthetic"}}
@@ -87,6 +89,13 @@ CHANGES: dict[str, Change] = {  # numbers, or what a record says of them
     "GreyImageSettings.augment": Change("dataset.augment", "crop", MNIST),
     "CifarSettings.name": Change("dataset.name", "cifar100", CIFAR),
     "CifarSettings.augment": Change("dataset.augment", "none", CIFAR),
+    "OwnImageSettings.content": Change("dataset.content", "fedcba9876543210", FOLDER),
+    "OwnImageSettings.val_share": Change("dataset.val_share", 0.2, ARRAYS),
+    "OwnImageSettings.test_share": Change("dataset.test_share", 0.3, ARRAYS),
+    "OwnImageSettings.augment": Change("dataset.augment", "crop", ARRAYS),
+    "ArrayFileSettings.name": Change("dataset", FOLDER["dataset"], ARRAYS),
+    "FolderSettings.name": Change("dataset", ARRAYS["dataset"], FOLDER),
+    "FolderSettings.image_size": Change("dataset.image_size", 32, FOLDER),
     "ImageNetSettings.name": Change("dataset", "digits", PHOTOS),
     "ImageNetSettings.loader": Change("dataset.loader", "torchvision", PHOTOS),
     "ImageNetSettings.storage": Change("dataset.storage", "tar", PHOTOS),
@@ -143,6 +152,8 @@ COMPARED: dict[str, tuple[Change, str]] = {  # can change numbers; a record says
         Change("dataset.root", "other", PHOTOS),
         "data_id: other images differ, a moved tree not",
     ),
+    "ArrayFileSettings.file": (Change("dataset.file", "other.npz", ARRAYS), "content is in the id"),
+    "FolderSettings.root": (Change("dataset.root", "other", FOLDER), "content is in the id"),
     "ImageNetSettings.manifest": (Change("dataset.manifest", "other.csv", PHOTOS), "data_id, as of root"),
     "Resources.gpus": (
         Change("resources.gpus", 1.0),
@@ -166,7 +177,7 @@ def leaves() -> Iterator[str]:
     blocks = {"dataset", "model", "method", "schedule", "resources", "checkpoint", "decoder"}
     for cls in classes:
         own = vars(cls).get("__annotations__", {}) if cls is not NamedSettings else ()  # those are of classes
-        yield from (f"{cls.__name__}.{key}" for key in own if key not in blocks)
+        yield from (f"{cls.__name__}.{key}" for key in own if key not in {*blocks, *cls.__class_vars__})
 
 
 def settings_of(base: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from suite.config import InputError
 
@@ -49,15 +50,15 @@ class Listing:
 
     def _classes(self, tree: str) -> list[str]:
         folder = self.root / tree
-        _check_link(folder)
+        check_link(folder)
         if not folder.is_dir():
             return []
         try:
             names = self._without_hidden(tree, os.listdir(folder))
         except OSError as error:
-            _refuse(error)
+            refuse(error)
         for name in names:
-            _check_link(folder / name)
+            check_link(folder / name)
         return [name for name in names if (folder / name).is_dir()]
 
     def _check_same(self, train: list[str], val: list[str]) -> None:
@@ -72,11 +73,11 @@ class Listing:
     def _files(self, folder: str) -> list[str]:
         """Paths below the root of the files in a class folder and in the folders in it."""
         found = []
-        for place, folders, names in os.walk(self.root / folder, followlinks=True, onerror=_refuse):
+        for place, folders, names in os.walk(self.root / folder, followlinks=True, onerror=refuse):
             below = os.path.relpath(place, self.root)
             folders[:] = self._without_hidden(below, folders)
             for name in folders:
-                _check_link(Path(place, name))
+                check_link(Path(place, name))
             found.append((place, [f"{below}/{name}" for name in self._without_hidden(below, names)]))
         return [file for _, files in sorted(found) for file in files]
 
@@ -85,7 +86,7 @@ class Listing:
         return sorted(name for name in names if not name.startswith("."))
 
 
-def _check_link(path: Path) -> None:
+def check_link(path: Path) -> None:
     """Raise InputError for a link that leads nowhere, or to a folder that contains it."""
     if not path.is_symlink():
         return
@@ -96,5 +97,6 @@ def _check_link(path: Path) -> None:
         raise InputError(f"{path}: links to {target}, which contains the link: remove the link")
 
 
-def _refuse(error: OSError) -> None:
+def refuse(error: OSError) -> NoReturn:
+    """Raise InputError for a folder that cannot be listed."""
     raise InputError(f"{error.filename}: cannot be listed ({error.strerror}): make it readable, or remove it") from None
