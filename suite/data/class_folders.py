@@ -9,6 +9,8 @@ from suite.data.imagenet.listing import check_link, refuse
 from suite.data.imagenet.manifest import EXTENSIONS
 from suite.data.own_split import SPLITS, named
 
+_FEWEST = 2  # classes
+
 
 class Labelled(NamedTuple):
     """An image file, its part (``train``, ``val``, ``test``), its class, and the label of that."""
@@ -81,6 +83,8 @@ def _check_classes(folder: Path, classes: list[str]) -> None:
         raise InputError(f"{folder}: has images outside of class folders: move each image into the folder of its class")
     if not classes:
         raise InputError(f"{folder}: is empty: must have a folder for each class, with its images")
+    if len(classes) < _FEWEST:
+        raise InputError(f"{folder}: has one class, {classes[0]}: must have at least {_FEWEST}")
 
 
 def _check_same(classes: dict[str, list[str]], part: str, parts: dict[str, Path]) -> None:

@@ -1,5 +1,6 @@
 """The data set ``folder``: image files in class folders, decoded into memory. No torch."""
 
+import io
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -57,7 +58,8 @@ def _listed(settings: FolderSettings, root: Path) -> list[Labelled]:
             "image_size"
         )
     if (free := free_memory()) is not None and _COPIES * pixels > free:
-        raise InputError(f"{root}: a trial needs {_COPIES * pixels:,} bytes for its images, {free:,} are free")
+        needs = f"a trial needs {_COPIES * pixels / 2**30:,.1f} GiB for its images, {free / 2**30:,.1f} GiB of memory"
+        raise InputError(f"{root}: {needs} are free: use a smaller image_size, fewer images, or a larger machine")
     return images
 
 
@@ -98,7 +100,7 @@ def _decode(file: Path, size: int) -> "Bytes | _Problem":
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, which nobody reads here
-            return retrying(lambda: _opened(file, size), file)
+            return _opened(file, retrying(file.read_bytes, file), size)
     except UnidentifiedImageError:
         return _Problem(file, "is no image")
     except Image.DecompressionBombError:
@@ -107,8 +109,8 @@ def _decode(file: Path, size: int) -> "Bytes | _Problem":
         return _Problem(file, str(error) or type(error).__name__)
 
 
-def _opened(file: Path, size: int) -> "Bytes | _Problem":
-    with Image.open(file) as image:
+def _opened(file: Path, content: bytes, size: int) -> "Bytes | _Problem":
+    with Image.open(io.BytesIO(content)) as image:
         if image.mode not in (*_GREY, *_COLOUR):
             return _Problem(file, f"has pixels of mode {image.mode}, not of 8 bits: convert it")
         if min(image.size) < MIN_SIZE:
