@@ -1,7 +1,7 @@
 """The contract of data sets, for digits and for files of a user's own, which are made here."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ DEMANDS = {name: each for name, each in vars(contract).items() if name.startswit
 
 
 @pytest.fixture(autouse=True)
-def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "data"
     folder.mkdir()
     write_arrays(folder / "images.npz")
     write_classes(folder / "images", mode="RGB")
     monkeypatch.setenv("SUITE_DATA", str(folder))
-    yield folder
+    return folder
 
 
 def read(name: str) -> RawDataset:
