@@ -11,7 +11,6 @@ RankBy = Literal["scores", "abs_scores"]
 ScoreInit = Literal["kaiming_uniform", "fan_in_uniform"]
 Scope = Literal["layer", "global"]
 Layout = Literal["uniform", "erk"]
-Scope = Literal["layer", "global"]
 ScheduleShape = Literal["constant", "linear", "cubic", "geometric"]
 
 
