@@ -21,7 +21,7 @@ LOOKS = {
     "iterand": Look("IteRand", "#d55e00", "^", "-"),
     "recycle": Look("recycling", "#009e73", "D", "-."),
     "random_mask": Look("random mask", "#999999", "X", "--"),
-    "magnitude": Look("magnitude pruning", "#56b4e9", "P", "--"),
+    "magnitude": Look("magnitude pruning", "#56b4e9", "h", "--"),
     "imp": Look("IMP", "#882255", "*", "--"),
     "biprop": Look("biprop", "#cc79a7", "v", "-."),
     "frozen": Look("partially frozen", "#e69f00", "P", "-."),

@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from suite.config import Scope
-from suite.methods.magnitude import RULES as MAGNITUDE_RULES
 from suite.methods.options import SparseOptions
+from suite.methods.param_groups import RULES as MASKED_RULES
 from suite.methods.param_groups import Rule, check_settings
 from suite.methods.sparse import SparseSgd, keep_largest
 
 RULES: dict[str, Rule] = {
     "rounds": (lambda v: isinstance(v, int) and v >= 2, "must be a whole number of rounds, at least 2"),
-    "scope": MAGNITUDE_RULES["scope"],
+    "scope": MASKED_RULES["scope"],
     "rewind_epoch": (lambda v: isinstance(v, int) and v >= 0, "must be a whole number of epochs, at least 0"),
 }
 

@@ -5,20 +5,19 @@ arXiv 1710.01878).
 """
 
 from collections.abc import Sequence
-from typing import Any, Unpack, get_args
+from typing import Any, Unpack
 
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from suite.config import Scope
 from suite.methods.options import SparseOptions
+from suite.methods.param_groups import RULES as MASKED_RULES
 from suite.methods.param_groups import Rule, check_settings
 from suite.methods.sparse import SparseSgd, keep_largest
 
-SCOPES: tuple[Scope, ...] = get_args(Scope)
-_SCOPE: Rule = (lambda v: v in SCOPES, f"must be one of {', '.join(SCOPES)}")
 RULES: dict[str, Rule] = {
-    "scope": _SCOPE,
+    "scope": MASKED_RULES["scope"],
     "begin_epoch": (lambda v: isinstance(v, int) and v >= 0, "must be a whole number of epochs, at least 0"),
     "end_epoch": (lambda v: isinstance(v, int) and v >= 1, "must be a whole number of epochs, at least 1"),
     "prune_every": (lambda v: isinstance(v, int) and v >= 1, "must be a whole number of steps, at least 1"),

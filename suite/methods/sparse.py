@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
@@ -16,7 +15,8 @@ from suite.methods.masked_step import dense_step_
 from suite.methods.param_groups import RULES, SGD_RULES, check_drawable, check_maskable, check_settings, fan_in_of
 from suite.methods.random import draw_values_
 from suite.methods.saved_state import like
-from suite.methods.update.plain import Thresholds, num_pruned
+from suite.methods.update.plain import Thresholds, keep_mask, num_pruned
+from suite.methods.update.scope import global_masks
 from suite.methods.watch import Held, Watch, known_owners
 
 _Group = dict[str, Any]
@@ -132,6 +132,9 @@ class SparseSgd(MaskedOptimizer):
         check_drawable(group)
         check_maskable(group)
 
+    def _is_fast(self, group: _Group) -> bool:
+        return False  # the fast forms train scores
+
     def _new_watch(self, group: _Group) -> Watch:
         return _SparseWatch(group, self._check_group, [*self.defaults, "fan_in"], self.state, known_owners(self))
 
@@ -201,20 +204,11 @@ def keep_largest(params: Sequence[Tensor], masks: Sequence[Tensor], sparsity: fl
     Each layer loses ``round(sparsity * (n - 1))`` of its n weights in all, or all layers together; ties by parameter,
     then by logical index, NaN above all. A layer that would be emptied keeps its largest weight in addition.
     """
-    ranks = [torch.where(mask, param.abs(), -1.0) for param, mask in zip(params, masks, strict=True)]
-    kept = _keep_in_layers(ranks, sparsity) if scope == "layer" else _keep_in_all(ranks, sparsity)
-    return [mask & largest for mask, largest in zip(masks, kept, strict=True)]
-
-
-def _keep_in_layers(ranks: Sequence[Tensor], sparsity: float) -> list[Tensor]:
-    return [keep_all_but(rank, num_pruned(rank.numel(), sparsity)) for rank in ranks]
-
-
-def _keep_in_all(ranks: Sequence[Tensor], sparsity: float) -> list[Tensor]:
-    flat = torch.cat([rank.reshape(-1) for rank in ranks])
-    parts = torch.tensor_split(
-        keep_all_but(flat, num_pruned(flat.numel(), sparsity)),
-        np.cumsum([rank.numel() for rank in ranks])[:-1].tolist(),
-    )
-    pairs = [(part.view(rank.shape), rank) for part, rank in zip(parts, ranks, strict=True)]
-    return [mask if mask.any() else keep_all_but(rank, max(rank.numel() - 1, 0)) for mask, rank in pairs]
+    wide = [torch.promote_types(param.dtype, torch.float32) for param in params]
+    sizes = [param.detach().abs().to(dtype) for param, dtype in zip(params, wide, strict=True)]
+    ranks = [torch.where(mask, size, -1.0) for mask, size in zip(masks, sizes, strict=True)]
+    if scope == "global":
+        largest = global_masks(ranks, sparsity, "scores")
+    else:
+        largest = [keep_mask(rank, sparsity, "scores") for rank in ranks]
+    return [mask & keep for mask, keep in zip(masks, largest, strict=True)]
