@@ -132,6 +132,9 @@ class SparseSgd(MaskedOptimizer):
         check_drawable(group)
         check_maskable(group)
 
+    def _rewritten(self, params: Sequence[Tensor], group: _Group) -> Sequence[Tensor]:
+        return params
+
     def _is_fast(self, group: _Group) -> bool:
         return False  # the fast forms train scores
 
