@@ -11,6 +11,7 @@ from suite.config.descriptions import descriptions
 
 HOMES = ("suite.config", "suite.slurm")
 ABSTRACT = {"NamedSettings", "MethodSettings", "MaskedSettings", "ModelSettings", "ArraySettings", "OwnImageSettings"}
+ABSTRACT |= {"UpdateSettings"}
 
 
 @pytest.mark.parametrize("name", PAGES)

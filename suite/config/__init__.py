@@ -28,6 +28,7 @@ from suite.config.method_settings import (
     Scope,
     ScoreInit,
     SparsitySchedule,
+    Update,
     WeightsSettings,
 )
 from suite.config.model_settings import ConvSettings, ModelSettings, ResNetSettings
@@ -107,6 +108,7 @@ __all__ = [
     "Share",
     "SparsitySchedule",
     "Trial",
+    "Update",
     "WeightsSettings",
     "identity",
 ]

@@ -11,6 +11,7 @@ RankBy = Literal["scores", "abs_scores"]
 ScoreInit = Literal["kaiming_uniform", "fan_in_uniform"]
 Scope = Literal["layer", "global"]
 Layout = Literal["uniform", "erk"]
+Update = Literal["sgd", "adam"]
 ScheduleShape = Literal["constant", "linear", "cubic", "geometric"]
 
 
@@ -35,7 +36,23 @@ class MethodSettings(NamedSettings):
         return epochs
 
 
-class WeightsSettings(MethodSettings):
+class UpdateSettings(MethodSettings):
+    """What the suite's own methods share: SGD or Adam."""
+
+    update: Update = "sgd"
+    """``sgd``, or ``adam``, as ``torch.optim.Adam``, which has no ``momentum``."""
+
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Decay of Adam's average of gradients."""
+
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of Adam's average of squared gradients."""
+
+    eps: Positive = 1e-8
+    """What Adam adds to the root of the average of squares."""
+
+
+class WeightsSettings(UpdateSettings):
     """Weight optimization: SGD on the weights."""
 
     IMPLEMENTATION = "suite.methods.weights:Weights"
@@ -72,7 +89,7 @@ class SparsitySchedule(Settings):
         return end
 
 
-class MaskedSettings(MethodSettings):
+class MaskedSettings(UpdateSettings):
     """What the masked methods share."""
 
     sparsity: Annotated[float, Field(ge=0, lt=1)]

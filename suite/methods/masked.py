@@ -7,12 +7,22 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from suite.config import Distribution, RankBy, Scope, ScoreInit
+from suite.config import Distribution, RankBy, Scope, ScoreInit, Update
 from suite.methods.masked_step import StepByRules, dense_step_, settings_of
 from suite.methods.options import whole_signature
 from suite.methods.param_groups import fan_in_of, once, start_group, theta_fan_in
 from suite.methods.random import draw_scores_, draw_values_
-from suite.methods.saved_state import ADDED, STATE, check_state, complete, like, packed, theta_like, unpack
+from suite.methods.saved_state import (
+    ADDED,
+    STATE,
+    check_state,
+    complete,
+    like,
+    new_update_state,
+    packed,
+    theta_like,
+    unpack,
+)
 from suite.methods.sparsity_schedule import SparsitySchedule
 from suite.methods.step_hooks import has_hooks
 from suite.methods.update import prepare
@@ -31,9 +41,9 @@ class MaskedOptimizer(StepByRules, Optimizer):
             pairs know their fan-in. A group with ``sparsity=None`` is trained by plain SGD; ``fan_in`` may be set per
             group. A parameter that is given twice counts once; one without ``requires_grad`` is left alone.
         sparsity: fraction of each layer's weights removed, in [0, 1).
-        lr: learning rate of SGD on the scores (on the weights where ``sparsity`` is None).
-        momentum: of the same SGD.
-        weight_decay: of the same SGD.
+        lr: learning rate of the scores (of the weights where ``sparsity`` is None).
+        momentum: of SGD.
+        weight_decay: L2 penalty, of SGD and of Adam.
         scope: "layer", or "global": the fraction is removed of all masked weights of a group together, by one
             threshold; a layer that would be emptied keeps its best weight in addition.
         sparsity_schedule: how the fraction comes to be ``sparsity``, by the number of updates; None for a constant one.
@@ -48,6 +58,10 @@ class MaskedOptimizer(StepByRules, Optimizer):
         pack_signs: with "signed_constant", keep one bit a weight of theta instead of a number, with equal results;
             ``state_dict()`` has numbers.
         plain_lr: learning rate of groups with ``sparsity=None`` that set none; None for ``lr``.
+        update: "sgd", or "adam": of scores, and of the weights where ``sparsity`` is None, as ``torch.optim.Adam``.
+        beta1: of Adam's average of gradients.
+        beta2: of Adam's average of their squares.
+        eps: of Adam, added to the root of that average.
         seed: of the random streams, in [0, 2^32).
         first_parameter: position of the first parameter in the random streams. Several optimizers with one seed draw
             what one optimizer draws, if each begins where the one before it ends. A group may set its own.
@@ -82,6 +96,10 @@ class MaskedOptimizer(StepByRules, Optimizer):
         max_score_grad_norm: float | None = None,
         pack_signs: bool = False,
         plain_lr: float | None = None,
+        update: Update = "sgd",
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
         seed: int = 0,
         first_parameter: int = 0,
     ) -> None:
@@ -99,6 +117,10 @@ class MaskedOptimizer(StepByRules, Optimizer):
             max_score_grad_norm=max_score_grad_norm,
             pack_signs=pack_signs,
             plain_lr=plain_lr,
+            update=update,
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
             seed=seed,
             first_parameter=first_parameter,
         )
@@ -176,7 +198,7 @@ class MaskedOptimizer(StepByRules, Optimizer):
         for watch, (positions, params, grads) in zip(watches, found, strict=True):
             watch.group["num_updates"] += 1
             if params and watch.group["sparsity"] is None:
-                dense_step_(watch.group, params, grads, [self.state[param] for param in params])
+                dense_step_(watch.group, params, grads, self._update_states(params, watch.group))
             elif params:
                 written = self._masked_step(watch.group, positions, params, grads, watch.hints[positions[0]])
                 watch.remember(written)
@@ -222,7 +244,7 @@ class MaskedOptimizer(StepByRules, Optimizer):
         for group in self.param_groups:
             params = [param for param in self._members(group) if param.numel()]
             if params and self._is_fast(group):
-                thetas, scores, momenta = self._states(params)
+                thetas, scores, momenta = self._states(params, group)
                 prepare(params, thetas, scores, momenta, self._redrawn_from(group), **settings_of(group))
 
     @torch.no_grad()
@@ -274,12 +296,12 @@ class MaskedOptimizer(StepByRules, Optimizer):
             draw_values_(theta, group["distribution"], fan_in=fan_in, seed=seed, draw=0, parameter=position)
         if group["sparsity"] is None:
             param.copy_(theta)
-            self.state[param] = known or {"momentum_buffer": torch.zeros_like(param)}  # from the start, as all state
+            self.state[param] = known or new_update_state(param, group)  # from the start, as all state
             return
         fan_in, scores = fan_in_of(param, group), torch.empty_like(theta)
         draw_scores_(scores, group["score_init"], fan_in=fan_in, seed=seed, parameter=position)
         kept = packed(theta, param, group) if group["pack_signs"] else theta
-        state = dict(zip(STATE, (kept, scores, torch.zeros_like(scores)), strict=True))
+        state = {"theta": kept, "scores": scores} | new_update_state(scores, group)
         self.state[param] = state | (known or {}) | {"theta": kept}
 
     @torch.no_grad()

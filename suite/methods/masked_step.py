@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.optim.sgd import sgd
 
 from suite.methods.rules import Rules
-from suite.methods.saved_state import STATE
-from suite.methods.update import general, select_backend
+from suite.methods.saved_state import STATE, UPDATE_STATE, new_update_state
+from suite.methods.update import adam, general, select_backend
 from suite.methods.update.plain import Thresholds, redraw_pruned_
 from suite.methods.update.signs import unpacked
 
@@ -55,7 +55,7 @@ class StepByRules(Rules):
         redraw = self._redraw(group, positions, params)
         if redraw is not None and group["sparsity_schedule"] is not None:
             redraw = replace(redraw, sparsity=self._sparsity(_before(group)))
-        thetas, scores, momenta = self._states(params)
+        thetas, scores, momenta = self._states(params, group)
         masked_sgd_ = select_backend(scores, thetas, **settings)
         masked_sgd_(
             params,
@@ -74,15 +74,20 @@ class StepByRules(Rules):
         self, group: _Group, positions: Sequence[int], params: Sequence[Tensor], grads: Sequence[Tensor]
     ) -> None:
         """Redraw, and update the scores; the effective weights are still to be written."""
-        thetas, scores, momenta = self._states(params)
+        states = self._update_states(params, group)
+        thetas, scores = ([state[key] for state in states] for key in STATE[:2])
         redraw = self._redraw(group, positions, params)
         if redraw is not None:
             redraw_pruned_(thetas, self._not_redrawn(params, _before(group)), redraw)
         layers = zip(params, grads, thetas, scores, strict=True)
         steps = [self._score_grad(param, grad, unpacked(theta), score, group) for param, grad, theta, score in layers]
         general.clip_(steps, group["max_score_grad_norm"])
-        settings = {key: group[key] for key in ("momentum", "weight_decay")}
-        general.sgd_(scores, steps, momenta, lr=float(group["lr"]), **settings)
+        if group["update"] == "adam":
+            adam.adam_(scores, steps, states, group)
+            return
+        momenta, settings = [state["momentum_buffer"] for state in states], settings_of(group)
+        sgd = {key: settings[key] for key in ("momentum", "weight_decay")}
+        general.sgd_(scores, steps, momenta, lr=float(group["lr"]), **sgd)
 
     @torch.no_grad()
     def _write(self, params: Sequence[Tensor], group: _Group) -> None:
@@ -96,9 +101,17 @@ class StepByRules(Rules):
         state = self.state[param]
         return self._effective(param, unpacked(state["theta"]), state["scores"], mask, group)
 
-    def _states(self, params: Sequence[Tensor]) -> Iterator[list[Any]]:
-        """The thetas, scores and momenta of parameters, a list each."""
-        states = [self.state[param] for param in params]
+    def _update_states(self, params: Sequence[Tensor], group: _Group) -> list[dict[str, Any]]:
+        """The states of parameters, with what the update rule keeps begun where the rule was another before."""
+        states, key = [self.state[param] for param in params], UPDATE_STATE[group.get("update", "sgd")][0]
+        for param, state in zip(params, states, strict=True):
+            if key not in state:
+                state.update(new_update_state(state.get("scores", param), group))
+        return states
+
+    def _states(self, params: Sequence[Tensor], group: _Group) -> Iterator[list[Any]]:
+        """The thetas, scores and momenta of parameters, a list each, of SGD."""
+        states = self._update_states(params, group)
         return ([state[key] for state in states] for key in STATE)
 
 
@@ -118,7 +131,10 @@ def settings_of(group: _Group) -> dict[str, Any]:
 
 
 def dense_step_(group: _Group, params: list[Tensor], grads: list[Tensor], states: Sequence[dict[str, Tensor]]) -> None:
-    """One step of SGD on parameters without masks, in place."""
+    """One step on parameters without masks, in place."""
+    if group.get("update") == "adam":
+        adam.adam_(params, grads, states, group)
+        return
     sgd(
         params,
         grads,

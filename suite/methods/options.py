@@ -5,7 +5,7 @@ from typing import Required, TypedDict
 
 from torch import Tensor
 
-from suite.config import Distribution, RankBy, Scope, ScoreInit
+from suite.config import Distribution, RankBy, Scope, ScoreInit, Update
 from suite.methods.sparsity_schedule import SparsitySchedule
 
 
@@ -25,6 +25,10 @@ class MaskedOptions(TypedDict, total=False):
     max_score_grad_norm: float | None
     pack_signs: bool
     plain_lr: float | None
+    update: Update
+    beta1: float
+    beta2: float
+    eps: float
     seed: int
     first_parameter: int
 

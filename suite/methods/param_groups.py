@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from torch import Tensor, nn
 
-from suite.config import Scope
+from suite.config import Scope, Update
 from suite.methods.random import DISTRIBUTIONS, SCORE_INITS, scaled_fan_in
 from suite.methods.refusals import check_whole
 from suite.methods.sparsity_schedule import RULE, is_schedule
@@ -15,6 +15,7 @@ from suite.methods.weight_matrices import Weight
 
 Rule = tuple[Callable[[Any], bool], str]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+UPDATES: tuple[Update, ...] = get_args(Update)
 
 SGD_RULES: dict[str, Rule] = {
     "lr": (lambda v: 0 <= float(v) < math.inf, "must be at least 0 and finite"),
@@ -28,8 +29,15 @@ SGD_RULES: dict[str, Rule] = {
         "must be a whole number from 1, a list of one for each parameter, or None: by the shape",
     ),
 }
+UPDATE_RULES: dict[str, Rule] = {
+    "update": (lambda v: v in UPDATES, f"must be one of {', '.join(UPDATES)}"),
+    "beta1": (lambda v: 0 <= v < 1, "must be in [0, 1)"),
+    "beta2": (lambda v: 0 <= v < 1, "must be in [0, 1)"),
+    "eps": (lambda v: 0 < v < math.inf, "must be above 0 and finite"),
+}
 RULES: dict[str, Rule] = {
     **SGD_RULES,
+    **UPDATE_RULES,
     "sparsity": (lambda v: v is None or 0 <= v < 1, "must be in [0, 1), or None for plain SGD"),
     "rank_by": (lambda v: v in RANKINGS, f"must be one of {', '.join(RANKINGS)}"),
     "scope": (lambda v: v in SCOPES, f"must be one of {', '.join(SCOPES)}"),

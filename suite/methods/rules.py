@@ -81,7 +81,7 @@ class Rules:
 
     def _rewritten(self, params: Sequence[Tensor], group: dict[str, Any]) -> Sequence[Tensor]:
         """The parameters of a group whose masks may change in a step that updates the scores of ``params``."""
-        alone = group["scope"] == "layer" and group["sparsity_schedule"] is None
+        alone = group.get("scope", "layer") == "layer" and group.get("sparsity_schedule") is None  # not all have them
         return params if alone else self._members(group)
 
     def _members(self, group: dict[str, Any]) -> list[Tensor]:
@@ -94,6 +94,6 @@ class Rules:
 
     def _is_fast(self, group: dict[str, Any]) -> bool:
         """Whether the fast forms of a step compute the rules of a group: those of edge-popup alone."""
-        if group["sparsity"] is None or group["scope"] != "layer":
+        if group["sparsity"] is None or group["scope"] != "layer" or group["update"] != "sgd":
             return False
         return all(getattr(type(self), rule) is getattr(Rules, rule) for rule in _COMPUTED)

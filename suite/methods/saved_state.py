@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from suite.methods.param_groups import theta_fan_in
+from suite.methods.update import adam
 from suite.methods.update.signs import Signs, unpacked
 
 STATE = ("theta", "scores", "momentum_buffer")
@@ -17,7 +18,12 @@ ADDED = {  # settings that states of earlier releases do not have, and what was 
     "plain_lr": None,
     "scope": "layer",
     "sparsity_schedule": None,
+    "update": "sgd",
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "eps": 1e-8,
 }
+UPDATE_STATE = {"sgd": STATE[2:], "adam": adam.STATE}
 _Groups = Sequence[dict[str, Any]]
 
 
@@ -43,20 +49,29 @@ def check_state(given: dict[str, Any], groups: _Groups, settings: set[str], keys
         state = given["state"].get(number) or {}
         if not state and not param.requires_grad:
             continue
-        for key in keys if group["sparsity"] is not None else keys[-1:]:
+        of_update = UPDATE_STATE[saved.get("update", "sgd")]
+        for key in (*keys[:-1], *of_update) if group["sparsity"] is not None else of_update:
             shape = getattr(state.get(key), "shape", None)
-            if shape != param.shape:
+            wanted = torch.Size() if key == "step" else param.shape
+            if shape != wanted:
                 found = "is missing" if shape is None else f"has shape {tuple(shape)}"
-                raise ValueError(f"saved state of parameter {number}: {key} {found}: must be {tuple(param.shape)}")
+                raise ValueError(f"saved state of parameter {number}: {key} {found}: must be {tuple(wanted)}")
         if saved.get("pack_signs") and group["sparsity"] is not None:
             packed(state["theta"], param, ADDED | saved | {"params": group["params"]})
 
 
 def like(param: Tensor, value: Any) -> Any:
     """A copy of a saved state value, in its own dtype, on the parameter's device and in its memory format."""
-    if not isinstance(value, Tensor) or value.shape != param.shape:
+    if not isinstance(value, Tensor):
         return value
+    if value.shape != param.shape:
+        return value.clone()
     return torch.empty_like(param, dtype=value.dtype).copy_(value)
+
+
+def new_update_state(tensor: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+    """What the update rule of a group keeps of a tensor that it trains, before the first step."""
+    return adam.new_state(tensor) if group.get("update") == "adam" else {"momentum_buffer": torch.zeros_like(tensor)}
 
 
 def theta_like(param: Tensor) -> Tensor:

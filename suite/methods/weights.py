@@ -1,4 +1,4 @@
-"""Weight optimization: SGD on the weights, the dense baseline."""
+"""Weight optimization: SGD or Adam on the weights, the dense baseline."""
 
 import inspect
 from collections.abc import Callable
@@ -9,21 +9,40 @@ from torch import Tensor
 from torch.optim import SGD
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from suite.config import Distribution
+from suite.config import Distribution, Update
 from suite.methods.dense_sgd import DTYPES, sgd_
-from suite.methods.param_groups import SGD_RULES, check_drawable, check_settings, fan_in_of, once, start_group
+from suite.methods.param_groups import (
+    SGD_RULES,
+    UPDATE_RULES,
+    check_drawable,
+    check_settings,
+    fan_in_of,
+    once,
+    start_group,
+)
 from suite.methods.random import draw_values_
 from suite.methods.step_hooks import has_hooks
+from suite.methods.update import adam
 from suite.methods.watch import SettingsWatch, watches_of
 
 _sgd_step = inspect.unwrap(SGD.step)  # torch's wrapper around it imports dynamo, which takes more than a second
 
 
-_UNSET = {"distribution": None, "seed": 0, "first_parameter": 0, "fan_in": None}  # the settings that SGD does not have
+_RULES = SGD_RULES | UPDATE_RULES
+_UNSET = {  # the settings that SGD does not have
+    "distribution": None,
+    "update": "sgd",
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "eps": 1e-8,
+    "seed": 0,
+    "first_parameter": 0,
+    "fan_in": None,
+}
 
 
 def _check_group(group: dict[str, Any]) -> None:
-    check_settings(group, SGD_RULES)
+    check_settings(group, _RULES)
     check_drawable(group)
 
 
@@ -43,10 +62,14 @@ class Weights(SGD):
     Args:
         params: as any torch optimizer takes them; all are trained and decayed. One that is given twice counts once, one
             without ``requires_grad`` is left alone.
-        lr: learning rate of SGD.
+        lr: learning rate.
         momentum: of SGD.
-        weight_decay: of SGD.
+        weight_decay: L2 penalty, of SGD and of Adam.
         distribution: what the weights are drawn from; None keeps the present values.
+        update: "sgd", or "adam": as ``torch.optim.Adam``, for all groups.
+        beta1: of Adam's average of gradients.
+        beta2: of Adam's average of their squares.
+        eps: of Adam, added to the root of that average.
         seed: of the random streams, in [0, 2^32).
         first_parameter: position of the first parameter in the random streams; see ``EdgePopup``.
 
@@ -64,18 +87,23 @@ class Weights(SGD):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         distribution: Distribution | None = "kaiming_uniform",
+        update: Update = "sgd",
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
         seed: int = 0,
         first_parameter: int = 0,
     ) -> None:
-        own = dict(distribution=distribution, seed=seed, first_parameter=first_parameter, fan_in=None)
+        own: dict[str, Any] = dict(distribution=distribution, update=update, beta1=beta1, beta2=beta2, eps=eps)
+        own |= dict(seed=seed, first_parameter=first_parameter, fan_in=None)
         sgd = dict(lr=lr, momentum=momentum, weight_decay=weight_decay)
-        check_settings(own | sgd, SGD_RULES)
+        check_settings(own | sgd, _RULES)
         self._own = own
         super().__init__(params, **sgd)  # type: ignore[arg-type] # mypy does not know which key is of which type
         self.defaults.update(own)
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update of SGD."""
+        """One update."""
         if has_hooks(self):
             return self._hooked_step(closure)
         return self._step(closure)
@@ -84,14 +112,32 @@ class Weights(SGD):
 
     @torch.no_grad()
     def _step(self, closure: Callable[[], float] | None) -> float | None:
-        for watch in watches_of(self, lambda group: SettingsWatch(group, _check_group, SGD_RULES)):
+        for watch in watches_of(self, lambda group: SettingsWatch(group, _check_group, _RULES)):
             watch.check_settings()
+        if any(group["update"] == "adam" for group in self.param_groups):
+            return self._adam_step(closure)
         if closure is None and not torch.compiler.is_compiling() and self._update():
             return None
         loss: float | None = _sgd_step(self, closure)
         return loss
 
     _hooked_step = Optimizer.profile_hook_step(_step)
+
+    def _adam_step(self, closure: Callable[[], float] | None) -> float | None:
+        if others := [group["update"] for group in self.param_groups if group["update"] != "adam"]:
+            raise ValueError(f"update: {others[0]!r}: must be that of all groups, another one has 'adam'")
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [param for param in group["params"] if param.grad is not None]
+            for param in params:
+                if not self.state[param].keys() >= set(adam.STATE):
+                    self.state[param].update(adam.new_state(param))
+            grads = [param.grad for param in params]
+            adam.adam_(params, grads, [self.state[param] for param in params], group)
+        return loss
 
     def _update(self) -> bool:
         """Update all weights, unless some are not as ``sgd_`` takes them, or have no momentum yet: then none."""
@@ -131,6 +177,8 @@ class Weights(SGD):
         for values in self.state.values():
             for key in [key for key, value in values.items() if value == {}]:  # of a flattened distributed checkpoint
                 del values[key]
+            for key in values.keys() & set(adam.STATE):
+                values[key] = values[key].clone()  # which torch would share with the dict that was loaded
 
     @torch.no_grad()
     def _draw(self, group: dict[str, Any]) -> None:

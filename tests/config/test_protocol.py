@@ -42,6 +42,7 @@ IMAGENET = {
 MASKED = {"rank_by": "scores", "score_init": "kaiming_uniform", "scale_fan": False}
 MASKED |= {"max_score_grad_norm": None, "pack_signs": False, "plain_lr": None, "scope": "layer"}
 MASKED |= {"sparsity_schedule": None}
+UPDATE = {"update": "sgd", "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 
 
 @cache
@@ -62,7 +63,7 @@ def place(trial: Trial) -> tuple[Any, ...]:
 
 
 def method(name: str, distribution: str, lr: float, decay: float, p: float, **redrawn: float) -> dict[str, Any]:
-    sgd = {"name": name, "distribution": distribution, "lr": lr, "momentum": 0.9, "weight_decay": decay}
+    sgd = UPDATE | {"name": name, "distribution": distribution, "lr": lr, "momentum": 0.9, "weight_decay": decay}
     masked = {} if name == "weights" else MASKED | {"sparsity": p}
     return sgd | masked | (redrawn if name == "iterand" else {})
 
