@@ -126,3 +126,18 @@ def test_shares_beyond_the_sparsity_are_refused(key: str, share: float) -> None:
         Frozen([nn.Parameter(torch.zeros(3, 4))], sparsity=0.7, lr=0.1, **{key: share})
     with pytest.raises(ValueError, match=f"{key} must be at most"):
         FrozenSettings(name="frozen", lr=0.1, sparsity=0.7, **{key: share})
+
+
+def test_a_schedule_of_sparsity_leaves_what_is_frozen(slow: SimpleNamespace) -> None:
+    """Where the schedule asks for less than is removed for ever, that much is removed."""
+    model = slow.small_net()
+    schedule: Any = {"shape": "linear", "start": 0.0, "begin_update": 0, "end_update": 10}
+    shares: dict[str, float] = {"frozen_removed": 0.3, "frozen_kept": 0.2}
+    optimizer = Frozen(prunable(model), sparsity=0.6, lr=0.3, sparsity_schedule=schedule, **shares)
+    for step in range(1, 12):
+        slow.train_step(model, optimizer, step, torch.float32)
+        for _, param in prunable(model):
+            num = param.numel() - 1
+            wanted = max(round(min(0.06 * step, 0.6) * num), round(0.3 * num))
+            assert int((~optimizer.mask(param)).sum()) == wanted
+            assert (param[optimizer.frozen(param) < 0] == 0).all() and (param[optimizer.frozen(param) > 0] != 0).all()
