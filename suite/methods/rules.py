@@ -94,6 +94,6 @@ class Rules:
 
     def _is_fast(self, group: dict[str, Any]) -> bool:
         """Whether the fast forms of a step compute the rules of a group: those of edge-popup alone."""
-        if group["sparsity"] is None or group["scope"] != "layer" or group["update"] != "sgd":
+        if not all(getattr(type(self), rule) is getattr(Rules, rule) for rule in _COMPUTED):
             return False
-        return all(getattr(type(self), rule) is getattr(Rules, rule) for rule in _COMPUTED)
+        return group["sparsity"] is not None and group["scope"] == "layer" and group["update"] == "sgd"
