@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.metadata import EntryPoint
@@ -90,12 +91,10 @@ class Entry:
         target = self.settings.IMPLEMENTATION
         if not isinstance(target, str):
             return target
-        try:
+        if not self.is_plugin:
             return _resolve(target)
-        except (ImportError, AttributeError) as error:
-            if not self.is_plugin:
-                raise
-            raise InputError(f"{self.kind} {self.name}: {self.origin}: {target}: cannot be loaded: {error}") from error
+        with _loading(f"{self.kind} {self.name}: {self.origin}: {target}"):
+            return _resolve(target)
 
 
 def installed() -> Iterator[tuple[Kind, EntryPoint, Origin]]:
@@ -114,10 +113,8 @@ def entries_of(kind: Kind, point: EntryPoint, origin: Origin) -> list[Entry]:
         InputError: it cannot be loaded, or names something else.
     """
     said = f'{origin}: entry point {point.name} = "{point.value}"'
-    try:
+    with _loading(said, ": mend or uninstall the package"):
         found = _resolve(point.value)
-    except Exception as error:  # whatever the package's own code raises
-        raise InputError(f"{said}: cannot be loaded: {_described(error)}: mend or uninstall the package") from error
     if not isinstance(found, type) or not issubclass(found, _BASES[kind]):
         raise InputError(f"{said}: must be a subclass of suite.config.{_BASES[kind].__name__}")
     if found.IMPLEMENTATION is None:
@@ -133,11 +130,9 @@ def entries_of_file(path: Path) -> list[Entry]:
     Raises:
         InputError: it cannot be read or run, or has none.
     """
-    try:
+    with _loading(f"--plugin {path}", path=path):
         source = path.read_bytes()
         module = _run(path)
-    except Exception as error:  # whatever the file's own code raises
-        raise InputError(f"--plugin {path}: cannot be loaded: {_described(error, path)}") from error
     origin = Origin(path.name, hashlib.sha256(essential(source)).hexdigest()[:16], path)
     found = [
         Entry(kind, name, cls, origin)
@@ -166,10 +161,22 @@ def implementation(target: str) -> Any:
     Raises:
         InputError: there is none.
     """
-    try:
+    with _loading(target):
         return _resolve(target)
-    except Exception as error:  # whatever the package's own code raises
-        raise InputError(f"{target}: cannot be loaded: {_described(error)}") from error
+
+
+@contextmanager
+def _loading(said: str, cure: str = "", path: Path | None = None) -> Iterator[None]:
+    """Code of others runs: what it prints is no output of a command, and whatever it raises is an error in one line.
+
+    Raises:
+        InputError: it raised something, or ended the program; Ctrl-C passes.
+    """
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{said}: cannot be loaded: {_described(error, path)}{cure}") from error
 
 
 def _resolve(target: str) -> Any:
@@ -183,7 +190,8 @@ def _resolve(target: str) -> Any:
 
 def _run(path: Path) -> ModuleType:
     """Run a file as a module, which this process finds by its name: copies of its classes need that."""
-    name = f"suite_plugin_{path.stem}"
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]  # two files in two folders may have one name
+    name = f"suite_plugin_{path.stem.replace('.', '_')}_{digest}"  # a dot would be one of a package
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError("must be a file of Python, with a name that ends in .py")
@@ -193,7 +201,7 @@ def _run(path: Path) -> ModuleType:
     return module
 
 
-def _described(error: Exception, path: Path | None = None) -> str:
+def _described(error: BaseException, path: Path | None = None) -> str:
     """An error in one line, with the line of the file where it was raised."""
     lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if path and frame.filename == str(path)

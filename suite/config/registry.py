@@ -122,7 +122,7 @@ class Registry:
                     f"two have this name, {_place(other)} and {_place(entry)}: rename one, or uninstall its package"
                 )
         if taken := [problems[e.kind, e.name] for e in of_files if (e.kind, e.name) in problems]:
-            raise InputError(*(f"--plugin: {problem}" for problem in taken))
+            raise InputError(*(f"--plugin: {problem}" for problem in dict.fromkeys(taken)))
         for kind in KINDS:
             found[kind] = {name: entry for name, entry in found[kind].items() if (kind, name) not in problems}
         return found, problems
@@ -194,7 +194,7 @@ def check_there(used: Iterable[Mapping[str, Any]], where: str) -> None:
 
 def set_files(files: Sequence[Path]) -> bool:
     """Use these files of ``--plugin``, here and in the processes that this one starts; False where it does already."""
-    wanted = [os.path.abspath(file) for file in files]
+    wanted = list(dict.fromkeys(os.path.abspath(file) for file in files))
     if wanted == [str(file) for file in plugins.files_of_environment()]:
         return False
     if wanted:

@@ -1,5 +1,6 @@
 """Plugins: where they come from, what is wrong with them, and which ids they change."""
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 from support.documents import ROOT
 from support.plugin_packages import FILE, METHOD, installed, write_example, write_method, write_package
 
-from suite.config import METHODS, InputError, Trial, plugin_files
+from suite.config import METHODS, InputError, Trial, plugin_files, plugins
 from suite.config.sweep_file import load_sweep, load_trial
 
 POP = {"name": "pop", "lr": 0.1, "sparsity": 0.5}
@@ -104,6 +105,7 @@ def test_a_package_cannot_replace_a_method_of_the_suite(tmp_path: Path) -> None:
     ("module", "value", "rule"),
     [
         ("import no_such_module", "broken:PopSettings", "No module named 'no_such_module'"),
+        ("raise SystemExit(7)", "broken:PopSettings", "SystemExit: 7"),
         ("1 / 0", "broken:PopSettings", "ZeroDivisionError"),
         ("", "broken:PopSettings", "no attribute 'PopSettings'"),
         ("PopSettings = 3", "broken:PopSettings", "must be a subclass of suite.config.MethodSettings"),
@@ -155,6 +157,7 @@ def test_the_id_covers_the_source_of_a_file_without_comments(tmp_path: Path) -> 
         (None, "FileNotFoundError"),
         ("x = 1\nx = y\n", r"NameError: name 'y' is not defined \(line 2\)"),
         ("def (", "SyntaxError"),
+        ("import sys\nsys.exit('no GPU')", r"SystemExit: no GPU \(line 2\)"),
         ("x = 1", "has no settings class with a name and an IMPLEMENTATION"),
         (FILE.replace('"quick"', '"iterand"'), "two have this name, the suite itself and"),
     ],
@@ -185,3 +188,42 @@ def test_a_record_of_a_plugin_that_is_missing_names_its_package(tmp_path: Path) 
     (tmp_path / "result.json").write_text(f'{{"trial_id": "0", "config": {{}}, "plugins": {used}}}')
     with pytest.raises(InputError, match=r"method pop of popper 1\.0: is missing here: pip install popper"):
         load_trial(tmp_path / "result.json")
+
+
+@pytest.mark.parametrize("raised", ["1 / 0", "raise SystemExit(7)", "import no_such_module"])
+def test_what_is_wrong_with_an_implementation_is_said_to_who_loads_it(tmp_path: Path, raised: str) -> None:
+    write_method(tmp_path)
+    (tmp_path / "popper/optimizer.py").write_text(raised)
+    with installed(tmp_path):
+        [entry] = trial(method=POP).plugins
+        with pytest.raises(
+            InputError, match=r"method pop: package popper 1\.0: popper\.optimizer:Pop: cannot be loaded"
+        ):
+            entry.load()
+        with pytest.raises(InputError, match=r"popper\.optimizer:Pop: cannot be loaded"):
+            plugins.implementation("popper.optimizer:Pop")
+
+
+def test_what_a_plugin_prints_is_no_output_of_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "quick.py").write_text(f"print('loaded')\n{FILE}")
+    plugin_files.use([tmp_path / "quick.py"])
+    assert capsys.readouterr() == ("", "loaded\n")
+
+
+def test_two_files_of_one_name_are_two_plugins_and_a_file_given_twice_is_one(tmp_path: Path) -> None:
+    files = [tmp_path / "a" / "same.py", tmp_path / "b" / "same.py"]
+    for file, text in zip(files, (FILE, FILE.replace("Quick", "Fast").replace("quick", "fast")), strict=True):
+        file.parent.mkdir()
+        file.write_text(text)
+    plugin_files.use([*files, tmp_path / "a" / ".." / "b" / "same.py"])
+    for name in ("quick", "fast"):
+        [entry] = trial(method=POP | {"name": name}).plugins
+        assert pickle.loads(pickle.dumps(entry.load())) is entry.load()
+
+
+@pytest.mark.parametrize("file", ["my-own.py", "na\u00efve pl\u00fcgin.py", "two.dots.py"])
+def test_a_file_may_have_any_name_that_ends_in_py(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).write_text(FILE)
+    plugin_files.use([tmp_path / file])
+    [entry] = trial(method=POP | {"name": "quick"}).plugins
+    assert entry.origin.package == file and pickle.loads(pickle.dumps(entry.load())) is entry.load()
