@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks.layer_form import in_layer_form
-from suite import methods, models
+from suite import config, methods, models
+from suite.testing.subject import value_of
 
 SGD = "SGD"
 FUSED = "SGD(fused=True)"
@@ -76,7 +77,7 @@ class Trainer:
             image_size=row.size,
             in_channels=row.channels,
             width_mult=row.width,
-            norm_affine=way in (SGD, FUSED),
+            norm_affine=way in (SGD, FUSED) or (way in methods.names() and methods.trains_weights(methods.get(way))),
         ).to(self.device)
         shape = (row.batch, row.channels, row.size, row.size)
         batches = [torch.randn(shape, device=self.device) for _ in range(_NUM_BATCHES)]
@@ -106,8 +107,29 @@ class Trainer:
         settings = {"sparsity": SPARSITY, "lr": _MASKED_LR, "pack_signs": way.endswith("packed"), **_SETTINGS}
         if way == ITERAND:
             settings["rerandomize_every"] = self.row.every
+        if way in methods.names():
+            return self._of_a_method(way)
         method = methods.get("iterand" if way == ITERAND else "edge_popup")
         optimizer: torch.optim.Optimizer = method(params, **settings)
+        return optimizer
+
+    def _of_a_method(self, name: str) -> torch.optim.Optimizer:
+        """A registered method with its own defaults, which works periodically every ``every`` steps; its norms too."""
+        cls, params = methods.get(name), methods.prunable(self.model)
+        fields = config.METHODS[name].model_fields
+        settings = {key: value_of(field) for key, field in fields.items() if field.is_required() and key != "name"}
+        settings |= {"lr": _MASKED_LR, "sparsity": SPARSITY, **_SETTINGS}
+        settings |= {key: self.row.every for key in fields if key.endswith("_every")}
+        trained = {name for name, _ in params}
+        others = [(name, param) for name, param in self.model.named_parameters() if name not in trained]
+        groups: list[dict[str, Any]] = [{"params": params}]
+        if methods.trains_weights(cls):
+            settings["lr"] = _DENSE_LR
+            groups += [{"params": others, "sparsity": None}]
+        else:
+            for _, param in others:
+                param.requires_grad_(False)
+        optimizer: torch.optim.Optimizer = cls(groups, **settings)
         return optimizer
 
     @property
