@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.parts.cells import Cell
 
-_TEXT = ("method", "difference", "dataset", "model", "form", "quantity", "device", "source")
+_TEXT = ("method", "difference", "dataset", "model", "form", "quantity", "device", "source", "layer")
 
 
 @dataclass(frozen=True)

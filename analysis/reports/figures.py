@@ -3,7 +3,7 @@
 ``figure``: accuracy against parameters and bytes. ``pareto``: which networks no other one beats in both.
 ``differences``: between methods, with intervals. ``ratios``: what methods need for equal accuracy, one over another.
 ``learning``: validation accuracy over the epochs. ``sparsity``: accuracy against the share of weights removed, where
-that varies. Small dots are seeds.
+that varies. ``layers``: the share that each layer loses, where layers differ. Small dots are seeds.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from analysis.parts import estimates, sparsity
 from analysis.parts.cells import Cell, cells, metric_of
 from analysis.parts.parameter_efficiency import QUANTITIES, Quantity
 from analysis.parts.style import METRICS, Curve, curves, legend, logarithmic, panels, save, spread_errors
-from analysis.reports import difference_figure, ratio_figure
+from analysis.reports import difference_figure, layer_figure, ratio_figure
 from suite import cli, records
 from suite.config.sweep_file import Sweep
 from suite.records.ledger import Ledger
@@ -32,7 +32,7 @@ _LABELS = {
 _FIGURE = ("parameters", "parameters kept", "stored network, bytes")
 _PARETO = ("parameters kept", "training state, bytes", "stored network, bytes")
 _MOST_PANELS = 4
-_NOT_ALWAYS = ("pareto", "differences", "ratios", "sparsity", "learning*")
+_NOT_ALWAYS = ("pareto", "differences", "ratios", "sparsity", "layers", "learning*")
 _FRONT: dict[str, Any] = {"color": "#999999", "linewidth": 0.8, "zorder": 0}
 
 
@@ -46,6 +46,7 @@ def make(sweep: Sweep, ledger: Ledger) -> list[Path]:
     files += ratio_figure.draw(found, metric, folder, sweep.label)
     if sparsity.varies(found):
         files += _sparsity(found, metric, folder, sweep.label)
+    files += layer_figure.draw(found, folder, sweep.label, _MOST_PANELS)
     files += _learning(sweep, found, ledger, folder)
     own = (path for stem in _NOT_ALWAYS for path in folder.glob(f"{stem}.[ps][nv]g"))
     for stale in set(own) - set(files):

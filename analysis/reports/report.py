@@ -32,6 +32,7 @@ _CAPTIONS = {
     "differences": "Differences between methods at equal width, with 95 % intervals.",
     "ratios": "What one method needs over what another needs for equal accuracy, with 95 % bands.",
     "sparsity": "Accuracy against the share of weights removed.",
+    "layers": "The share of each layer's weights that is removed, means over seeds; layers in the optimizer's order.",
     "learning": "Validation accuracy over the epochs, the mean over seeds.",
 }
 _READABLE = ("method", "minus", "difference")  # columns that name methods

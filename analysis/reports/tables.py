@@ -17,6 +17,7 @@ from analysis.parts import (
     estimates,
     format_interval,
     format_percent,
+    layers,
     markdown,
     parameter_efficiency,
     published,
@@ -37,6 +38,7 @@ from suite.records.ledger import Ledger
 STEMS = (
     "differences",
     "sparsity",
+    "layers",
     "convergence",
     "needed",
     "ratios",
@@ -86,6 +88,7 @@ def build_tables(sweep: Sweep, ledger: Ledger, targets: Sequence[str] = ()) -> l
         ReportTable("table", title, accuracy, _shown(accuracy, found), _notes(found, metric)),
         differences.part(found, metric),
         sparsity.part(found, metric),
+        layers.part(found),
         convergence.part(found, metric),
         parameter_efficiency.part(found, metric, targets),
         ratio_curves.part(found, metric),
