@@ -10,12 +10,13 @@ from support.trial_processes import trial_of
 from torch import Tensor
 
 from suite import methods
+from suite.testing.method.cases import cases_of
 from suite.train import checkpoint
 
 MAGIC = b"suite checkpoint 1\n"
 IDENTITY = {"trial_id": "0123456789ab", "train_id": "d1", "code_id": "c1", "torch": "2.11"}
 tiny = functools.partial(trial_of, model={"name": "conv2", "width_mult": 0.0625}, checkpoint={})  # 20 steps an epoch
-each_method = pytest.mark.parametrize("method", methods.names())
+each_method = pytest.mark.parametrize("method", cases_of(methods.names()))
 
 
 def state_of(step: int, size: int = 1000) -> dict[str, Any]:

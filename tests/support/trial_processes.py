@@ -24,7 +24,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "edge_popup": {"lr": 0.3, "sparsity": 0.5},
     "iterand": {"lr": 0.3, "sparsity": 0.5, "rerandomize_every": 7},
 }
-SPARSE_METHODS: dict[str, dict[str, Any]] = {
+LATER_METHODS: dict[str, dict[str, Any]] = {
+    "recycle": {"lr": 0.3, "sparsity": 0.5, "recycle_every": 7},
+    "biprop": {"lr": 0.3, "sparsity": 0.5},
+    "frozen": {"lr": 0.3, "sparsity": 0.5},
     "random_mask": {"lr": 0.1, "sparsity": 0.8},
     "magnitude": {"lr": 0.1, "sparsity": 0.8, "end_epoch": 1, "prune_every": 5},
     "imp": {"lr": 0.1, "sparsity": 0.8, "rounds": 2},
@@ -37,7 +40,7 @@ def trial_of(method: str, **changes: Any) -> Trial:
     settings = {
         "dataset": {"name": "digits"},
         "model": {"name": "conv2", "width_mult": 0.125},
-        "method": {"name": method, **(METHODS | SPARSE_METHODS)[method]},
+        "method": {"name": method, **(METHODS | LATER_METHODS)[method]},
         "seed": 3,
         "epochs": 2,
         "global_batch_size": 64,

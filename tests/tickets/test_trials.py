@@ -19,13 +19,16 @@ from suite.config import InputError, Trial
 from suite.launch import inline
 from suite.records import DENSE, RESULT, TICKET, read_result
 from suite.stopping import Stopped
+from suite.testing.method.cases import cases_of
 from suite.tickets import NetworkMetadata, dense
 from suite.tickets import __main__ as command
 from suite.tickets.verify import Evaluator, trial_of
 from suite.train import loop, network_files
 
 EACH = methods.names()
-MASKED = [name for name in EACH if name != "weights"]
+TRAINED = [name for name in EACH if methods.trains_weights(methods.get(name))]  # kept as safetensors
+SELECTING = [name for name in EACH if name not in TRAINED]  # kept as tickets
+IN_AN_EPOCH = [name for name in EACH if name != "imp"]  # its rounds take two
 
 
 def folder_in(path: Path, name: str = "trial") -> Path:
@@ -66,17 +69,20 @@ def states(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
     return found
 
 
-@pytest.mark.parametrize("method", EACH)
+@pytest.mark.parametrize("method", cases_of(EACH))
 def test_each_method_leaves_its_network(tmp_path: Path, states: list[dict[str, Tensor]], method: str) -> None:
     trial, folder = tiny(method), folder_in(tmp_path)
     result = inline.run(trial, folder, data_dir=None)
     assert trial_processes.unexpected_files(folder) == []
     path = network(folder)
-    assert path.name == (DENSE if method == "weights" else TICKET)
+    assert path.name == (DENSE if method in TRAINED else TICKET)
     assert bitwise_equal(dict(tickets.load(path).state_dict()), states[0])
     info = tickets.info(path)
-    assert [stored.form for stored in result.stored] == ([*dense.FORMS] if method == "weights" else ["ticket", "fp32"])
-    assert result.stored[0] == info.stored
+    of_zeros = method in TRAINED and method != "weights"
+    forms = [*dense.FORMS] if method in TRAINED else ["ticket", "fp32"]
+    assert [stored.form for stored in result.stored if not stored.form.startswith("sparse-")] == forms
+    assert result.stored[of_zeros] == info.stored
+    assert (info.stored.form == "sparse-fp32") == of_zeros
     assert info.stored.bytes == path.stat().st_size == sum(info.stored.parts.values())
     metrics = {key: value for key, value in result.metrics.items() if not key.startswith("train/")}
     assert info.header.metrics == metrics and {"val/top1", "test/top1", "val/loss", "test/loss"} == metrics.keys()
@@ -84,12 +90,12 @@ def test_each_method_leaves_its_network(tmp_path: Path, states: list[dict[str, T
     assert read_result(folder) == result
     assert verify(path) == 0
     for stored in result.stored:
-        if stored.form != "ticket":
+        if stored.form in dense.FORMS:
             content = dense.pack(states[0], stored.form, method=method, about=NetworkMetadata())
             assert stored.parts["weights"] == dense.sizes(content, stored.form, {}).parts["weights"]
 
 
-@pytest.mark.parametrize("method", MASKED)
+@pytest.mark.parametrize("method", cases_of(name for name in SELECTING if name != "biprop"))
 def test_scaled_weights(tmp_path: Path, states: list[dict[str, Tensor]], method: str) -> None:
     usual = tiny(method, epochs=1)
     trial = usual.model_copy(update={"method": usual.method.model_copy(update={"scale_fan": True})})
@@ -221,7 +227,7 @@ def killed_at(trial: Trial, folder: Path, name: str, monkeypatch: pytest.MonkeyP
             inline.run(trial, folder, data_dir=None)
 
 
-@pytest.mark.parametrize("method", EACH)
+@pytest.mark.parametrize("method", cases_of(EACH))
 @pytest.mark.parametrize("at", ["network", RESULT])
 def test_a_death_between_the_files_of_a_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, at: str
@@ -237,13 +243,13 @@ def test_a_death_between_the_files_of_a_result(
     assert trial_processes.unexpected_files(folder) == []
 
 
-@pytest.mark.parametrize("method", EACH)
+@pytest.mark.parametrize("method", cases_of(EACH))
 @pytest.mark.parametrize("at", ["network", RESULT])
 def test_a_result_that_was_published_counts_with_its_network_whatever_is_wanted_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, at: str
 ) -> None:
     trial, folder = tiny(method), folder_in(tmp_path)
-    killed_at(trial, folder, at if at == RESULT else (DENSE if method == "weights" else TICKET), monkeypatch)
+    killed_at(trial, folder, at if at == RESULT else (DENSE if method in TRAINED else TICKET), monkeypatch)
     assert networks(folder) != []
     without = trial.model_copy(update={"keep_network": False})
     assert without.trial_id == trial.trial_id
@@ -255,7 +261,7 @@ def test_a_result_that_was_published_counts_with_its_network_whatever_is_wanted_
     assert inline.run(without, folder, data_dir=None).stored == [] == networks(folder)
 
 
-@pytest.mark.parametrize("method", EACH)
+@pytest.mark.parametrize("method", cases_of(IN_AN_EPOCH))
 def test_a_trial_that_is_stopped_while_its_network_is_kept(tmp_path: Path, method: str) -> None:
     """Each evaluation of a smaller form asks whether to stop: stopped at any of them, it ends with the same bits."""
     trial, quiet = tiny(method, epochs=1), folder_in(tmp_path, "quiet")
@@ -276,7 +282,7 @@ def test_a_trial_that_is_stopped_while_its_network_is_kept(tmp_path: Path, metho
         assert trial_processes.unexpected_files(folder) == []
 
 
-@pytest.mark.parametrize("method", EACH)
+@pytest.mark.parametrize("method", cases_of(EACH))
 def test_a_disk_that_is_full_when_the_network_is_written(
     tmp_path: Path, disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
@@ -300,7 +306,7 @@ def test_a_disk_that_is_full_when_the_network_is_written(
     assert trial_processes.unexpected_files(folder) == []
 
 
-@pytest.mark.parametrize("method", MASKED)
+@pytest.mark.parametrize("method", cases_of(SELECTING))
 def test_the_same_network_for_other_seeds_is_another(tmp_path: Path, method: str) -> None:
     contents = []
     for seed in (3, 3, 4):

@@ -56,7 +56,7 @@ def without_times(record: dict[str, Any]) -> dict[str, Any]:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Result, Path, list[EpochMetrics]]]:
     """Each method once: result, folder, and the lines told while it ran."""
     runs = {}
-    for method in methods.names():
+    for method in METHODS:
         folder, told = tmp_path_factory.mktemp(method), []
         runs[method] = (train.train(trial_of(method), folder, on_epoch=told.append), folder, told)
     return runs
@@ -102,7 +102,7 @@ def test_the_learning_rate_is_that_of_the_epoch(monkeypatch: pytest.MonkeyPatch,
 # Records ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", methods.names())
+@pytest.mark.parametrize("method", METHODS)
 def test_lines_of_metrics(ran: dict[str, Any], method: str) -> None:
     result, folder, told = ran[method]
     lines = read_metrics(folder)
@@ -118,7 +118,7 @@ def test_lines_of_metrics(ran: dict[str, Any], method: str) -> None:
     assert last["sparsity"] == pytest.approx(PRUNED[method] / NUM_WEIGHTS)
 
 
-@pytest.mark.parametrize("method", methods.names())
+@pytest.mark.parametrize("method", METHODS)
 def test_the_result(ran: dict[str, Any], method: str) -> None:
     result, folder, _ = ran[method]
     trial = trial_of(method)
@@ -137,7 +137,7 @@ def test_the_result(ran: dict[str, Any], method: str) -> None:
     assert 10 < result.peak_memory_mb < 1e5
 
 
-@pytest.mark.parametrize("method", methods.names())
+@pytest.mark.parametrize("method", METHODS)
 def test_parameters_and_bytes_against_hand_counts(ran: dict[str, Any], method: str) -> None:
     result, *_ = ran[method]
     assert result.params_total == NUM_PARAMS == 1670
@@ -149,7 +149,7 @@ def test_parameters_and_bytes_against_hand_counts(ran: dict[str, Any], method: s
         assert result.state_bytes_per_weight == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("method", methods.names())
+@pytest.mark.parametrize("method", METHODS)
 def test_predictions_give_the_test_accuracy(ran: dict[str, Any], method: str) -> None:
     result, *_ = ran[method]
     labels = data.load(trial_of(method).dataset, data_dir=None, device="cpu").test.labels.tolist()
@@ -221,7 +221,7 @@ def test_the_loop_against_one_written_out(tmp_path: Path) -> None:
 # Equal numbers ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", methods.names())
+@pytest.mark.parametrize("method", METHODS)
 def test_nothing_is_inherited_from_the_process(ran: dict[str, Any], method: str, tmp_path: Path) -> None:
     first, folder, _ = ran[method]
     torch.set_num_threads(2)

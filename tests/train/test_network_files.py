@@ -11,6 +11,7 @@ from support.evaluations import Evaluated, record_evaluations
 
 from suite import methods, tickets, train
 from suite.config import InputError, Trial
+from suite.testing.method.cases import cases_of
 
 
 def trial_of(method: str, **changes: Any) -> Trial:
@@ -60,7 +61,7 @@ def test_a_missing_library_is_told_before_the_training(
     assert train.train(trial_of(method, keep_network=False), tmp_path).status == "done"
 
 
-@pytest.mark.parametrize("method", methods.names())
+@pytest.mark.parametrize("method", cases_of(methods.names()))
 def test_no_network_is_kept_where_none_is_wanted(tmp_path: Path, method: str) -> None:
     result = train.train(trial_of(method, keep_network=False), tmp_path)
     assert result.stored == []

@@ -29,15 +29,15 @@ NUM_STEPS = 7
 NUM_EPOCHS = 3  # of methods with ``start_epoch``: each step is one
 
 
-def _cases(names: Iterable[str]) -> list[Any]:
+def cases_of(names: Iterable[str]) -> list[Any]:
     """Methods beyond the paper's three are for ``make test-all``."""
     return [pytest.param(name, marks=[] if name in OF_THE_PAPER else pytest.mark.slow) for name in names]
 
 
-each_method = pytest.mark.parametrize("name", _cases(NAMES))
-each_masked = pytest.mark.parametrize("name", _cases(MASKED))
-each_constant = pytest.mark.parametrize("name", _cases(CONSTANT))
-each_selecting = pytest.mark.parametrize("name", _cases(SELECTING))
+each_method = pytest.mark.parametrize("name", cases_of(NAMES))
+each_masked = pytest.mark.parametrize("name", cases_of(MASKED))
+each_constant = pytest.mark.parametrize("name", cases_of(CONSTANT))
+each_selecting = pytest.mark.parametrize("name", cases_of(SELECTING))
 
 
 def settings_of(name: str) -> dict[str, Any]:

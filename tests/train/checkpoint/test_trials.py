@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from suite import methods, train
 from suite.config import Trial
 from suite.records import EpochMetrics, read_metrics, read_result
 from suite.stopping import Stopped
+from suite.testing.method.cases import cases_of
 
 # When a trial is asked whether it should stop: after each of 20 steps, in the evaluation (one batch of images) and
-# after the epoch, twice; then in the evaluation on the test split; a dense network is evaluated in two forms more.
+# after the epoch, twice; then in the evaluation on the test split; trained weights are evaluated in three forms more.
 NUM_ASKED = 20 + 1 + 1 + 20 + 1 + 1 + 1
-NUM_ASKED_OF = {"weights": NUM_ASKED + 3 * 2, "edge_popup": NUM_ASKED, "iterand": NUM_ASKED}
+NUM_ASKED_OF = {name: NUM_ASKED + 3 * 2 * methods.trains_weights(methods.get(name)) for name in methods.names()}
 SAVING = {"every_seconds": 0, "max_time_share": 1}  # after each step
 STEPS = {1: 1, 5: 5, 20: 20, 21: 20, 22: 20, 23: 21, 44: 40, 45: 40}  # asked so often -> steps done
 
@@ -44,25 +46,27 @@ def train_until(trial: Trial, folder: Path, number: int) -> None:
     assert read_result(folder) is None
 
 
-Quiet = dict[str, Path]
+Quiet = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Quiet:
     """Each method's records, of a run that nobody disturbed."""
-    folders = {}
-    for method in methods.names():
+
+    @cache
+    def ran(method: str) -> Path:
         torch.set_num_threads(1)
         folder, asked = tmp_path_factory.mktemp(method), []
-        train.train(tiny(method), folder, should_stop=lambda asked=asked: bool(asked.append(1)))
+        train.train(tiny(method), folder, should_stop=lambda: bool(asked.append(1)))
         assert len(asked) == NUM_ASKED_OF[method]
-        folders[method] = folder
-    return folders
+        return folder
+
+    return ran
 
 
 def assert_equal_to_quiet(quiet: Quiet, method: str, folder: Path, **changes: Any) -> None:
-    assert records_of(folder) == records_of(quiet[method])
-    assert [list(line) for line in read_metrics(folder)] == [list(line) for line in read_metrics(quiet[method])]
+    assert records_of(folder) == records_of(quiet(method))
+    assert [list(line) for line in read_metrics(folder)] == [list(line) for line in read_metrics(quiet(method))]
     found = read_result(folder)
     assert found is not None
     assert found.config == tiny(method, **changes).model_dump(mode="json")
@@ -70,7 +74,11 @@ def assert_equal_to_quiet(quiet: Quiet, method: str, folder: Path, **changes: An
 
 @pytest.mark.parametrize(
     ("method", "number"),
-    [(method, number) for method in methods.names() for number in (STEPS if method == "iterand" else (5, 21, 44))],
+    [
+        pytest.param(*case.values, number, marks=case.marks)
+        for case in cases_of(methods.names())
+        for number in (STEPS if case.values == ("iterand",) else (5, 21, 44))
+    ],
 )
 def test_a_trial_goes_on_where_it_stopped(
     tmp_path: Path, quiet: Quiet, said: Callable[[], list[str]], method: str, number: int
@@ -146,7 +154,7 @@ def test_saving_changes_nothing(tmp_path: Path, quiet: Quiet, method: str) -> No
     trial = tiny(method, checkpoint=SAVING)
     train.train(trial, tmp_path)
     steps = ["checkpoint-0000000039.pt", "checkpoint-0000000040.pt"]
-    network = "network.safetensors" if method == "weights" else "network.ticket"
+    network = "network.safetensors" if NUM_ASKED_OF[method] > NUM_ASKED else "network.ticket"
     assert list_names(tmp_path) == [*steps, "metrics.jsonl", network, "result.json"]
     assert_equal_to_quiet(quiet, method, tmp_path, checkpoint=SAVING)
 
