@@ -46,7 +46,7 @@ def slow_frozen_net(
     return model
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("rank_by", ["scores", "abs_scores"])
 @pytest.mark.parametrize("shares", [(0.2, 0.3), (0.6, 0.0), (0.0, 0.4), (0.0, 0.0)])
 def test_equals_the_layer_form(

@@ -25,7 +25,7 @@ def slow_recycle(layer: Any, share: float) -> None:
         theta[low] = old[high]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("rank_by", ["scores", "abs_scores"])
 @pytest.mark.parametrize("distribution", ["signed_constant", "kaiming_uniform"])
 def test_equals_the_layer_form(slow: SimpleNamespace, distribution: str, rank_by: str, dtype: torch.dtype) -> None:
