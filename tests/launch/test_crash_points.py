@@ -16,7 +16,6 @@ import pytest
 from support import trial_processes
 from support.forked import fork_server
 
-from suite import methods
 from suite.config import Trial
 
 Death = tuple[str, str, int, str]  # module, name in it, after how many calls, how their last argument ends
@@ -79,7 +78,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Quiet:
     "point", [pytest.param(each, marks=() if each in FAST else pytest.mark.slow) for each in POINTS]
 )
 def test_a_trial_that_dies_at_a_point_ends_as_if_it_had_not(quiet: Quiet, tmp_path: Path, point: str) -> None:
-    method = methods.names()[list(POINTS).index(point) % len(methods.names())]
+    method = list(trial_processes.METHODS)[list(POINTS).index(point) % len(trial_processes.METHODS)]
     trial, folder = trial_processes.trial_of(method), tmp_path / "trial"
     assert run_apart(trial, folder, POINTS[point]) == -signal.SIGKILL
     assert run_apart(trial, folder) == 0
@@ -89,7 +88,7 @@ def test_a_trial_that_dies_at_a_point_ends_as_if_it_had_not(quiet: Quiet, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.long
-@pytest.mark.parametrize("method", methods.names())
+@pytest.mark.parametrize("method", trial_processes.METHODS)
 def test_a_trial_that_dies_again_and_again(quiet: Quiet, tmp_path: Path, method: str) -> None:
     trial, folder = trial_processes.trial_of(method), tmp_path / "trial"
     deaths = 0

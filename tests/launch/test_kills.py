@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from support import trial_processes
 
-from suite import methods
 from suite.config import Trial
 from suite.records import newest_attempt
 from suite.stopping import EXIT_TAKEN_OVER, EXIT_UNFINISHED
@@ -115,7 +114,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Trial], Any]:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("method", methods.names())
+@pytest.mark.parametrize("method", trial_processes.METHODS)
 def test_a_trial_under_fire_ends_with_the_bits_of_the_quiet_run(
     quiet: Callable[[Trial], Any], tmp_path: Path, request: pytest.FixtureRequest, method: str, processes: int
 ) -> None:

@@ -19,6 +19,9 @@ RAMP = {"method": {**ITERAND["method"], "sparsity_schedule": {"shape": "cubic"}}
 RECYCLE = {"method": {"name": "recycle", "lr": 0.1, "sparsity": 0.5}}
 BIPROP = {"method": {"name": "biprop", "lr": 0.1, "sparsity": 0.5}}
 FROZEN = {"method": {"name": "frozen", "lr": 0.1, "sparsity": 0.5}}
+RANDOM_MASK = {"method": {"name": "random_mask", "lr": 0.1, "sparsity": 0.5}}
+MAGNITUDE = {"method": {"name": "magnitude", "lr": 0.1, "sparsity": 0.5, "end_epoch": 1}}
+IMP = {"method": {"name": "imp", "lr": 0.1, "sparsity": 0.5, "rounds": 2}, "epochs": 12}
 ARRAYS = {"dataset": {"name": "arrays", "content": "0123456789abcdef"}}
 FOLDER = {"dataset": {"name": "folder", "content": "0123456789abcdef"}}
 PHOTOS = {"dataset": {"name": "imagenet"}}
@@ -66,6 +69,19 @@ CHANGES: dict[str, Change] = {  # numbers, or what a record says of them
     "IteRandSettings.name": Change("method.name", "edge_popup", ITERAND),
     "IteRandSettings.rerandomize_every": Change("method.rerandomize_every", 7, ITERAND),
     "IteRandSettings.rerandomize_prob": Change("method.rerandomize_prob", 0.5, ITERAND),
+    "SparseSettings.sparsity": Change("method.sparsity", 0.25, RANDOM_MASK),
+    "SparseSettings.distribution": Change("method.distribution", "kaiming_normal", RANDOM_MASK),
+    "RandomMaskSettings.name": Change("method", ITERAND["method"], RANDOM_MASK),
+    "RandomMaskSettings.layout": Change("method.layout", "erk", RANDOM_MASK),
+    "MagnitudeSettings.name": Change("method", ITERAND["method"], MAGNITUDE),
+    "MagnitudeSettings.scope": Change("method.scope", "global", MAGNITUDE),
+    "MagnitudeSettings.begin_epoch": Change("method.begin_epoch", 1, MAGNITUDE),
+    "MagnitudeSettings.end_epoch": Change("method.end_epoch", 2, MAGNITUDE),
+    "MagnitudeSettings.prune_every": Change("method.prune_every", 7, MAGNITUDE),
+    "ImpSettings.name": Change("method", ITERAND["method"], IMP),
+    "ImpSettings.rounds": Change("method.rounds", 3, IMP),
+    "ImpSettings.scope": Change("method.scope", "global", IMP),
+    "ImpSettings.rewind_epoch": Change("method.rewind_epoch", 1, IMP),
     "RecycleSettings.name": Change("method.name", "edge_popup", RECYCLE),
     "RecycleSettings.recycle_every": Change("method.recycle_every", 7, RECYCLE),
     "RecycleSettings.recycle_share": Change("method.recycle_share", 0.1, RECYCLE),
