@@ -10,7 +10,15 @@ from suite.config import Settings
 from suite.config.descriptions import descriptions
 
 HOMES = ("suite.config", "suite.slurm")
-ABSTRACT = {"NamedSettings", "MethodSettings", "MaskedSettings", "SparseSettings", "ModelSettings", "ArraySettings", "OwnImageSettings"}
+ABSTRACT = {
+    "NamedSettings",
+    "MethodSettings",
+    "MaskedSettings",
+    "SparseSettings",
+    "ModelSettings",
+    "ArraySettings",
+    "OwnImageSettings",
+}
 ABSTRACT |= {"UpdateSettings"}
 
 
