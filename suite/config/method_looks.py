@@ -26,7 +26,7 @@ LOOKS = {
     "biprop": Look("biprop", "#cc79a7", "v", "-."),
     "frozen": Look("partially frozen", "#e69f00", "P", "-."),
 }
-_OTHERS = tuple(zip(("#009e73", "#cc79a7", "#e69f00", "#56b4e9"), "DvPX", strict=True))  # of other methods, in turn
+_OTHERS = tuple(zip(("#332288", "#117733", "#ddcc77", "#44aa99"), "<>pd", strict=True))  # of other methods, in turn
 
 
 def look_of(method: str, methods: Sequence[str]) -> Look:
