@@ -136,3 +136,10 @@ def test_resuming_and_a_foreign_change() -> None:
 def test_another_scope_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="scope: 'network': must be one of layer, global"):
         EdgePopup([nn.Parameter(torch.zeros(3, 4))], sparsity=0.5, lr=0.1, scope="network")  # type: ignore[arg-type]
+
+
+def test_a_group_of_which_nothing_is_trained_has_no_masks() -> None:
+    weight = nn.Parameter(torch.ones(3, 4), requires_grad=False)
+    optimizer = EdgePopup([weight], sparsity=0.5, lr=0.1, scope="global")
+    optimizer.step()
+    assert optimizer.masks() == [] and torch.equal(weight, torch.ones(3, 4))

@@ -15,6 +15,8 @@ def global_masks(scores: Sequence[Tensor], sparsity: float, rank_by: RankBy) -> 
     Of all n weights ``num_pruned(n, sparsity)`` are pruned: those that come first by rank, then by the position of
     their layer, then by logical index. A layer that would be emptied keeps its best weight in addition.
     """
+    if not scores:
+        return []
     whole = keep_mask(torch.cat([score.detach().reshape(-1) for score in scores]), sparsity, rank_by)
     masks = [
         part.view(score.shape)

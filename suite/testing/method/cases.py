@@ -52,7 +52,8 @@ def settings_of(name: str) -> dict[str, Any]:
 
 def state_of(name: str) -> tuple[str, ...]:
     """What a masked method keeps of each masked parameter, at least."""
-    return STATES[methods.trains_weights(methods.get(name))]
+    adam = ("theta", "scores", "exp_avg", "exp_avg_sq")
+    return adam if settings_of(name).get("update") == "adam" else STATES[methods.trains_weights(methods.get(name))]
 
 
 def has_setting(name: str, key: str) -> bool:
