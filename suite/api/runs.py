@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from suite import own_code
 from suite.api.sweeps import SweepSource, load_sweep
-from suite.config import InputError
+from suite.config import REGISTRY, InputError
 from suite.config.sweep_file import Sweep
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def run(
     flags = [text for flag, value in given.items() if value is not None for text in (flag, os.fspath(str(value)))]
     flags += ["--download"] * download + ["--retry-failed"] * retry_failed
     found = load_sweep(sweep, data_dir=data_dir)
+    _check_plugins(found)
     flags += [text for option in found.only for text in ("--only", option)]
     flags += [text for option in found.overrides for text in ("--set", option)]
     with _file_of(found) as file:
@@ -72,6 +73,14 @@ def run(
     if status == _STOPPED:
         raise KeyboardInterrupt
     return read_results(found, results)
+
+
+def _check_plugins(sweep: Sweep) -> None:
+    """Raise InputError where the command would find other source of plugins than the sweep was loaded with."""
+    if edited := REGISTRY.edited_files():
+        raise InputError(*(f"{file}: was edited since it was loaded: call suite.use_plugins again" for file in edited))
+    if any(trial.plugins and trial.trial_id != trial_id for trial_id, trial in sweep.trials.items()):
+        raise InputError(f"{sweep.path}: was loaded with other source of its plugins: load it again")
 
 
 @contextmanager

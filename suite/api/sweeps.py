@@ -55,12 +55,13 @@ def load(
 def use_plugins(*files: str | os.PathLike[str]) -> None:
     """Let sweeps use the methods, networks and data sets in these files, as ``--plugin`` does; of none: in no file.
 
-    Those of installed packages need no such call. The code in the files runs.
+    Those of installed packages need no such call. The code in the files runs. Call it again when you have edited one,
+    and load sweeps again that use it.
 
     Args:
         files: of Python. They replace those of earlier calls.
 
     Raises:
-        InputError: one cannot be loaded, or has a name that is taken.
+        InputError: one cannot be loaded, or has a name that is taken. Those of earlier calls stay in use.
     """
     plugin_files.use([Path(file) for file in files])

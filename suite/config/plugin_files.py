@@ -10,9 +10,10 @@ from suite.config.trial import Trial
 def use(files: Sequence[Path]) -> None:
     """Let trials use the plugins of these files alone, here and in the processes that this one starts.
 
+    A file that was edited since it was loaded is loaded again.
+
     Raises:
-        InputError: one cannot be loaded, or has a name that is taken.
+        InputError: one cannot be loaded, or has a name that is taken; those of before stay in use.
     """
     if registry.set_files(files):
-        registry.REGISTRY.entries("method")
         Trial.model_rebuild(force=True)

@@ -133,7 +133,7 @@ def entries_of_file(path: Path) -> list[Entry]:
     with _loading(f"--plugin {path}", path=path):
         source = path.read_bytes()
         module = _run(path)
-    origin = Origin(path.name, hashlib.sha256(essential(source)).hexdigest()[:16], path)
+    origin = Origin(path.name, version_of_file(source), path)
     found = [
         Entry(kind, name, cls, origin)
         for cls in vars(module).values()
@@ -148,6 +148,11 @@ def entries_of_file(path: Path) -> list[Entry]:
             f"--plugin {path}: has no settings class with a name and an IMPLEMENTATION: a subclass of {bases}"
         )
     return found
+
+
+def version_of_file(source: bytes) -> str:
+    """The version of a file of ``--plugin``: 16 hex digits of its source, without comments."""
+    return hashlib.sha256(essential(source)).hexdigest()[:16]
 
 
 def files_of_environment() -> list[Path]:

@@ -100,6 +100,19 @@ class Registry:
         self.entries("method")
         return self._problems
 
+    def edited_files(self) -> list[Path]:
+        """The files of ``--plugin`` that have other source now than when they were loaded, or are gone."""
+        known = {entry.origin.file: entry.origin.version for each in self._found.values() for entry in each.values()}
+        return [file for file, version in known.items() if file and not _has_version(file, version)]
+
+    def look_again(self) -> None:
+        """Look for plugins now; where that fails, what there was stays.
+
+        Raises:
+            InputError: as ``entries``.
+        """
+        self._found, self._problems = self._look()
+
     def forget(self) -> None:
         """Look for plugins again when a name is next asked for."""
         self._found, self._problems = {}, {}
@@ -126,6 +139,13 @@ class Registry:
         for kind in KINDS:
             found[kind] = {name: entry for name, entry in found[kind].items() if (kind, name) not in problems}
         return found, problems
+
+
+def _has_version(file: Path, version: str) -> bool:
+    try:
+        return plugins.version_of_file(file.read_bytes()) == version
+    except (OSError, SyntaxError, ValueError):
+        return False
 
 
 def _place(entry: Entry) -> str:
@@ -193,13 +213,26 @@ def check_there(used: Iterable[Mapping[str, Any]], where: str) -> None:
 
 
 def set_files(files: Sequence[Path]) -> bool:
-    """Use these files of ``--plugin``, here and in the processes that this one starts; False where it does already."""
-    wanted = list(dict.fromkeys(os.path.abspath(file) for file in files))
-    if wanted == [str(file) for file in plugins.files_of_environment()]:
+    """Use these files of ``--plugin``, here and in the processes that this one starts; False where it does already.
+
+    Raises:
+        InputError: one cannot be loaded, or has a name that is taken; those of before stay in use.
+    """
+    before = os.environ.get(plugins.FILES, "")
+    wanted = os.pathsep.join(dict.fromkeys(os.path.abspath(file) for file in files))
+    if wanted == before and not REGISTRY.edited_files():
         return False
-    if wanted:
-        os.environ[plugins.FILES] = os.pathsep.join(wanted)
+    _set_environment(wanted)
+    try:
+        REGISTRY.look_again()
+    except InputError:
+        _set_environment(before)
+        raise
+    return True
+
+
+def _set_environment(files: str) -> None:
+    if files:
+        os.environ[plugins.FILES] = files
     else:
         os.environ.pop(plugins.FILES, None)
-    REGISTRY.forget()
-    return True

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from suite import environment, launch, scratch, startup
-from suite.config import InputError, Trial, plugin_files, plugins
+from suite.config import InputError, Trial, plugin_files
 from suite.launch import lease
 from suite.launch.sweep_job import RAY_ADDRESS
 from suite.records import StoppedEarly, source_code, write_stopped
@@ -88,7 +88,7 @@ def run(
             "code_id": source_code.known_code_id(),
             "every_epoch": ledger.scheduler.name != "fifo",
         }
-        files = [str(file) for file in plugins.files_of_environment()]  # of a Ray that is there already, too
+        files = [str(file) for file in source_code.freeze_plugin_files(folder)]  # edits wait for the next sweep
         offsets = worker.write_unit_specs(folder / "cells", units, trials, shared)
         asked = [_resources(trials[trial_ids[0]], site) for trial_ids, _ in units]
         configs = [
