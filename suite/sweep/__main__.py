@@ -180,6 +180,8 @@ def _check_cluster() -> None:
 
 
 def _prepare_data(plan: Plan, args: argparse.Namespace) -> None:
+    for entry in dict.fromkeys(entry for trial in plan.to_run.values() for entry in trial.plugins):
+        entry.load()  # a mistake in it would leave each of its trials unfinished
     for settings in {trial.dataset for trial in plan.to_run.values()}:
         data.prepare(settings, data_dir=args.data_dir, download=args.download)
 
