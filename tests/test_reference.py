@@ -18,8 +18,8 @@ ABSTRACT = {
     "ModelSettings",
     "ArraySettings",
     "OwnImageSettings",
+    "UpdateSettings",
 }
-ABSTRACT |= {"UpdateSettings"}
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -43,11 +43,11 @@ def check_kernels(sheet: Sheet, **settings: Any) -> None:
     Raises:
         NotMeasurable: they are not: without Triton, or where it gives other bits.
     """
-    from suite.methods import edge_popup
+    from suite.methods import masked_step
 
     scores, thetas = [torch.randn(64, 64, device=sheet.device) for _ in range(2)]
     defaults: dict[str, Any] = dict(lr=0.1, momentum=0.9, weight_decay=5e-4, rank_by="scores", max_norm=None)
-    form = edge_popup.select_backend([scores], [thetas], **{**defaults, **settings})
+    form = masked_step.select_backend([scores], [thetas], **{**defaults, **settings})
     if not form.__module__.endswith("update.triton"):
         reason = _import_problem("triton") or "it gives other bits than torch here: see the log"
         raise NotMeasurable(f"masked steps do not take Triton's kernels ({reason})")
@@ -64,7 +64,7 @@ def interpreted_kernels() -> Iterator[None]:
     sys.path.insert(0, str(ROOT / "tests"))
     from support.triton_interpreter import interpreted
 
-    from suite.methods import edge_popup, update
+    from suite.methods import masked, masked_step, update
 
     if tuple(map(int, metadata.version("triton").split(".")[:2])) < (3, 9):
         raise NotMeasurable("Triton's interpreter rounds a fused multiply-add twice before 3.9")
@@ -76,7 +76,7 @@ def interpreted_kernels() -> Iterator[None]:
         interpreted() as form,
         mock.patch.object(form, "PROGRAMS_PER_PHASE", 2),  # each of 128 would take its time
         mock.patch.object(update, "select_backend", select),
-        mock.patch.object(edge_popup, "select_backend", select),
-        mock.patch.object(edge_popup, "prepare"),  # compiles loops for CPUs
+        mock.patch.object(masked_step, "select_backend", select),
+        mock.patch.object(masked, "prepare"),  # compiles loops for CPUs
     ):
         yield

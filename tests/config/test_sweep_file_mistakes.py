@@ -75,7 +75,7 @@ NAME = "must be at most 64 of A-Z, a-z, 0-9, _, . and -, the first one a letter 
             "digits",
             "digit",
             'base.dataset: "digit": not a dataset; did you mean digits? '
-            "valid: digits, mnist, fashion_mnist, cifar10, cifar100, imagenet",
+            "valid: digits, mnist, fashion_mnist, cifar10, cifar100, arrays, folder, imagenet",
         ),
         (
             "conv2",

@@ -16,17 +16,22 @@ from suite.testing import subject
 
 BLOCKS = {"dataset": DATASETS, "model": MODELS, "method": METHODS}
 Keys = tuple[str, ...]
+OWN_IMAGES = {
+    "arrays": {"file": "images.npz", "content": "0123456789abcdef"},
+    "folder": {"root": "images", "content": "0123456789abcdef", "image_size": 32},
+}
 
 
 def settings(**blocks: dict[str, Any]) -> dict[str, Any]:
     """A trial with every setting written out."""
     method = {"name": "iterand", "lr": 0.3, "sparsity": 0.5, "end_epoch": 2, "rounds": 2, **blocks.get("method", {})}
     method = {key: value for key, value in method.items() if key in METHODS[method["name"]].model_fields}
+    dataset = {"name": "digits", **blocks.get("dataset", {})}
     model = {"name": "conv2", **blocks.get("model", {})}
     fields = MODELS[model["name"]].model_fields
     needed = {key: subject.value_of(field) for key, field in fields.items() if field.is_required() and key not in model}
     trial = {
-        "dataset": {"name": "digits", **blocks.get("dataset", {})},
+        "dataset": {**OWN_IMAGES.get(dataset["name"], {}), **dataset},
         "model": {**needed, **model},
         "method": method,
         "seed": 7,

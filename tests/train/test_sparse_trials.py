@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from support.evaluations import record_evaluations
-from support.trial_processes import SPARSE_METHODS, records_of, trial_of
+from support.trial_processes import records_of, trial_of
 
 from suite import data, load_network, methods, tickets, train
 from suite.config import Trial
@@ -19,6 +19,7 @@ from suite.train import setup
 from suite.train.loop import lr_at
 from suite.train.step import train_step
 
+SPARSE_METHODS = ("random_mask", "magnitude", "imp")
 each_sparse = pytest.mark.parametrize("method", SPARSE_METHODS)
 RESNET = {"name": "resnet18", "width_mult": 0.0625}
 
