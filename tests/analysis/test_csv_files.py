@@ -8,6 +8,7 @@ import pytest
 
 from analysis.reports import tables
 from suite.config import Trial
+from suite.records import LayerMask
 
 EVERYTHING = """\
 name: everything
@@ -20,7 +21,20 @@ grid:
     - {name: weights, lr: 0.1}
     - {name: edge_popup, lr: 0.1, sparsity: [0.3, 0.6]}
 """
-TEXT = {"dataset", "model", "method", "minus", "difference", "epochs", "form", "quantity", "device", "target", "ratio"}
+TEXT = {
+    "layer",
+    "dataset",
+    "model",
+    "method",
+    "minus",
+    "difference",
+    "epochs",
+    "form",
+    "quantity",
+    "device",
+    "target",
+    "ratio",
+}
 TEXT |= {"distribution", "metric", "source", "where_found", "confidence"}
 
 
@@ -30,7 +44,12 @@ def uneven(trial: Trial) -> dict[str, Any] | None:
         return None
     width = trial.model.width_mult / 9
     top1 = {"metrics": {"test/top1": 0.6 + trial.seed / 100 + width + getattr(trial.method, "sparsity", 0) / 90}}
-    return {**top1, "stored": [{"form": "fp32", "bytes": 1000, "parts": {}, "metrics": {"test/top1": 0.8}}]}
+    masks = [LayerMask(name=f"{i}.weight", weights=100, kept=50 - i) for i in (0, 3)]
+    return {
+        **top1,
+        "layers": masks,
+        "stored": [{"form": "fp32", "bytes": 1000, "parts": {}, "metrics": {"test/top1": 0.8}}],
+    }
 
 
 @pytest.fixture
