@@ -96,7 +96,7 @@ def test_a_groups_fan_in_is_scaled_by_its_own_share(name: str) -> None:
         {"params": weights[1:2], "sparsity": 0.75, "scale_fan": True},
         {"params": weights[2:], "sparsity": 0.75},
     ]
-    optimizer = build(name, given)
+    optimizer = build(name, given, distribution="signed_constant")
     for weight, fan_in in zip(weights, (50 * 0.8, 6 * 0.25, 6), strict=True):
         torch.testing.assert_close(optimizer.theta(weight).abs(), torch.full((4, 6), math.sqrt(2 / fan_in)))
 
@@ -111,7 +111,8 @@ def test_nothing_pruned_or_plain_sgd_is_not_scaled(name: str) -> None:
 
 @each_selecting
 def test_packed_signs_change_nothing(name: str) -> None:
-    packed, dense = (model_and_optimizer(name, scale_fan=True, pack_signs=pack)[1] for pack in (True, False))
+    settings = {"distribution": "signed_constant", "scale_fan": True}
+    packed, dense = (model_and_optimizer(name, pack_signs=pack, **settings)[1] for pack in (True, False))
     for step in range(NUM_STEPS):
         advance(packed, [step])
         advance(dense, [step])
@@ -122,7 +123,8 @@ def test_packed_signs_change_nothing(name: str) -> None:
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_resumed_run_stays_scaled(name: str, packed: bool) -> None:
     """Into an optimizer that was built without it: the saved setting counts, as any other."""
-    _, optimizer = model_and_optimizer(name, scale_fan=True, pack_signs=packed)
+    settings = {"distribution": "signed_constant", "scale_fan": True}
+    _, optimizer = model_and_optimizer(name, pack_signs=packed, **settings)
     advance(optimizer, range(3))
     other = restore(name, optimizer, through_file(optimizer.state_dict()))
     for each in (optimizer, other):
@@ -134,7 +136,7 @@ def test_a_resumed_run_stays_scaled(name: str, packed: bool) -> None:
 @each_selecting
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_state_from_before_there_was_such_a_setting_is_not_scaled(name: str, packed: bool) -> None:
-    _, optimizer = model_and_optimizer(name, pack_signs=packed)
+    _, optimizer = model_and_optimizer(name, distribution="signed_constant", pack_signs=packed)
     advance(optimizer, range(3))
     old = through_file(optimizer.state_dict())
     for group in old["param_groups"]:

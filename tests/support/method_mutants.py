@@ -24,7 +24,7 @@ MUTANTS = {
     ),
     "lowest scores kept": Mutant(
         (
-            ("update/plain.py", 'rank = scores if rank_by == "scores"', 'rank = -scores if rank_by == "scores"'),
+            ("update/plain.py", '(scores if rank_by == "scores"', '(-scores if rank_by == "scores"'),
             ("update/cpu_blocks.py", "if sgd.absolute else block.score\n", "if sgd.absolute else -block.score\n"),
             ("update/cpu_blocks.py", "(score.abs() if absolute else score)", "(score.abs() if absolute else -score)"),
         ),
