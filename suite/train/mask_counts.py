@@ -23,8 +23,10 @@ def uneven_layers(run: Run) -> list[LayerMask]:
     found = [
         LayerMask(name=names[id(param)], weights=mask.numel(), kept=int(mask.sum())) for param, mask in masks_of(run)
     ]
-    share = sum(layer.kept for layer in found) / max(sum(layer.weights for layer in found), 1)
-    return found if any(abs(layer.kept - share * layer.weights) > 1 for layer in found) else []
+    removed = [layer.weights - layer.kept for layer in found]
+    most = [layer.weights - 1 for layer in found]  # that ``num_pruned`` removes: its share is of these
+    share = sum(removed) / max(sum(most), 1)
+    return found if any(abs(n - share * of) > 1 for n, of in zip(removed, most, strict=True)) else []
 
 
 def num_kept_in_addition(run: Run) -> int:

@@ -38,6 +38,17 @@ def test_a_record_has_no_layers_where_all_are_alike(method: str, tmp_path: Path)
     assert Result(**older) == result
 
 
+@pytest.mark.parametrize("sparsity", [0.3, 0.8, 0.95])
+def test_rounding_in_small_layers_is_no_difference(sparsity: float) -> None:
+    narrow = {"name": "conv2", "width_mult": 0.0625}
+    trial = with_method("edge_popup", sparsity=sparsity).model_copy(
+        update={"model": trial_of("weights", model=narrow).model}
+    )
+    device = setup.configure_torch(trial)
+    run = setup.build(trial, data.load(trial.dataset, data_dir=None, device=device), device)
+    assert mask_counts.uneven_layers(run) == []
+
+
 def test_a_layer_that_would_be_empty_is_in_the_record() -> None:
     trial = with_method("edge_popup", scope="global", sparsity=0.5)
     device = setup.configure_torch(trial)
