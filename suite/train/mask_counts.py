@@ -23,10 +23,10 @@ def uneven_layers(run: Run) -> list[LayerMask]:
     found = [
         LayerMask(name=names[id(param)], weights=mask.numel(), kept=int(mask.sum())) for param, mask in masks_of(run)
     ]
-    removed = [layer.weights - layer.kept for layer in found]
-    most = [layer.weights - 1 for layer in found]  # that ``num_pruned`` removes: its share is of these
-    share = sum(removed) / max(sum(most), 1)
-    return found if any(abs(n - share * of) > 1 for n, of in zip(removed, most, strict=True)) else []
+    counts = [(layer.weights - layer.kept, layer.weights - 1) for layer in found if layer.weights > 1]
+    least = max(((removed - 0.5) / most for removed, most in counts), default=0.0)
+    greatest = min(((removed + 0.5) / most for removed, most in counts), default=1.0)
+    return found if least > greatest + 1e-12 else []
 
 
 def num_kept_in_addition(run: Run) -> int:
