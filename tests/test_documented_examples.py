@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.documents import ROOT, commands, copy_with_example
+import yaml
+from support.documents import ROOT, blocks, commands, copy_with_example
+from support.own_images import write_arrays, write_classes
 from support.plugin_packages import write_example
+
+from suite.sweep import __main__ as sweep_command
 
 pytestmark = pytest.mark.slow
 TRIAL: dict[str, Any] = {
@@ -85,6 +89,18 @@ def test_a_network(site: Path, tmp_path: Path) -> None:
     assert record["params_total"] == 64 * 16 + 16 + 16 * 16 + 16 + 16 * 10 + 10
     assert "equal" in run(site, "suite.tickets", "verify", tmp_path / "run/trial", folder=tmp_path)
     assert "FAIL" not in contract(site, tmp_path, "docs/how-to/own_network.md")
+
+
+def test_own_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their sweep files are planned, and their images are read; other tests train on such images."""
+    write_classes(tmp_path / "DATA/pets")
+    write_arrays(tmp_path / "DATA/cells.npz")
+    monkeypatch.chdir(tmp_path)
+    found = [yaml.safe_load(each.text) for each in blocks("docs/how-to/own_data.md") if each.language == "yaml"]
+    for name, sweep in {each["name"]: each for each in found if each["name"] in ("pets", "cells")}.items():
+        Path(f"{name}.yaml").write_text(yaml.safe_dump(sweep))
+        assert sweep_command.main([f"{name}.yaml", "--data-dir", "DATA", "--dry-run"]) == 0
+        assert "27 to run" in capsys.readouterr().out
 
 
 def test_a_data_set(site: Path, tmp_path: Path) -> None:

@@ -31,7 +31,10 @@ class _Reader:
     """Reads the file, as a plugin's reader does."""
 
     def files(self, settings: ArrayFileSettings, folder: Path) -> list[Path]:
-        return [settings.path(folder)]
+        file = settings.path(folder)
+        if file.is_dir():
+            raise InputError(f"{file}: is a folder: must be an .npz file: use dataset: folder for image files")
+        return [file]
 
     def check(self, settings: ArrayFileSettings, folder: Path) -> None:
         """Raise the InputError that ``read`` would raise, but for what only the pixels say."""

@@ -112,7 +112,9 @@ def _check_image(file: Path) -> None:
     check_link(file)
     if file.is_dir():
         _say(
-            file, "a folder in a class folder: move its images up, or remove it; dataset.root may be one level too high"
+            file,
+            "a folder in a class folder: move its images up, or remove it; dataset.root may be one level too high, and "
+            "folders of splits must be named train, val and test",
         )
     if not _is_image_name(file.name):
         _say(file, f"is no image by its name: must end in {', '.join(EXTENSIONS)}: remove or convert it")

@@ -12,10 +12,15 @@ from suite import data
 from suite.config import ArrayFileSettings, InputError
 from suite.data import array_file, plugin_reader, quick_checks
 from suite.data.sources import RawDataset
+from suite.records.data_content import Contents
 
 
 def settings(file: Path, **more: Any) -> ArrayFileSettings:
     return ArrayFileSettings(name="arrays", file=str(file), **more)
+
+
+def content(each: ArrayFileSettings, folder: Path) -> str:
+    return Contents(folder)(each)
 
 
 def read(file: Path, **more: Any) -> RawDataset:
@@ -165,6 +170,15 @@ def test_a_single_array_and_a_pickle_are_no_such_file(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", TRAIN)
     with pytest.raises(InputError, match=r"is no whole \.npz file"):
         read(tmp_path / "x.npy")
+
+
+def test_a_folder_is_not_such_a_file(tmp_path: Path) -> None:
+    """Its line names the data set that reads folders, and does not say to remove it."""
+    (tmp_path / "x" / "cat").mkdir(parents=True)
+    for find in (quick_checks.check, content):
+        with pytest.raises(InputError, match=r"x: is a folder: must be an \.npz file: use dataset: folder") as error:
+            find(settings(tmp_path / "x"), tmp_path)
+        assert "remove" not in str(error.value)
 
 
 def test_too_little_memory_is_said_before_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

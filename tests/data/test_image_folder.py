@@ -95,6 +95,14 @@ def into_train(root: Path) -> Path:
     return write_classes(root / "val", num=2)
 
 
+def into_capitals(root: Path) -> None:
+    classes = list(root.iterdir())
+    (root / "Train").mkdir()
+    for each in classes:
+        each.rename(root / "Train" / each.name)
+    write_classes(root / "Test", num=2)
+
+
 def deep_in(root: Path) -> None:
     classes = list(root.iterdir())
     (root / "pets").mkdir()
@@ -152,6 +160,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], Any], str]] = {
         "train: lacks classes that val has: fox",
     ),
     "an empty class in val": (lambda root: empty(into_train(root) / "owl"), "val/owl: is empty"),
+    "splits in capitals": (into_capitals, "Test/cat: a folder.*splits must be named train, val and test"),
     "a folder beside train": (lambda root: (into_train(root).parent / "valid").mkdir(), "valid: lies beside train"),
     "no train": (lambda root: (into_train(root), remove(root / "train")), "has val and no train"),
 }
