@@ -42,7 +42,8 @@ def files_of(settings: ArraySettings, reader: ArrayReader, folder: Path) -> list
     files = reader.files(settings, folder)
     if missing := [file for file in files if not file.exists()]:
         raise InputError(
-            f"{settings.name}: {missing[0]}: no such file; name another folder with --data-dir DIR or $SUITE_DATA"
+            f"{settings.name}: {missing[0]}: no such file: move it back there, or name another folder with "
+            "--data-dir DIR or $SUITE_DATA"
         )
     return files
 

@@ -181,6 +181,14 @@ def test_a_folder_is_not_such_a_file(tmp_path: Path) -> None:
         assert "remove" not in str(error.value)
 
 
+def test_a_file_that_was_moved_may_be_moved_back(tmp_path: Path) -> None:
+    """Another folder alone does not help where the name is another now, as for ``suite.tickets verify``."""
+    with pytest.raises(
+        InputError, match=r"x\.npz: no such file: move it back there, or name another folder with --data"
+    ):
+        read(tmp_path / "x.npz")
+
+
 def test_too_little_memory_is_said_before_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(array_file, "free_memory", lambda: 1000)
     with pytest.raises(InputError, match=r"a trial needs .* of memory are free"):
