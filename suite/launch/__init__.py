@@ -17,6 +17,7 @@ from suite.slurm.site import Site
 
 LAUNCHERS = ("inline", "local", "slurm")
 log = logging.getLogger("suite")
+RAISED = {"raised": True}  # marks records of an error that is raised too
 
 
 class Launcher(Protocol):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from suite.config import InputError, Trial
-from suite.launch import log, logging_to
+from suite.launch import RAISED, log, logging_to
 from suite.launch.lease import Lease, TakenOver
 from suite.records import FAILURE, RESULT, EpochMetrics, Result, file_errors, read_result, write_failure
 from suite.startup import without_garbage_collection
@@ -71,7 +71,7 @@ def _attempt(
         )
         lease.publish()
     except _NOT_TRIAL_FAILURES as error:
-        log.info("%s", error)
+        log.info("%s", error, extra=RAISED)
         raise
     except Exception as error:
         _explain(trial, lease, error)
@@ -85,7 +85,7 @@ def _explain(trial: Trial, lease: Lease, error: Exception) -> None:
     lease.check_now()
     if isinstance(error, OSError) and file_errors.is_of_files(error, lease.trial_folder):
         unfinished = file_errors.unfinished(error)
-        log.info("%s", unfinished)
+        log.info("%s", unfinished, extra=RAISED)
         raise unfinished from error
     try:
         write_failure(lease.folder, trial.trial_id, error, lease.number)

@@ -49,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     args.data_dir = data.resolve_data_dir(args.data_dir)  # a job runs in another folder
     environment.refuse("threads")
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    shown = logging.StreamHandler()
+    shown.addFilter(lambda record: not hasattr(record, *launch.RAISED))  # whoever catches it prints it
+    logging.basicConfig(format="%(message)s", level=logging.INFO, handlers=[shown])
     with startup.without_garbage_collection():
         from suite.train import command  # torch: after the arguments
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from support import ranks, trial_processes
+from support.documents import ROOT
 
 from suite import cli
 from suite.config import InputError, Trial
@@ -196,6 +197,16 @@ def test_what_a_killed_owner_did_not_clean_up_goes_at_the_next_call() -> None:
     Path("here/attempt-3").mkdir()
     assert run(file, "--folder", "here") == 0
     assert trial_processes.unexpected_files(Path("here")) == []
+
+
+def test_bad_input_is_one_line_and_kept_in_the_folder() -> None:
+    file = write({**trial_processes.trial_of("weights", epochs=1).model_dump(mode="json"), "dataset": "mnist"})
+    command = [sys.executable, "-m", "suite.train", file, "--folder", "here", "--data-dir", "none"]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.strip() in (last_log_line(Path("here")) or "")
 
 
 def test_no_such_file(capsys: pytest.CaptureFixture[str]) -> None:
