@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Literal, get_args
 
 from suite.config.dataset_settings import ArraySettings
@@ -193,11 +194,19 @@ def _resolve(target: str) -> Any:
     return found
 
 
+class _Uncached(SourceFileLoader):
+    """Compiles a file each time: bytecode of one second ago, for a text of this length, would count as up to date."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _run(path: Path) -> ModuleType:
     """Run a file as a module, which this process finds by its name: copies of its classes need that."""
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]  # two files in two folders may have one name
     name = f"suite_plugin_{path.stem.replace('.', '_')}_{digest}"  # a dot would be one of a package
-    spec = importlib.util.spec_from_file_location(name, path)
+    loader = _Uncached(name, str(path)) if path.suffix == ".py" else None
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     if spec is None or spec.loader is None:
         raise ImportError("must be a file of Python, with a name that ends in .py")
     module = importlib.util.module_from_spec(spec)
