@@ -135,6 +135,7 @@ def _run_here(sweep: Sweep, ledger: Ledger, args: argparse.Namespace, profile: P
             files.append(ending.keep_cost(sweep, ledger, plan, ran, estimated, time.monotonic() - start))
         _publish(sweep, ledger, args.tracking_uri, files, stamp, publisher)
     ending.show_failures(plan, ledger)
+    ending.show_divergence(sweep, plan)
     return 0 if plan.complete else 1
 
 

@@ -1,6 +1,7 @@
 """What is done once the trials of a sweep have run: tidying, and what the user hears of costs and failures."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -55,3 +56,20 @@ def show_failures(plan: Plan, ledger: Ledger) -> None:
         elif state == "unfinished":
             said = records.last_log_line(folder) or "its process was killed; the same command goes on with it"
             console.print(f"unfinished: {folder}: {said}")
+
+
+def show_divergence(sweep: Sweep, plan: Plan) -> None:
+    """Say what to change where every trial of a method with a network diverged."""
+    from suite.terminal import console
+
+    kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for trial_id, trial in sweep.trials.items():
+        kinds[trial.method.name, trial.model.name].append(trial_id)
+    for (method, model), ids in kinds.items():
+        if all(plan.states[trial_id] == "diverged" for trial_id in ids):
+            rates = sorted({sweep.trials[trial_id].method.lr for trial_id in ids})
+            tried = ", ".join(f"{rate:g}" for rate in rates)
+            console.print(
+                f"diverged: all {len(ids)} trials of {method} with {model}, at method.lr {tried}: try {rates[0] / 10:g}, "
+                "or epochs of warm-up: schedule.warmup_epochs"
+            )

@@ -68,3 +68,20 @@ def test_a_failure_is_told_whole(load: Load, capsys: pytest.CaptureFixture[str],
     ending.show_failures(make_plan(sweep, ledger), ledger)
     told = f"failed: RuntimeError: {error}: {folder / 'failure.json'}; --retry-failed runs it again\n"
     assert capsys.readouterr().out == told
+
+
+def test_what_to_change_where_all_trials_of_a_method_diverged(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep, ledger = load(AXES), Ledger(Path("results"))
+    of_method: dict[str, list[Trial]] = {}
+    for trial in sweep.trials.values():
+        of_method.setdefault(trial.method.name, []).append(trial)
+    (name, [first, *others]), *_ = of_method.items()
+    for trial in others:
+        write_result(ledger, trial, status="diverged")
+    ending.show_divergence(sweep, make_plan(sweep, ledger))
+    assert capsys.readouterr().out == ""
+    write_result(ledger, first, status="diverged")
+    ending.show_divergence(sweep, make_plan(sweep, ledger))
+    lr = first.method.lr
+    start = f"diverged: all {len(others) + 1} trials of {name} with conv2, at method.lr {lr:g}: try {lr / 10:g}, "
+    assert capsys.readouterr().out.startswith(start)
