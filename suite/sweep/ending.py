@@ -70,6 +70,6 @@ def show_divergence(sweep: Sweep, plan: Plan) -> None:
             rates = sorted({sweep.trials[trial_id].method.lr for trial_id in ids})
             tried = ", ".join(f"{rate:g}" for rate in rates)
             console.print(
-                f"diverged: all {len(ids)} trials of {method} with {model}, at method.lr {tried}: try {rates[0] / 10:g}, "
-                "or epochs of warm-up: schedule.warmup_epochs"
+                f"diverged: all {len(ids)} trials of {method} with {model}, at method.lr {tried}: "
+                f"try {rates[0] / 10:g}, or epochs of warm-up: schedule.warmup_epochs"
             )
