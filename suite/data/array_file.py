@@ -40,19 +40,15 @@ class _Reader:
         """Raise the InputError that ``read`` would raise, but for what only the pixels say."""
         file = settings.path(folder)
         with _opened(file) as archive:
-            parts = _parts(archive, file)
-            labels = {part: _labels(archive, part, file) for part in parts}
-        classes = _checked_classes(labels, file)
+            labels, classes = _labelled(archive, file)
         names = [part for part, found in labels.items() for _ in found]
         divided(names, np.concatenate(list(labels.values())), classes, settings, file)
 
     def read(self, settings: ArrayFileSettings, folder: Path) -> RawDataset:
         file = settings.path(folder)
         with _opened(file) as archive:
-            parts = _parts(archive, file)
-            labels = {part: _labels(archive, part, file) for part in parts}
-            classes = _checked_classes(labels, file)
-            found = {part: (_images(archive, part), labels[part]) for part in parts}
+            labels, classes = _labelled(archive, file)
+            found = {part: (_images(archive, part), own) for part, own in labels.items()}
         return assemble(found, classes, settings, file)
 
 
@@ -72,6 +68,12 @@ def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
         if isinstance(error, FileNotFoundError):
             raise
         raise InputError(f"{file}: is no whole .npz file ({error}): copy it again, or write it with {_WRITE}") from None
+
+
+def _labelled(archive: zipfile.ZipFile, file: Path) -> tuple[dict[str, Ints], list[str]]:
+    """The labels of each part, and the names of the classes."""
+    labels = {part: _labels(archive, part, file) for part in _parts(archive, file)}
+    return labels, _checked_classes(labels, file)
 
 
 def _parts(archive: zipfile.ZipFile, file: Path) -> list[str]:

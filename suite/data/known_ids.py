@@ -4,7 +4,6 @@ ImageNet's comes from its manifest; other data sets are read once. The ids are c
 of their files and the source of the suite. The cache may be deleted at any time.
 """
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from suite.config import REGISTRY, Dataset, ImageNetSettings, InputError, identity
 from suite.data import resolve_data_dir
-from suite.records import plugin_source, source_code, write_text_atomic
+from suite.records import json_cache, plugin_source, source_code
 
 CACHE = "data_ids.json"  # in the results folder
 
@@ -50,16 +49,11 @@ class KnownIds:
         described, find = _source(settings, self._folder)
         key = _key(*described)
         if self._known is None:
-            self._known = _read(self._cache)
+            self._known = json_cache.read(self._cache)
         if key not in self._known:
             self._known[key] = find()
-            self._keep()
+            json_cache.write(self._cache, self._known)
         return self._known[key]
-
-    def _keep(self) -> None:
-        if self._cache and self._known and self._cache.parent.is_dir():
-            with contextlib.suppress(OSError):  # a full or read-only disk costs time, no more
-                write_text_atomic(self._cache, json.dumps(self._known, indent=1))
 
 
 def _source(settings: Dataset, folder: Path) -> tuple[list[object], Callable[[], str]]:
@@ -95,17 +89,8 @@ def _key(*described: object) -> str:
 
 
 def _state(file: Path) -> tuple[str, ...]:
-    """A file's state; it differs after any change, even a replacement with the same size and date."""
+    """A file's name and state; its name alone where there is none."""
     try:
-        found = file.stat()
+        return str(file), *map(str, json_cache.file_state(file))
     except OSError:
         return (str(file),)
-    return str(file), *map(str, (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
-
-
-def _read(cache: Path | None) -> dict[str, str]:
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(cache.read_text(encoding="utf-8")) if cache else None
-        if isinstance(found, dict) and all(isinstance(each, str) for each in found.values()):
-            return found
-    return {}

@@ -13,8 +13,8 @@ from suite.config import Layout
 from suite.methods.options import SparseOptions
 from suite.methods.param_groups import Rule, check_settings
 from suite.methods.random import Stream, random_words
-from suite.methods.sparse import SparseSgd, erk_counts, keep_all_but
-from suite.methods.update.plain import num_pruned
+from suite.methods.sparse import SparseSgd, erk_counts
+from suite.methods.update.plain import keep_highest, num_pruned
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 RULES: dict[str, Rule] = {"layout": (lambda v: v in LAYOUTS, f"must be one of {', '.join(LAYOUTS)}")}
@@ -41,7 +41,7 @@ class RandomMask(SparseSgd):
     def _first_mask(self, param: Tensor, group: dict[str, Any], position: int) -> Tensor:
         where: dict[str, Any] = {"draw": 0, "parameter": position, "device": param.device}
         words = random_words(param.numel(), seed=group["seed"], stream=Stream.MASK, **where)
-        return keep_all_but(words.view(param.shape), self._num_pruned(param, group))
+        return keep_highest(words.view(param.shape), self._num_pruned(param, group))
 
     def _num_pruned(self, param: Tensor, group: dict[str, Any]) -> int:
         if group["layout"] == "uniform":

@@ -161,13 +161,6 @@ class _SparseWatch(Watch):
     )
 
 
-def keep_all_but(values: Tensor, count: int) -> Tensor:
-    """A mask, bool in the shape of ``values``, without the ``count`` lowest: ties by logical index, NaN above all."""
-    flat = values.reshape(-1)
-    order = torch.sort(flat, stable=True).indices
-    return torch.ones_like(flat, dtype=torch.bool).index_fill_(0, order[:count], False).view(values.shape)
-
-
 def erk_counts(shapes: Sequence[Sequence[int]], sparsity: float) -> list[int]:
     """How many weights each layer keeps by the Erdős-Rényi-kernel rule.
 

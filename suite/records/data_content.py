@@ -5,17 +5,14 @@ files. The cache also says what content a path had when its files are elsewhere,
 may be deleted at any time.
 """
 
-import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from suite.config import REGISTRY, InputError, OwnImageSettings
-from suite.records import file_errors
-from suite.records.atomic import write_text_atomic
+from suite.records import file_errors, json_cache
 from suite.records.file_errors import retrying
 
 CACHE = "data_contents.json"  # in the results folder
@@ -75,7 +72,7 @@ class Contents:
         written = f"{settings.name} {settings.place}"
         if written not in self._found:
             if self._known is None:
-                self._known = _read(self._cache)
+                self._known = json_cache.read(self._cache)
             place = settings.path(self._folder)
             if not os.path.lexists(place) and written in self._known:
                 return self._known[written]
@@ -85,9 +82,8 @@ class Contents:
 
     def keep(self) -> None:
         """Write the cache, if it has a folder by now."""
-        if self._cache and self._found and self._known != _read(self._cache) and self._cache.parent.is_dir():
-            with contextlib.suppress(OSError):  # a full or read-only disk costs time, no more
-                write_text_atomic(self._cache, json.dumps(self._known, indent=1))
+        if self._found and self._known != json_cache.read(self._cache):
+            json_cache.write(self._cache, self._known)
 
     def _content(self, settings: OwnImageSettings, place: Path, known: dict[str, str]) -> str:
         reader: _Reader = REGISTRY.find("dataset", settings.name).load()
@@ -110,15 +106,5 @@ def _state(files: Sequence[Path]) -> str:
     """A text that differs after any change, even a replacement with the same size and date."""
     digest = hashlib.sha256()
     for file in files:
-        found = file.stat()
-        state = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-        digest.update(os.fsencode(file) + repr(state).encode())
+        digest.update(os.fsencode(file) + repr(json_cache.file_state(file)).encode())
     return digest.hexdigest()[:32]
-
-
-def _read(cache: Path | None) -> dict[str, str]:
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(cache.read_text(encoding="utf-8")) if cache else None
-        if isinstance(found, dict) and all(isinstance(each, str) for each in found.values()):
-            return found
-    return {}

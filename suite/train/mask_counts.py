@@ -31,9 +31,9 @@ def uneven_layers(run: Run) -> list[LayerMask]:
 
 def num_kept_in_addition(run: Run) -> int:
     """Weights that are kept so that no layer is empty, beyond the share that a threshold over all layers keeps."""
-    found, groups = masks_of(run), run.optimizer.param_groups
-    kept = 0
-    for group in (group for group in groups if group.get("scope") == "global" and group["sparsity"] is not None):
+    groups = [g for g in run.optimizer.param_groups if g.get("scope") == "global" and g["sparsity"] is not None]
+    found, kept = masks_of(run) if groups else [], 0
+    for group in groups:
         own = {id(param) for param in group["params"]}
         masks = [mask for param, mask in found if id(param) in own]
         total = sum(mask.numel() for mask in masks)

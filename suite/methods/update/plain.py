@@ -193,7 +193,7 @@ def keep_highest(rank: Tensor, count: int) -> Tensor:
 
 def _keep_by_sort(flat: Tensor, count: int) -> Tensor:
     # Adding 0 turns -0 into +0, which a radix sort would tell apart.
-    order = torch.sort(flat + 0.0, stable=True).indices
+    order = torch.sort(flat + 0, stable=True).indices
     return torch.ones_like(flat, dtype=torch.bool).index_fill_(0, order[:count], False)
 
 
